@@ -1,0 +1,106 @@
+"""The one interface behind which every engine stands; `tests/engine/contract.py` is its suite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.request import ChatMessage, Deliver, EngineRequest, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What clients may know of the served model."""
+
+    id: str
+    created_at: int  # unix seconds
+    context_tokens: int  # prompt and output together
+    defaults: Sampling = field(default_factory=Sampling)  # from the model's generation config
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A snapshot for metrics. Counters never fall."""
+
+    running: int = 0
+    waiting: int = 0
+    pages_total: int = 0
+    pages_used: int = 0  # held by running sequences
+    pages_cached: int = 0  # free to take, but still useful
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    generated_tokens: int = 0
+    steps: int = 0
+    finished: dict[str, int] = field(default_factory=dict)  # by FinishReason value
+
+
+class ChatTokenizer(Protocol):
+    """Text to token ids and back. Thread-safe; long inputs are encoded off the event loop by the caller."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a plain prompt (`/v1/completions`), with a beginning-of-text token where the model wants one."""
+        ...
+
+    def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """Ids of the rendered conversation, ending where the assistant's reply begins."""
+        ...
+
+    def extend_chat(
+        self, context_ids: Sequence[int], history: Sequence[ChatMessage], new: Sequence[ChatMessage]
+    ) -> list[int]:
+        """Ids of `history + new` that begin with `context_ids` wherever the template allows it (prefix-stable).
+
+        `context_ids` are the parent's prompt and reply ids, ending at the last token of the reply's text (no
+        end-of-turn token); `history` is the same conversation as messages, its last one the assistant's reply.
+        Falls back to `encode_chat(history + new)` if the template does not render the reply verbatim.
+        """
+        ...
+
+    def reply_ids(self, text: str, generated: Sequence[int]) -> list[int]:
+        """Ids whose decoding is exactly `text`, the released reply: a prefix of `generated` where one fits, else anew."""
+        ...
+
+
+class Engine(Protocol):
+    """Generates sequences. All methods are called on the event loop's thread."""
+
+    @property
+    def model(self) -> ModelInfo: ...
+
+    @property
+    def tokenizer(self) -> ChatTokenizer: ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request submitted now would be served."""
+        ...
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to serve; outputs are delivered on `loop`, one hop a step."""
+        ...
+
+    def submit(self, request: EngineRequest, deliver: Deliver) -> None:
+        """Queue a request. `deliver` gets its outputs, `Finished` last, never before this call has returned.
+
+        Raises EngineError: `context_length_exceeded`, `server_is_overloaded` past the admission bound, `draining`.
+        """
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Ask for an end within two steps, in queue, prefill or decode; `Finished(CANCELLED)` acknowledges it.
+
+        An unknown or finished id is ignored.
+        """
+        ...
+
+    def stats(self) -> EngineStats: ...
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new requests, let the running ones finish, cancel what is left at the timeout."""
+        ...
+
+    async def close(self) -> None:
+        """Cancel everything, deliver what is owed, end the engine's thread. Idempotent."""
+        ...

@@ -1,0 +1,119 @@
+"""What goes into an engine and what comes out: the only types that cross its border.
+
+Everything here is plain data. Time, seeds and ids are arguments; nothing knows sockets, sessions or Redis.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a conversation, as the chat template sees it."""
+
+    role: str  # "system" | "user" | "assistant"
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 are off."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None  # None: the engine draws one
+    max_tokens: int | None = None  # None: up to the context's end
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One sequence to generate.
+
+    `source` is what `prompt_ids` were made from: the conversation, or the plain prompt. Engines that read tokens
+    ignore it; engines that read text (scripted, upstream) use it.
+    `salt` separates tenants in every cache: pages are shared only between requests of the same salt.
+    `prefill_only` computes the context's pages, keeps them for a follow-up and generates nothing.
+    """
+
+    id: str
+    prompt_ids: Sequence[int]
+    source: tuple[ChatMessage, ...] | str
+    sampling: Sampling
+    salt: str = ""
+    prefill_only: bool = False
+    first_token_timeout_s: float | None = None
+    total_timeout_s: float | None = None
+
+
+class FinishReason(enum.StrEnum):
+    STOP = "stop"  # the model ended its turn, or a stop string matched
+    LENGTH = "length"  # max_tokens, or the context is full
+    CANCELLED = "cancelled"
+    FAILED = "failed"  # `error` says why
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the engine counted them. `output` includes a final end-of-turn token that was sampled."""
+
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+
+
+class EngineError(Exception):
+    """A request the engine refuses or gives up. `code` is one of the wire's error codes (protocol.codes)."""
+
+    def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class Queued(NamedTuple):
+    """The request waits for room; `position` 0 is the head. Sent at most once, and only if it does wait."""
+
+    position: int
+
+
+class Started(NamedTuple):
+    """The request has its first pages and is being prefilled."""
+
+    cached_tokens: int
+
+
+class Delta(NamedTuple):
+    """New text. `token_ids` are all tokens sampled since the last delta, in order.
+
+    Text trails the tokens while a UTF-8 sequence or a stop string is undecided; a delta may carry tokens and an empty
+    text only in `Finished`'s wake (the engine sends no delta without text).
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+
+
+class Finished(NamedTuple):
+    """The last output of every request, sent exactly once, after its pages are free.
+
+    `token_ids` are tokens sampled since the last delta that carry no text (an end-of-turn token, a stop string).
+    """
+
+    reason: FinishReason
+    usage: Usage
+    token_ids: tuple[int, ...] = ()
+    error: EngineError | None = None
+
+
+Output: TypeAlias = Queued | Started | Delta | Finished
+Deliver: TypeAlias = Callable[[Output], None]
+"""Called on the event loop's thread, never after `Finished`, never concurrently. Must not block and must not raise."""
