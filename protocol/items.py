@@ -1,0 +1,24 @@
+"""Items: the pieces of a conversation, as clients send and read them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+
+class OutputText(Struct, frozen=True, tag_field="type", tag="output_text", kw_only=True):
+    """Text of a reply. `annotations` and `logprobs` are empty until something fills them."""
+
+    text: str
+    annotations: tuple[dict[str, Any], ...] = ()
+    logprobs: tuple[dict[str, Any], ...] = ()
+
+
+class OutputMessage(Struct, frozen=True, tag_field="type", tag="message", kw_only=True):
+    """A reply as an item of the response's output."""
+
+    id: str
+    role: Literal["assistant"] = "assistant"
+    status: Literal["in_progress", "completed", "incomplete"]
+    content: tuple[OutputText, ...] = ()
