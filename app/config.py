@@ -1,0 +1,293 @@
+"""Every setting, its default and the reason for it. `sluice serve --help` is written from this table."""
+
+# ruff: noqa: RUF009 - `setting` is `dataclasses.field` with our metadata
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from app.settings import (
+    ConfigError,
+    Given,
+    from_argv,
+    from_env,
+    from_toml,
+    help_lines,
+    parse,
+    setting,
+    settings_of,
+)
+
+__all__ = ["BindingFaults", "Config", "ConfigError", "binding_faults", "help_text", "load_config"]
+
+_MIB = 1 << 20
+
+
+def _engine_fault(value: str) -> str | None:
+    if "://" in value:
+        return "names an upstream server, which this version cannot use yet (only torch and scripted)"
+    return None if value in ("torch", "scripted") else "is not one of torch, scripted"
+
+
+def _key_fault(value: str) -> str | None:
+    # 24 printable characters: what a person can paste, and more than can be guessed
+    fit = len(value) >= 24 and value.isascii() and value.isprintable() and value == value.strip()
+    return None if fit else "is not 24 or more printable ASCII characters, without spaces around them"
+
+
+def _redis_fault(value: str) -> str | None:
+    scheme = value.partition("://")[0]
+    if scheme in ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"):
+        return None
+    return "is not a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// address"
+
+
+def _origin_fault(value: str) -> bool:
+    scheme, _, rest = value.partition("://")
+    return scheme not in ("http", "https") or not rest or "/" in rest
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    # where it listens
+    host: str = setting("127.0.0.1", "address to listen on")  # nothing beyond this machine unless asked for
+    port: int = setting(8000, "port to listen on; 0 takes a free one", low=0, high=65535)
+    ssl_certfile: Path | None = setting(None, "TLS certificate chain, PEM", exists=True)
+    ssl_keyfile: Path | None = setting(None, "TLS private key, PEM", exists=True)
+    cors_origins: tuple[str, ...] = setting(
+        (), "origins whose pages may call us, such as https://chat.example; * for any"
+    )
+
+    # where it keeps things
+    config: Path | None = setting(
+        None, "settings file; without it ./sluice.toml where there is one", exists=True
+    )
+    state_dir: Path = setting(
+        Path("~/.local/state/sluice"), "folder for the embedded store, its log and the key pepper"
+    )
+    cache_dir: Path = setting(Path("~/.cache/sluice"), "folder for converted models")
+    redis_url: str | None = setting(
+        None, "Redis or Valkey to use; without it an embedded one runs", check=_redis_fault, secret=True
+    )
+
+    # what it serves
+    engine: str = setting("torch", "torch or scripted (echoes the last user message)", check=_engine_fault)
+    model: Path | None = setting(
+        None, "folder or GGUF file of a model; without it SmolLM2-135M-Instruct", exists=True
+    )
+    # auto: float32 on a CPU, where it is exact and as fast; the weights' own type on a GPU
+    dtype: str = setting("auto", "number type of weights", choices=("auto", "float32", "bfloat16", "float16"))
+    policy: Path | None = setting(
+        None, "moderation policy, a TOML file that replaces the default one", exists=True
+    )
+    # 50: about the pace of a hosted model, and the pace at which the hub is measured
+    scripted_tokens_per_s: float = setting(50.0, "pace of the scripted engine; 0 is as fast as asked", low=0)
+
+    # keys
+    bootstrap_key: str | None = setting(
+        None,
+        "an admin key to accept from the start, 24 or more printable characters",
+        check=_key_fault,
+        secret=True,
+    )
+    key_pepper: str | None = setting(
+        None,
+        "secret that stored keys are hashed with, the same on all servers; without it one in the state folder",
+        check=_key_fault,
+        secret=True,
+    )
+    # 60 s: a browser needs it for the handshake alone
+    ephemeral_key_ttl_s: int = setting(
+        60, "seconds an ek_ key lives unless its maker says otherwise", low=10, high=7200
+    )
+
+    # what a client may send
+    max_body_bytes: int = setting(
+        4 * _MIB, "longest HTTP body and socket message", low=1024
+    )  # 1 M tokens of English
+    max_nesting: int = setting(
+        64, "deepest JSON", low=4, high=512
+    )  # requests use 6; json's recursion limit is 1,000
+    max_input_items: int = setting(2048, "most items in an input", low=1)  # a thousand turns sent by value
+    max_content_parts: int = setting(256, "most content parts in an item", low=1)
+    max_stop_strings: int = setting(16, "most stop strings", low=0)  # each is looked for after every token
+    max_metadata_pairs: int = setting(16, "most metadata pairs", low=0)  # as the hosted API has it
+    max_prompt_tokens: int | None = setting(
+        None, "longest prompt; without it what the model's context holds", low=1
+    )
+    max_turns: int = setting(
+        512, "most turns a context is rebuilt from", low=1
+    )  # one read of a few MiB at the most
+
+    # connections; the first three as the protocol's public servers have them
+    max_lanes: int = setting(32, "most named lanes on a socket", low=1)
+    max_active_responses: int = setting(16, "most unfinished responses on a socket", low=1)
+    connection_lifetime_s: float = setting(3600.0, "longest life of a socket", low=1)
+    max_connections: int = setting(4096, "most sockets", low=1)  # 60 KiB each: 240 MiB
+    outbox_bytes: int = setting(
+        _MIB, "most bytes that wait for one slow client", low=1024
+    )  # a full 8,192-token reply is 1.6 MiB
+    slow_client_deadline_s: float = setting(
+        20.0, "how long a client may read nothing while its outbox holds data", low=0.1
+    )
+    ping_interval_s: float = setting(
+        20.0, "how often a silent socket is probed", low=1
+    )  # under proxies' usual 30-60 s
+    ping_timeout_s: float = setting(20.0, "how long a probed socket may take to answer", low=1)
+    keepalive_s: float = setting(15.0, "how often a silent event stream gets a comment line", low=1)
+    drain_grace_s: float = setting(
+        30.0, "how long running responses may go on after SIGTERM", low=0
+    )  # what orchestrators allow
+
+    # replay of live and just-ended responses
+    replay_events: int = setting(
+        16384, "most events kept of one response", low=16
+    )  # 8,192 tokens, one event each, and room
+    replay_bytes: int = setting(
+        64 * _MIB, "most bytes kept of all responses", low=1024
+    )  # forty of the longest
+    replay_s: float = setting(
+        300.0, "how long an ended response can be replayed", low=0
+    )  # a reload, a lift, a tunnel
+
+    # the store
+    response_ttl_s: int = setting(
+        30 * 86400, "how long a stored response lives after its last use", low=1
+    )  # as the hosted API
+    pending_writes: int = setting(1024, "most responses that wait in memory while the store is away", low=1)
+    pending_bytes: int = setting(
+        64 * _MIB, "most bytes that wait in memory while the store is away", low=1024
+    )
+
+    # the engine
+    max_running: int = setting(
+        32, "most sequences the torch engine runs at once", low=1
+    )  # past it a CPU's steps only get longer
+    scripted_max_running: int = setting(
+        1024, "most sequences the scripted engine runs at once", low=1
+    )  # a load test of the hub
+    max_waiting: int = setting(
+        1024, "most requests that wait for the engine", low=0
+    )  # with none refused at 1,000 sockets
+    first_token_timeout_s: float = setting(
+        120.0, "longest wait for a first token", low=0.1
+    )  # 8,192 tokens prefill in 40 s on 2 cores
+    total_timeout_s: float = setting(900.0, "longest generation", low=0.1)  # 8,192 tokens at 10/s
+    kv_memory_mib: int | None = setting(
+        None, "memory for keys and values; without it what the device suggests", low=16
+    )
+    chunk_tokens: int = setting(
+        256, "most prompt tokens of one step", low=16
+    )  # what running replies wait for at the most
+    keep_warm_s: float = setting(
+        300.0, "how long a warmed-up context keeps its pages", low=0
+    )  # a person's pause for thought
+
+    log_level: str = setting(
+        "info", "least serious message logged", choices=("debug", "info", "warning", "error")
+    )
+
+    @property
+    def tls(self) -> bool:
+        return self.ssl_certfile is not None
+
+
+class BindingFaults(NamedTuple):
+    refusal: str | None  # why the server must not listen
+    warnings: tuple[str, ...]
+
+
+_SETTINGS = settings_of(Config)
+
+
+def help_text() -> str:
+    """What `sluice serve --help` says of the settings."""
+    return (
+        "Every setting is a flag, an environment variable (--max-lanes is SLUICE_MAX_LANES) or a line of\n"
+        "sluice.toml (max_lanes = 32), in that order.\n\n" + help_lines(_SETTINGS.values())
+    )
+
+
+def load_config(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Config:
+    """The settings of this start. Raises ConfigError, which names the setting at fault and the way out."""
+    home = Path(env["HOME"]) if env.get("HOME") else None
+    given = from_env(_SETTINGS, env, cwd) | from_argv(_SETTINGS, argv, cwd)
+    file = _file(given, cwd, home)
+    if file is not None:
+        given = from_toml(_SETTINGS, file) | given
+    values: dict[str, Any] = _folders(env, home)
+    values |= {name: parse(_SETTINGS[name], value, home) for name, value in given.items()}
+    if missing := [_SETTINGS[name] for name in ("state_dir", "cache_dir") if name not in values]:
+        raise ConfigError(f"HOME is not set, so there is no default folder; set {missing[0].variable}")
+    values["config"] = file
+    config = Config(**values)
+    _check_together(config)
+    return config
+
+
+def binding_faults(config: Config, has_keys: bool) -> BindingFaults:
+    """What is wrong with listening on this address: beyond loopback keys are needed, and TLS is advised."""
+    if _is_loopback(config.host):
+        return BindingFaults(None, ())
+    if not has_keys:
+        return BindingFaults(
+            f"{config.host} is beyond loopback and there are no keys; make one with `sluice keys create`, "
+            "set SLUICE_BOOTSTRAP_KEY, or listen on 127.0.0.1",
+            (),
+        )
+    if config.tls:
+        return BindingFaults(None, ())
+    return BindingFaults(
+        None,
+        (
+            f"{config.host} is beyond loopback without TLS: keys and text cross the network readable; give "
+            "--ssl-certfile and --ssl-keyfile, or put a proxy with TLS in front",
+        ),
+    )
+
+
+def _file(given: Mapping[str, Given], cwd: Path, home: Path | None) -> Path | None:
+    if "config" in given:
+        named = parse(_SETTINGS["config"], given["config"], home)
+        assert isinstance(named, Path)
+        return named
+    usual = cwd / "sluice.toml"
+    return usual if usual.exists() else None
+
+
+def _folders(env: Mapping[str, str], home: Path | None) -> dict[str, Any]:
+    """The default folders, by the XDG base directory specification."""
+    folders: dict[str, Any] = {}
+    for name, variable, usual in (
+        ("state_dir", "XDG_STATE_HOME", ".local/state"),
+        ("cache_dir", "XDG_CACHE_HOME", ".cache"),
+    ):
+        base = Path(env.get(variable, ""))
+        if base.is_absolute():  # the specification: ignore a relative one
+            folders[name] = base / "sluice"
+        elif home is not None:
+            folders[name] = home / usual / "sluice"
+    return folders
+
+
+def _check_together(config: Config) -> None:
+    if (config.ssl_certfile is None) != (config.ssl_keyfile is None):
+        raise ConfigError("--ssl-certfile and --ssl-keyfile belong together; give both or neither")
+    for origin in config.cors_origins:
+        if origin != "*" and _origin_fault(origin):
+            raise ConfigError(
+                f"cors_origins: {origin!r} is not an origin; write scheme and host alone, as in https://chat.example"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
