@@ -96,7 +96,7 @@ class Config:
     )
     key_pepper: str | None = setting(
         None,
-        "secret that stored keys are hashed with, the same on all servers; without it one in the state folder",
+        "secret that stored keys are hashed with, the same on all servers; without it a file in state_dir",
         check=_key_fault,
         secret=True,
     )
