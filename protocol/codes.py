@@ -30,7 +30,15 @@ ERRORS: Final[dict[str, ErrorInfo]] = {
     ),
     **_table(401, "authentication_error", False, "invalid_api_key", "expired_api_key", "revoked_api_key"),
     **_table(403, "permission_error", False, "insufficient_scope", "model_not_allowed", "origin_not_allowed"),
-    **_table(404, "not_found_error", False, "model_not_found", "session_not_found", "response_not_found", "not_found"),
+    **_table(
+        404,
+        "not_found_error",
+        False,
+        "model_not_found",
+        "session_not_found",
+        "response_not_found",
+        "not_found",
+    ),
     **_table(405, "invalid_request_error", False, "method_not_allowed"),
     **_table(408, "timeout_error", True, "request_timeout"),
     **_table(504, "timeout_error", True, "first_token_timeout"),
@@ -65,7 +73,7 @@ ERRORS: Final[dict[str, ErrorInfo]] = {
 
 
 class Close:
-    """WebSocket close codes we send. The SDKs reconnect on 1001, 1005, 1006, 1011, 1012, 1013 and 1015 only."""
+    """WebSocket close codes we send. SDKs reconnect on 1001, 1005, 1006, 1011, 1012, 1013 and 1015 only."""
 
     NORMAL: Final = 1000
     GOING_AWAY: Final = 1001

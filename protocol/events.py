@@ -1,7 +1,7 @@
 """Everything the server says about a response, as tagged frozen structs.
 
-`sequence_number` starts at 0 in each response and has no gaps. Events are encoded without `stream_id`; a connection
-adds its lane to the ready bytes (`protocol.codec.with_lane`), so that one encoding serves every reader.
+`sequence_number` starts at 0 in each response and has no gaps. Events are encoded without `stream_id`;
+a connection adds its lane to the ready bytes (`protocol.codec.with_lane`): one encoding serves every reader.
 """
 
 from __future__ import annotations

@@ -1,0 +1,132 @@
+"""JSON in and out: bytes of a peer to a checked object, structs to bytes, and what frames those bytes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+from protocol.codes import ProtocolError
+from protocol.events import ErrorAnswer, ErrorBody, ErrorEvent
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder()
+
+SSE_DONE: Final = b"data: [DONE]\n\n"
+SSE_KEEPALIVE: Final = b": keep-alive\n\n"
+
+# A refusal that will pass says when to come back; without a better estimate, soon: waits are short by design.
+_RETRY_AFTER_DEFAULT_S: Final = 1.0
+# The SDKs retry these by themselves unless they are told not to.
+_RETRIED_STATUSES: Final = frozenset({408, 409, 429})
+
+
+def decode_object(data: str | bytes, *, max_nesting: int) -> dict[str, Any]:
+    """The JSON object in `data`; of a repeated key the last value counts.
+
+    Raises ProtocolError `invalid_json` for anything else: no JSON, NaN, a number out of range, a byte-order
+    mark, an empty text, more than `max_nesting` levels, half a surrogate pair (which cannot be encoded).
+    """
+    try:
+        value = _DECODER.decode(data)
+    except RecursionError:
+        raise _too_deep(max_nesting) from None
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise ProtocolError("invalid_json", f"The body is not valid JSON: {_reason(error)}.") from None
+    if not isinstance(value, dict):
+        raise ProtocolError("invalid_json", "The body must be a JSON object.")
+    if _opens(data) > max_nesting and _nests_deeper(value, max_nesting):
+        raise _too_deep(max_nesting)
+    return value
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8"
+    return str(error).split(" - at `", 1)[0].removeprefix("JSON is malformed: ")
+
+
+def _too_deep(max_nesting: int) -> ProtocolError:
+    return ProtocolError("invalid_json", f"The body nests deeper than {max_nesting} levels.")
+
+
+def _opens(data: str | bytes) -> int:
+    """How many levels there are at most, since each opens with a bracket. Spares the walk as a rule."""
+    if isinstance(data, str):
+        return data.count("[") + data.count("{")
+    return data.count(b"[") + data.count(b"{")
+
+
+def _nests_deeper(value: dict[str, Any], limit: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(limit):
+        inner: list[Any] = []
+        for node in level:
+            children = node.values() if isinstance(node, dict) else node
+            inner.extend(child for child in children if isinstance(child, (dict, list)))
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
+def encode(value: Any) -> bytes:
+    """A struct (or plain data) as compact JSON."""
+    return _ENCODER.encode(value)
+
+
+def with_lane(event_json: bytes, stream_id: str | None) -> bytes:
+    """`event_json`, encoded without a lane, as the lane `stream_id` reads it; None is the default lane.
+
+    `stream_id` has passed `protocol.requests.fields.lane_name`, so nothing in it needs an escape.
+    """
+    if stream_id is None:
+        return event_json
+    return b'%b,"stream_id":"%b"}' % (event_json[:-1], stream_id.encode("ascii"))
+
+
+def sse(event_type: str, event_json: bytes) -> bytes:
+    """One server-sent event. JSON holds no raw line break, so one data line is enough."""
+    return b"event: %b\ndata: %b\n\n" % (event_type.encode("ascii"), event_json)
+
+
+def sse_data(json: bytes) -> bytes:
+    """One server-sent event without a type, as chat completions stream them."""
+    return b"data: %b\n\n" % json
+
+
+def error_body(error: ProtocolError) -> ErrorBody:
+    return ErrorBody(message=error.message, type=error.info.type, param=error.param, code=error.code)
+
+
+def error_answer(error: ProtocolError, request_id: str) -> bytes:
+    """The body of a refused HTTP request or handshake."""
+    return encode(ErrorAnswer(error=error_body(error), request_id=request_id))
+
+
+def error_event(error: ProtocolError, stream_id: str | None) -> ErrorEvent:
+    """The refusal as the socket says it, with the hints of `error_headers`."""
+    return ErrorEvent(
+        status=error.info.status,
+        error=error_body(error),
+        headers=error_headers(error),
+        stream_id=msgspec.UNSET if stream_id is None else stream_id,
+    )
+
+
+def error_headers(error: ProtocolError) -> dict[str, str]:
+    """What tells a client whether and when to come back; empty where its own rules are right."""
+    status, _, retry = error.info
+    if not retry:
+        return {"x-should-retry": "false"} if status in _RETRIED_STATUSES or status >= 500 else {}
+    wait_s = error.retry_after_s
+    if wait_s is None:
+        if status not in (429, 503):
+            return {}
+        wait_s = _RETRY_AFTER_DEFAULT_S
+    # `retry-after` has whole seconds only; SDKs read the finer one first.
+    return {
+        "retry-after": str(max(1, math.ceil(wait_s))),
+        "retry-after-ms": str(max(0, math.ceil(wait_s * 1000))),
+    }

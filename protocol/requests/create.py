@@ -1,0 +1,145 @@
+"""`response.create` and `POST /v1/responses`, and the counting of their input's tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from protocol.limits import Limits
+from protocol.requests.fields import Fields, invalid, lane_name, unsupported
+from protocol.requests.message import Message, read_input
+from protocol.requests.sampling import Sampled, read_max_tokens, read_metadata, read_sampled
+
+
+class CreateResponse(Sampled, frozen=True, kw_only=True):
+    """One reply, asked for. `stream_id` (None: the default lane) and `event_id` come from a socket only."""
+
+    messages: tuple[Message, ...]
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    stream: bool = False
+    store: bool = True
+    generate: bool = True
+    stream_id: str | None = None
+    event_id: str | None = None
+    truncation: Literal["auto", "disabled"] = "disabled"
+    metadata: dict[str, str] = field(default_factory=dict)
+    prompt_cache_key: str | None = None
+
+
+class InputTokens(Struct, frozen=True, kw_only=True):
+    """How many tokens would this input be?"""
+
+    model: str | None = None
+    messages: tuple[Message, ...]
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    truncation: Literal["auto", "disabled"] = "disabled"
+
+
+def parse_create(body: dict[str, Any], limits: Limits, *, socket: bool) -> CreateResponse:
+    """Check the body of POST /v1/responses, or with `socket` of a `response.create` without its `type`.
+
+    Raises ProtocolError, `param` naming the field.
+    """
+    fields = Fields(body)
+    create = CreateResponse(
+        messages=read_input(fields, limits),
+        instructions=fields.text("instructions"),
+        previous_response_id=fields.label("previous_response_id", limits.max_label_chars),
+        stream=_read_stream(fields, socket),
+        store=_default_true(fields.flag("store")),
+        generate=_default_true(fields.flag("generate")),
+        stream_id=_read_stream_id(fields) if socket else None,
+        event_id=fields.label("event_id", limits.max_label_chars) if socket else None,
+        truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
+        metadata=read_metadata(fields, limits),
+        prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
+        max_output_tokens=read_max_tokens(fields, "max_output_tokens"),
+        **read_sampled(fields, limits),
+    )
+    _refuse_unsupported(fields)
+    fields.finish()
+    return create
+
+
+def parse_input_tokens(body: dict[str, Any], limits: Limits) -> InputTokens:
+    """Check the body of POST /v1/responses/input_tokens."""
+    fields = Fields(body)
+    count = InputTokens(
+        model=fields.label("model", limits.max_label_chars),
+        messages=read_input(fields, limits),
+        instructions=fields.text("instructions"),
+        previous_response_id=fields.label("previous_response_id", limits.max_label_chars),
+        truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
+    )
+    fields.off("conversation", "personality")
+    _refuse_tools(fields)
+    _refuse_formats(fields)
+    fields.finish()
+    return count
+
+
+def _default_true(value: bool | None) -> bool:
+    return True if value is None else value
+
+
+def _read_stream(fields: Fields, socket: bool) -> bool:
+    """A socket always streams: asking for it changes nothing, asking for the opposite cannot be met."""
+    stream = fields.flag("stream")
+    if not socket:
+        return stream or False
+    if stream is False:
+        raise unsupported(fields.path("stream"), "cannot be false on a WebSocket")
+    return True
+
+
+def _read_stream_id(fields: Fields) -> str | None:
+    value = fields.take("stream_id")
+    if value is None:
+        return None
+    name = lane_name(value)
+    if name is None:
+        raise invalid(fields.path("stream_id"), "1 to 256 characters of A-Z, a-z, 0-9, '_', '.' and '-'")
+    return name
+
+
+def _refuse_unsupported(fields: Fields) -> None:
+    """Parameters that this server does not have, each with what means "off" or our only way."""
+    _refuse_tools(fields)
+    _refuse_formats(fields)
+    fields.off("background", values=(False,))
+    fields.off("include", "context_management", values=([],))
+    fields.off("access_programs", "background_options", values=({},))
+    fields.off("image", values=({}, {"context_compression": "auto"}, {"context_compression": "disabled"}))
+    fields.off("conversation", "max_tool_calls", "moderation", "prompt", "draft")
+    fields.off("prompt_cache_options", values=({}, {"mode": "implicit"}))
+    fields.off("prompt_cache_retention", values=("in_memory",))
+    fields.off("service_tier", values=("auto", "default"))
+    fields.off("top_logprobs", values=(0,))
+    options = fields.inner("stream_options")
+    if options is not None:
+        options.off("include_obfuscation", values=(False,))
+        options.finish()
+
+
+def _refuse_tools(fields: Fields) -> None:
+    fields.off("tools", values=([],))
+    fields.off("tool_choice", values=("auto", "none"))
+    fields.flag("parallel_tool_calls")  # without tools, either way is no tools
+
+
+def _refuse_formats(fields: Fields) -> None:
+    text = fields.inner("text")
+    if text is not None:
+        text.off("format", values=({"type": "text"},))
+        text.off("verbosity", values=("medium",))
+        text.finish()
+    reasoning = fields.inner("reasoning")
+    if reasoning is not None:
+        reasoning.off("effort", values=("none",))
+        reasoning.off("context", values=("auto",))
+        reasoning.off("mode", values=("standard",))
+        reasoning.off("summary", "generate_summary", "encrypted_content")
+        reasoning.finish()
