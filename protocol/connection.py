@@ -1,6 +1,6 @@
 """The server's side of one socket, without the socket: what a frame means and what is to be done about it.
 
-It decides and does nothing: the caller carries the actions out in order, and says when a lane's turn has ended.
+It decides and does nothing: the caller carries the actions out in order and says when a lane's turn ended.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """End this response early, wherever it runs. It may be unknown: then the client is told so."""
+    """End this response early, wherever it runs. It may be unknown: then the client is told so, on `lane`."""
 
     response_id: str
+    lane: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ class _Lane:
 class ServerConnection:
     """Lanes and limits of one socket.
 
-    In a lane turns run one at a time in the order they came; lanes run side by side. Every `response.create` is
-    answered by exactly one `Start` or one `Send`.
+    In a lane turns run one at a time in the order they came; lanes run side by side. Every `response.create`
+    is answered by exactly one `Start` or one `Send`, unless the connection ends while it waits.
     """
 
     def __init__(self, limits: ConnectionLimits, request_limits: Limits) -> None:
@@ -85,10 +86,9 @@ class ServerConnection:
         """A text frame came. Nothing in it closes the connection but its size."""
         if self._closed:
             return []
-        if len(text) > self._request_limits.max_body_bytes:
-            return self._close(
-                Close.TOO_BIG, f"a message may have {self._request_limits.max_body_bytes} bytes"
-            )
+        limit = self._request_limits.max_body_bytes
+        if _exceeds(text, limit):
+            return self._close(Close.TOO_BIG, f"a message may have {limit} bytes")
         body: dict[str, Any] = {}
         try:
             body = decode_object(text, max_nesting=self._request_limits.max_nesting)
@@ -101,7 +101,7 @@ class ServerConnection:
         return [] if self._closed else self._close(Close.UNSUPPORTED_DATA, "this connection speaks JSON text")
 
     def ended(self, lane: str | None) -> list[Action]:
-        """The turn that ran in `lane` is over, its terminal event or its refusal sent: the next one starts."""
+        """The turn that ran in `lane` is over, its terminal event or refusal sent: the next one starts."""
         state = self._lanes[lane]
         assert state.running, lane
         state.running = False
@@ -141,7 +141,7 @@ class ServerConnection:
             case "response.create":
                 return self._create(body)
             case "response.cancel":
-                return [Cancel(self._parse_cancel(body))]
+                return [self._parse_cancel(body)]
             case "response.steer":
                 raise ProtocolError(
                     "unsupported_parameter", "Steering a response is not supported.", param="type"
@@ -152,17 +152,18 @@ class ServerConnection:
             case _:
                 raise invalid("type", "a string")
 
-    def _parse_cancel(self, body: dict[str, Any]) -> str:
+    def _parse_cancel(self, body: dict[str, Any]) -> Cancel:
         fields = Fields(body)
         fields.take("type")
-        fields.take("stream_id")  # the response is named by its id, whatever its lane
+        # The response is named by its id; a lane says only where an answer should go.
+        lane = lane_name(fields.take("stream_id"))
         max_chars = self._request_limits.max_label_chars
         fields.label("event_id", max_chars)
         response_id = fields.label("response_id", max_chars)
         if response_id is None:
             raise missing("response_id")
         fields.finish()
-        return response_id
+        return Cancel(response_id, lane)
 
     def _create(self, body: dict[str, Any]) -> list[Action]:
         request = {name: value for name, value in body.items() if name != "type"}
@@ -197,3 +198,10 @@ class ServerConnection:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"<ServerConnection {state} active={self._active} lanes={self.named_lanes}>"
+
+
+def _exceeds(text: str | bytes, limit: int) -> bool:
+    """Whether `text` has more than `limit` bytes, encoding it only where its length leaves that open."""
+    if len(text) > limit or isinstance(text, bytes):
+        return len(text) > limit
+    return not text.isascii() and len(text) * 4 > limit and len(text.encode("utf-8", "surrogatepass")) > limit

@@ -1,0 +1,127 @@
+"""Chat completions: a response's events as chunks, or the whole of it as one answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from protocol.codec import encode, sse_data
+from protocol.dialects.outcome import FinishReason, finish_reason, output_text
+from protocol.dialects.stream import HOLE, CompletionStream
+from protocol.response import IncompleteDetails, Response
+from protocol.usage import CompletionUsage
+
+
+class ChatDelta(Struct, frozen=True, kw_only=True):
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+class ChatChunkChoice(Struct, frozen=True, kw_only=True):
+    """`incomplete_details` is ours: what a cut was for, as the response itself says it."""
+
+    index: Literal[0] = 0
+    delta: ChatDelta
+    logprobs: None = None
+    finish_reason: FinishReason | None = None
+    incomplete_details: IncompleteDetails | UnsetType = UNSET
+
+
+class ChatChunk(Struct, frozen=True, kw_only=True):
+    """`usage` is there only when asked for, and filled only in the last chunk, which has no choices."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: tuple[ChatChunkChoice, ...]
+    usage: CompletionUsage | UnsetType | None = UNSET
+
+
+class ChatMessage(Struct, frozen=True, kw_only=True):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+    annotations: tuple[()] = ()
+
+
+class ChatChoice(Struct, frozen=True, kw_only=True):
+    """`incomplete_details` is ours: what a cut was for, as the response itself says it."""
+
+    index: Literal[0] = 0
+    message: ChatMessage
+    logprobs: None = None
+    finish_reason: FinishReason
+    incomplete_details: IncompleteDetails | UnsetType = UNSET
+
+
+class ChatCompletion(Struct, frozen=True, kw_only=True):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: tuple[ChatChoice, ...]
+    usage: CompletionUsage | UnsetType = UNSET
+    service_tier: Literal["default"] = "default"
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class ChatStream(CompletionStream):
+    """A response's events as chunks of a chat completion.
+
+    The role comes first, then the text, the reason of its end, the usage if asked for, and [DONE]. A failure
+    is an error in the stream's midst. Text once sent stays: a `done` that shortens it cannot be said here.
+    """
+
+    def __init__(self, completion_id: str, created: int, model: str, include_usage: bool) -> None:
+        self._completion_id = completion_id
+        self._created = created
+        self._model = model
+        self._include_usage = include_usage
+        self._opened = False
+        super().__init__(self._chunk(ChatChunkChoice(delta=ChatDelta(content=HOLE))))
+
+    def _first(self) -> bytes:
+        self._opened = True
+        return sse_data(encode(self._chunk(ChatChunkChoice(delta=ChatDelta(role="assistant", content="")))))
+
+    def _last(self, response: Response) -> bytes:
+        opening = b"" if self._opened else self._first()
+        end = ChatChunkChoice(
+            delta=ChatDelta(),
+            finish_reason=finish_reason(response),
+            incomplete_details=response.incomplete_details or UNSET,
+        )
+        chunks = opening + sse_data(encode(self._chunk(end)))
+        if self._include_usage and response.usage is not None:
+            chunks += sse_data(encode(self._chunk(usage=CompletionUsage.of(response.usage))))
+        return chunks
+
+    def _chunk(self, *choices: ChatChunkChoice, usage: CompletionUsage | None = None) -> ChatChunk:
+        return ChatChunk(
+            id=self._completion_id,
+            created=self._created,
+            model=self._model,
+            choices=choices,
+            usage=usage if self._include_usage else UNSET,
+        )
+
+
+def chat_completion(response: Response, completion_id: str) -> bytes:
+    """The whole answer of a response that has ended and did not fail."""
+    choice = ChatChoice(
+        message=ChatMessage(content=output_text(response)),
+        finish_reason=finish_reason(response),
+        incomplete_details=response.incomplete_details or UNSET,
+    )
+    return encode(
+        ChatCompletion(
+            id=completion_id,
+            created=response.created_at,
+            model=response.model,
+            choices=(choice,),
+            usage=UNSET if response.usage is None else CompletionUsage.of(response.usage),
+            metadata=response.metadata,
+        )
+    )

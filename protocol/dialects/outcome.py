@@ -1,0 +1,40 @@
+"""How a response ended, in the words of the older dialects."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from protocol.codes import ERRORS, ProtocolError
+from protocol.response import Response
+
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
+
+
+def output_text(response: Response) -> str:
+    """The released text of all output."""
+    return "".join(part.text for item in response.output for part in item.content)
+
+
+def finish_reason(response: Response) -> FinishReason:
+    """Why a response that did not fail ended.
+
+    These dialects have no word for a cancel or a redirection: the text up to there is whole, so it is "stop".
+    """
+    details = response.incomplete_details
+    match details.reason if details is not None else None:
+        case "max_output_tokens":
+            return "length"
+        case "content_filter":
+            return "content_filter"
+        case _:
+            return "stop"
+
+
+def failure(response: Response) -> ProtocolError | None:
+    """The error of a failed response, None where it did not fail."""
+    if response.status != "failed":
+        return None
+    if response.error is None:
+        return ProtocolError("internal_error", "The response failed.")
+    code = response.error.code if response.error.code in ERRORS else "internal_error"
+    return ProtocolError(code, response.error.message)

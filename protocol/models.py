@@ -1,0 +1,29 @@
+"""GET /v1/models: what can be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from protocol.codec import encode
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """`context_tokens` is ours: prompt and output together."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "sluice"
+    context_tokens: int
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    object: Literal["list"] = "list"
+    data: tuple[Model, ...]
+
+
+def model_list(models: Iterable[Model]) -> bytes:
+    return encode(ModelList(data=tuple(models)))
