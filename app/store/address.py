@@ -61,7 +61,7 @@ def _cluster(parts: SplitResult, timeouts: dict[str, Any]) -> Redis:
     cluster = RedisCluster(
         startup_nodes=nodes,
         max_connections=_MAX_CONNECTIONS,
-        cluster_error_retry_attempts=3,  # a slot that moved, a node that was replaced
+        retry=Retry(NoBackoff(), 3),  # a slot that moved, a node that was replaced
         protocol=2,
         **timeouts,
         **_credentials(parts),

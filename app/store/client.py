@@ -80,7 +80,7 @@ class Store:
         try:
             async with asyncio.timeout(self._command_timeout_s):
                 result = await answer
-        except (faults.RedisError, OSError, TimeoutError) as error:
+        except (faults.RedisError, faults.RedisClusterException, OSError, TimeoutError) as error:
             if _is_our_bug(error):
                 raise
             raise self._unavailable(error) from error

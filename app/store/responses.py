@@ -9,6 +9,7 @@ from typing import Final
 
 from redis.exceptions import RedisError, ResponseError
 
+from app.principal import check_tenant
 from app.store.client import Store, StoreUnavailable
 from app.store.pending import PendingWrites
 from app.store.record import Lineage, StoredResponse, decode_record, encode_record
@@ -17,7 +18,6 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.25  # how soon pending writes are tried again; a restarted store is served within a second
 SCRUB_S = 60.0  # how often at most the append-only file is rewritten; each rewrite forks the store
-_TENANT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no brace or colon: a tenant cannot name another's keys
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 # Both fields at once, so that a record never lives without its time to live.
@@ -147,8 +147,7 @@ class ResponseStore:
 
     def __init__(self, shared: ResponseStores, tenant: str) -> None:
         """Raises ValueError for a tenant that is not 1-64 letters, digits, `_` and `-`."""
-        if not _TENANT.fullmatch(tenant):
-            raise ValueError(f"not a tenant's name: {tenant!r}")
+        check_tenant(tenant)
         self.tenant = tenant
         self._shared = shared
 
