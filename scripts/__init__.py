@@ -1,0 +1,1 @@
+"""What `make` runs: set-up and measurements. Not part of the installed package."""
