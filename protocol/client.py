@@ -1,6 +1,6 @@
-"""The client's side of one socket, without the socket: what to send, and whether what comes keeps the contract.
+"""The client's side of one socket, without the socket: what to send, and whether answers keep the contract.
 
-It follows each lane's response from `response.created` to its one terminal event and checks the order on the way.
+It follows each lane's response from `response.created` to its one terminal event and checks the order.
 """
 
 from __future__ import annotations

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import field
 
 from protocol.limits import Limits
-from protocol.requests.fields import Fields
+from protocol.requests.fields import Fields, Off
 from protocol.requests.message import Message, read_chat_messages
-from protocol.requests.sampling import Sampled, read_max_tokens, read_metadata, read_sampled
+from protocol.requests.sampling import SAMPLED_OFF, Sampled, read_max_tokens, read_metadata, read_sampled
+
+STREAM_OPTIONS_OFF: Final[Off] = {"include_obfuscation": (False,)}
+CHAT_OFF: Final[Off] = {
+    **SAMPLED_OFF,
+    "audio": (),
+    "function_call": ("auto", "none"),
+    "functions": ([],),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "moderation": (),
+    "n": (1,),
+    "prediction": (),
+    "prompt_cache_options": ({}, {"mode": "implicit"}),
+    "prompt_cache_retention": ("in_memory",),
+    "reasoning_effort": ("none",),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "tool_choice": ("auto", "none"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+}
 
 
 class ChatRequest(Sampled, frozen=True, kw_only=True):
@@ -34,7 +58,8 @@ def parse_chat(body: dict[str, Any], limits: Limits) -> ChatRequest:
         max_output_tokens=read_max_tokens(fields, "max_completion_tokens", "max_tokens"),
         **read_sampled(fields, limits),
     )
-    _refuse_unsupported(fields)
+    fields.flag("parallel_tool_calls")  # without tools, either way is no tools
+    fields.off(CHAT_OFF)
     fields.finish()
     return chat
 
@@ -44,24 +69,6 @@ def read_include_usage(fields: Fields) -> bool:
     if options is None:
         return False
     include = options.flag("include_usage") or False
-    options.off("include_obfuscation", values=(False,))
+    options.off(STREAM_OPTIONS_OFF)
     options.finish()
     return include
-
-
-def _refuse_unsupported(fields: Fields) -> None:
-    """Parameters that this server does not have, each with what means "off" or our only way."""
-    fields.off("n", values=(1,))
-    fields.off("logprobs", "store", values=(False,))
-    fields.off("top_logprobs", values=(0,))
-    fields.off("tools", "functions", values=([],))
-    fields.off("tool_choice", "function_call", values=("auto", "none"))
-    fields.flag("parallel_tool_calls")  # without tools, either way is no tools
-    fields.off("response_format", values=({"type": "text"},))
-    fields.off("modalities", values=(["text"],))
-    fields.off("reasoning_effort", values=("none",))
-    fields.off("verbosity", values=("medium",))
-    fields.off("service_tier", values=("auto", "default"))
-    fields.off("prompt_cache_options", values=({}, {"mode": "implicit"}))
-    fields.off("prompt_cache_retention", values=("in_memory",))
-    fields.off("audio", "prediction", "moderation", "web_search_options")

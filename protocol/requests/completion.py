@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from protocol.limits import Limits
 from protocol.requests.chat import read_include_usage
-from protocol.requests.fields import Fields, invalid, unsupported
-from protocol.requests.sampling import Sampled, read_max_tokens, read_sampled
+from protocol.requests.fields import Fields, Off, invalid, unsupported
+from protocol.requests.sampling import SAMPLED_OFF, Sampled, read_max_tokens, read_sampled
+
+COMPLETION_OFF: Final[Off] = {
+    **SAMPLED_OFF,
+    "best_of": (1,),
+    "echo": (False,),
+    "logprobs": (),  # 0 would ask for the chosen token's
+    "n": (1,),
+    "suffix": ("",),
+}
 
 
 class CompletionRequest(Sampled, frozen=True, kw_only=True):
@@ -28,10 +37,7 @@ def parse_completion(body: dict[str, Any], limits: Limits) -> CompletionRequest:
         max_output_tokens=read_max_tokens(fields, "max_tokens"),
         **read_sampled(fields, limits),
     )
-    fields.off("n", "best_of", values=(1,))
-    fields.off("echo", values=(False,))
-    fields.off("suffix", values=("",))
-    fields.off("logprobs")  # 0 would ask for the chosen token's
+    fields.off(COMPLETION_OFF)
     fields.finish()
     return completion
 

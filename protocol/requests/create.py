@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
 from protocol.limits import Limits
-from protocol.requests.fields import Fields, invalid, lane_name, unsupported
+from protocol.requests.fields import Fields, Off, invalid, lane_name, unsupported
 from protocol.requests.message import Message, read_input
-from protocol.requests.sampling import Sampled, read_max_tokens, read_metadata, read_sampled
+from protocol.requests.sampling import SAMPLED_OFF, Sampled, read_max_tokens, read_metadata, read_sampled
+
+_TOOLS_AND_FORMATS_OFF: Final[Off] = {
+    "tools": ([],),
+    "tool_choice": ("auto", "none"),
+    "text": {"format": ({"type": "text"},), "verbosity": ("medium",)},
+    "reasoning": {
+        "effort": ("none",),
+        "context": ("auto",),
+        "mode": ("standard",),
+        "summary": (),
+        "generate_summary": (),
+    },
+    "conversation": (),
+}
+CREATE_OFF: Final[Off] = {
+    **_TOOLS_AND_FORMATS_OFF,
+    **SAMPLED_OFF,
+    "access_programs": ({},),
+    "background": (False,),
+    "background_options": ({},),
+    "context_management": ([],),
+    "draft": (),
+    "image": ({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
+    "include": ([],),
+    "max_tool_calls": (),
+    "moderation": (),
+    "prompt": (),
+    "prompt_cache_options": ({}, {"mode": "implicit"}),
+    "prompt_cache_retention": ("in_memory",),
+    "service_tier": ("auto", "default"),
+    "stream_options": {"include_obfuscation": (False,)},
+    "top_logprobs": (0,),
+}
+INPUT_TOKENS_OFF: Final[Off] = {**_TOOLS_AND_FORMATS_OFF, "personality": ()}
 
 
 class CreateResponse(Sampled, frozen=True, kw_only=True):
@@ -59,7 +93,8 @@ def parse_create(body: dict[str, Any], limits: Limits, *, socket: bool) -> Creat
         max_output_tokens=read_max_tokens(fields, "max_output_tokens"),
         **read_sampled(fields, limits),
     )
-    _refuse_unsupported(fields)
+    fields.flag("parallel_tool_calls")  # without tools, either way is no tools
+    fields.off(CREATE_OFF)
     fields.finish()
     return create
 
@@ -74,9 +109,8 @@ def parse_input_tokens(body: dict[str, Any], limits: Limits) -> InputTokens:
         previous_response_id=fields.label("previous_response_id", limits.max_label_chars),
         truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
     )
-    fields.off("conversation", "personality")
-    _refuse_tools(fields)
-    _refuse_formats(fields)
+    fields.flag("parallel_tool_calls")
+    fields.off(INPUT_TOKENS_OFF)
     fields.finish()
     return count
 
@@ -103,43 +137,3 @@ def _read_stream_id(fields: Fields) -> str | None:
     if name is None:
         raise invalid(fields.path("stream_id"), "1 to 256 characters of A-Z, a-z, 0-9, '_', '.' and '-'")
     return name
-
-
-def _refuse_unsupported(fields: Fields) -> None:
-    """Parameters that this server does not have, each with what means "off" or our only way."""
-    _refuse_tools(fields)
-    _refuse_formats(fields)
-    fields.off("background", values=(False,))
-    fields.off("include", "context_management", values=([],))
-    fields.off("access_programs", "background_options", values=({},))
-    fields.off("image", values=({}, {"context_compression": "auto"}, {"context_compression": "disabled"}))
-    fields.off("conversation", "max_tool_calls", "moderation", "prompt", "draft")
-    fields.off("prompt_cache_options", values=({}, {"mode": "implicit"}))
-    fields.off("prompt_cache_retention", values=("in_memory",))
-    fields.off("service_tier", values=("auto", "default"))
-    fields.off("top_logprobs", values=(0,))
-    options = fields.inner("stream_options")
-    if options is not None:
-        options.off("include_obfuscation", values=(False,))
-        options.finish()
-
-
-def _refuse_tools(fields: Fields) -> None:
-    fields.off("tools", values=([],))
-    fields.off("tool_choice", values=("auto", "none"))
-    fields.flag("parallel_tool_calls")  # without tools, either way is no tools
-
-
-def _refuse_formats(fields: Fields) -> None:
-    text = fields.inner("text")
-    if text is not None:
-        text.off("format", values=({"type": "text"},))
-        text.off("verbosity", values=("medium",))
-        text.finish()
-    reasoning = fields.inner("reasoning")
-    if reasoning is not None:
-        reasoning.off("effort", values=("none",))
-        reasoning.off("context", values=("auto",))
-        reasoning.off("mode", values=("standard",))
-        reasoning.off("summary", "generate_summary", "encrypted_content")
-        reasoning.finish()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias, TypeVar
 
 from protocol.codes import ProtocolError
 
@@ -11,6 +12,10 @@ from protocol.codes import ProtocolError
 _LANE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,256}\Z")
 _MAX_INT64: Final = 2**63 - 1
 _MAX_SHOWN_CHARS: Final = 128  # of an unknown name in an error, which must not be as long as the request
+
+Off: TypeAlias = Mapping[str, "tuple[object, ...] | Off"]
+"""Parameters that this server does not have, each with the values, besides null, that mean "off" or what it
+does anyway; for an object the same of its fields. The published schemas are made from the same tables."""
 
 _Choice = TypeVar("_Choice", bound=str)
 
@@ -127,14 +132,19 @@ class Fields:
         value = self.take(name)
         return None if value is None else nested(value, self.path(name))
 
-    def off(self, *names: str, values: tuple[object, ...] = ()) -> None:
-        """Parameters that we do not have: null and `values`, which mean "off" or what we do anyway, pass."""
-        for name in names:
+    def off(self, table: Off) -> None:
+        """Parameters that we do not have: only null and what the table allows passes."""
+        for name, allowed in table.items():
+            if isinstance(allowed, Mapping):
+                inner = self.inner(name)
+                if inner is not None:
+                    inner.off(allowed)
+                    inner.finish()
+                continue
             value = self.take(name)
-            if value is not None and not any(_same(value, allowed) for allowed in values):
-                raise unsupported(
-                    self.path(name), "is not supported with this value" if values else "is not supported"
-                )
+            if value is not None and not any(_same(value, option) for option in allowed):
+                why = "is not supported with this value" if allowed else "is not supported"
+                raise unsupported(self.path(name), why)
 
     def finish(self) -> None:
         for name in self._unread:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from protocol.codes import ProtocolError
 from protocol.limits import Limits
-from protocol.requests.fields import Fields, invalid, missing, nested, unsupported
+from protocol.requests.fields import Fields, Off, invalid, missing, nested, unsupported
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
 
@@ -24,6 +24,14 @@ _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
 _OTHER_PARTS: Final = frozenset(
     {"input_image", "input_file", "input_audio", "image_url", "file", "summary_text", "reasoning_text"}
 )
+
+_CHAT_MESSAGE_OFF: Final[Off] = {
+    "annotations": ([],),
+    "audio": (),
+    "function_call": (),
+    "name": (),
+    "tool_calls": ([],),
+}
 
 
 class Message(Struct, frozen=True):
@@ -76,7 +84,7 @@ def _read_item(item: Fields, limits: Limits) -> Message:
     # What an output item carries when it is fed back; it adds nothing to the conversation.
     item.label("id", limits.max_label_chars)
     item.choice("status", "in_progress", "completed", "incomplete")
-    item.off("phase")
+    item.off({"phase": ()})
     item.finish()
     return Message(role, content)
 
@@ -89,8 +97,7 @@ def _read_chat_message(message: Fields, limits: Limits) -> Message:
         message.take("content")
     else:
         content = _read_content(message, role, limits)
-    message.off("tool_calls", "annotations", values=([],))
-    message.off("name", "function_call", "audio")
+    message.off(_CHAT_MESSAGE_OFF)
     message.finish()
     return Message(role, content)
 
@@ -134,7 +141,7 @@ def _read_part(part: Fields, role: Role) -> str:
     for marks in ("annotations", "logprobs"):
         if not isinstance(part.take(marks), list | None):
             raise invalid(part.path(marks), "an array")
-    part.off("prompt_cache_breakpoint")
+    part.off({"prompt_cache_breakpoint": ()})
     part.finish()
     return text
 

@@ -7,10 +7,16 @@ from typing import Final, TypedDict
 from msgspec import Struct
 
 from protocol.limits import Limits
-from protocol.requests.fields import Fields, invalid
+from protocol.requests.fields import Fields, Off, invalid
 
 MAX_INT32: Final = 2**31 - 1
 _MIN_INT64: Final = -(2**63)
+SAMPLED_OFF: Final[Off] = {
+    "frequency_penalty": (0,),
+    "logit_bias": ({},),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+}
 
 
 class Sampled(Struct, frozen=True, kw_only=True):
@@ -42,9 +48,6 @@ class SampledFields(TypedDict):
 
 def read_sampled(fields: Fields, limits: Limits) -> SampledFields:
     """All of `Sampled` but the token limit, whose name differs between the dialects."""
-    fields.off("presence_penalty", "frequency_penalty", values=(0,))
-    fields.off("repetition_penalty", values=(1,))
-    fields.off("logit_bias", values=({},))
     user = fields.text("user", limits.max_label_chars)
     return {
         "model": fields.label("model", limits.max_label_chars),
