@@ -1,0 +1,119 @@
+// The settings: a panel beside the chat where there is room for both, else a dialog over it.
+
+import { element } from "./element.js";
+import { EMPTY, NUMBERS, fault, load, save } from "./settings.js";
+
+const WIDE = "(min-width: 64rem)"; // as in layout.css
+const SHOWN = "sluice.panel";
+
+export class SettingsPanel {
+  #storage;
+  #panel;
+  #toggle;
+  #model;
+  #values;
+  #fields = new Map();
+
+  /** @param parts the elements {panel (a dialog), toggle, close, reset, model, instructions, numbers}. */
+  constructor(storage, { panel, toggle, close, reset, model, instructions, numbers }) {
+    this.#storage = storage;
+    this.#panel = panel;
+    this.#toggle = toggle;
+    this.#model = model;
+    this.#values = load(storage);
+    numbers.append(...NUMBERS.map((number) => this.#numberField(number)));
+    this.#bind("model", model);
+    this.#bind("instructions", instructions);
+    toggle.addEventListener("click", () => (panel.open ? panel.close() : this.open()));
+    close.addEventListener("click", () => panel.close());
+    reset.addEventListener("click", () => this.#reset());
+    panel.addEventListener("close", () => this.#noteOpen());
+    panel.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
+    matchMedia(WIDE).addEventListener("change", () => panel.open && this.#reopen());
+    if (matchMedia(WIDE).matches && storage.getItem(SHOWN) !== "no") this.#show();
+    this.#noteOpen();
+  }
+
+  get values() {
+    return this.#values;
+  }
+
+  open() {
+    if (!this.#panel.open) this.#show();
+    this.#noteOpen();
+    this.#panel.querySelector("select").focus();
+  }
+
+  /** Offer these models; a chosen one that is not among them stays chosen, and the server will say so. */
+  offer(models) {
+    const chosen = this.#values.model;
+    const known = chosen === "" || models.includes(chosen) ? models : [...models, chosen];
+    const first = models.length > 0 ? `Default (${models[0]})` : "Default";
+    this.#model.replaceChildren(
+      element("option", { value: "", textContent: first }),
+      ...known.map((model) => element("option", { value: model, textContent: model })),
+    );
+    this.#model.value = chosen;
+  }
+
+  #show() {
+    if (matchMedia(WIDE).matches) this.#panel.show();
+    else this.#panel.showModal();
+  }
+
+  #reopen() {
+    this.#panel.close();
+    this.#show();
+    this.#noteOpen();
+  }
+
+  #noteOpen() {
+    this.#toggle.setAttribute("aria-expanded", String(this.#panel.open));
+    if (matchMedia(WIDE).matches) this.#storage.setItem(SHOWN, this.#panel.open ? "yes" : "no");
+  }
+
+  #bind(name, field) {
+    this.#fields.set(name, field);
+    field.value = this.#values[name];
+    field.addEventListener("input", () => this.#set(name, field.value));
+  }
+
+  #set(name, value) {
+    this.#values = { ...this.#values, [name]: value };
+    save(this.#storage, this.#values);
+  }
+
+  #reset() {
+    this.#values = { ...EMPTY };
+    save(this.#storage, this.#values);
+    for (const [name, field] of this.#fields) {
+      field.value = EMPTY[name];
+      field.dispatchEvent(new Event("input"));
+    }
+  }
+
+  #numberField(number) {
+    const { name, label, hint, min, max, step } = number;
+    const about = element("small", { id: `${name}-about`, textContent: hint });
+    const field = element("input", {
+      type: "number",
+      id: name,
+      inputMode: step < 1 ? "decimal" : "numeric",
+      placeholder: "default",
+      min: String(min),
+      max: max === undefined ? undefined : String(max),
+      step: String(step),
+      "aria-describedby": about.id,
+    });
+    this.#bind(name, field);
+    const check = () => {
+      const wrong = field.validity.badInput ? `${label} must be a number.` : fault(number, field.value);
+      field.setAttribute("aria-invalid", String(wrong !== ""));
+      about.textContent = wrong === "" ? hint : `${wrong} It is not used.`;
+      about.classList.toggle("wrong", wrong !== "");
+    };
+    field.addEventListener("input", check);
+    check();
+    return element("div", { className: "number" }, element("label", { htmlFor: name, textContent: label }), field, about);
+  }
+}

@@ -1,0 +1,59 @@
+// What a response may be asked with. An empty field is not sent: the server's own default counts. Pure but for storage.
+
+const STORED = "sluice.settings";
+
+/** The number fields: the names are those of the request, the bounds those of the server. */
+export const NUMBERS = [
+  { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.1, hint: "0 takes the likeliest token every time." },
+  { name: "top_p", label: "Top P", min: 0, max: 1, step: 0.05, hint: "Only the likeliest tokens that add up to this." },
+  { name: "top_k", label: "Top K", min: 0, step: 1, hint: "Only this many of the likeliest tokens; 0 for all." },
+  { name: "min_p", label: "Min P", min: 0, max: 1, step: 0.01, hint: "Only tokens this likely beside the likeliest one." },
+  { name: "max_output_tokens", label: "Max output tokens", min: 1, step: 1, hint: "The reply stops there." },
+  { name: "seed", label: "Seed", min: 0, step: 1, hint: "The same seed gives the same text." },
+];
+
+export const EMPTY = Object.freeze({
+  model: "",
+  instructions: "",
+  ...Object.fromEntries(NUMBERS.map(({ name }) => [name, ""])),
+});
+
+/** @returns {string} what is wrong with the text of a number field, or "". */
+export function fault({ label, min, max = Infinity, step }, text) {
+  if (text.trim() === "") return "";
+  const value = Number(text);
+  const whole = Number.isInteger(step);
+  if (!Number.isFinite(value) || (whole && !Number.isSafeInteger(value))) {
+    return `${label} must be a ${whole ? "whole number" : "number"}.`;
+  }
+  if (value < min || value > max) {
+    return max === Infinity ? `${label} must be ${min} or more.` : `${label} must be between ${min} and ${max}.`;
+  }
+  return "";
+}
+
+/** The fields of `response.create` for these settings; a faulty number is left out, as its field says. */
+export function parameters(settings) {
+  const fields = {};
+  if (settings.model !== "") fields.model = settings.model;
+  if (settings.instructions.trim() !== "") fields.instructions = settings.instructions;
+  for (const number of NUMBERS) {
+    const text = settings[number.name];
+    if (text.trim() !== "" && fault(number, text) === "") fields[number.name] = Number(text);
+  }
+  return fields;
+}
+
+export function load(storage) {
+  try {
+    const saved = JSON.parse(storage.getItem(STORED) ?? "{}");
+    const known = Object.keys(EMPTY).filter((name) => typeof saved[name] === "string");
+    return { ...EMPTY, ...Object.fromEntries(known.map((name) => [name, saved[name]])) };
+  } catch {
+    return { ...EMPTY };
+  }
+}
+
+export function save(storage, settings) {
+  storage.setItem(STORED, JSON.stringify(settings));
+}

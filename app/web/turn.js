@@ -1,0 +1,97 @@
+// One turn: what was asked, and its response as the events tell it. Pure: every change is a new object.
+
+/** The states in which a response may still say something. */
+const RUNNING = new Set(["sending", "queued", "working", "writing"]);
+/** The states whose response the server keeps and can continue from. */
+const CONTINUABLE = new Set(["completed", "stopped", "limit", "cut"]);
+
+export function newTurn(id, parent, text, now) {
+  return {
+    id,
+    parent, // the turn before, or null
+    text,
+    state: "sending",
+    responseId: null,
+    model: null,
+    reply: "",
+    problem: null, // {code, message, param, retryAfterS, category, policyVersion} of an end that was not `completed`
+    limit: null, // max_output_tokens as the server understood it
+    usage: null,
+    sentAt: now,
+    firstAt: null,
+    lastAt: null,
+    endedAt: null,
+  };
+}
+
+export function isRunning(turn) {
+  return RUNNING.has(turn.state);
+}
+
+export function isContinuable(turn) {
+  return turn.responseId !== null && CONTINUABLE.has(turn.state);
+}
+
+/** The turn after an event of its response. An event that says nothing to a reader changes nothing. */
+export function afterEvent(turn, event, now) {
+  switch (event.type) {
+    case "response.created":
+      return { ...turn, state: "working", responseId: event.response.id, model: event.response.model };
+    case "response.queued":
+      return { ...turn, state: "queued" };
+    case "response.in_progress":
+      return { ...turn, state: "working" };
+    case "response.output_text.delta":
+      return { ...turn, state: "writing", reply: turn.reply + event.delta, firstAt: turn.firstAt ?? now, lastAt: now };
+    case "response.output_text.done": // may be shorter than the deltas were: what is gone was taken back
+      return { ...turn, reply: event.text };
+    case "response.completed":
+    case "response.incomplete":
+    case "response.failed":
+      return ended(turn, event.response, now);
+    default:
+      return turn;
+  }
+}
+
+/** The turn after the server refused it: there is no response. */
+export function afterRefusal(turn, event, now) {
+  const { code, message, param } = event.error;
+  const retryAfterS = Number.parseFloat(event.headers?.["retry-after"] ?? "") || null;
+  return { ...turn, state: "refused", problem: { code, message, param, retryAfterS }, endedAt: now };
+}
+
+/** The turn after its socket was lost; what arrived is kept. */
+export function afterLoss(turn, now) {
+  return { ...turn, state: "interrupted", problem: { code: "connection_lost", message: "" }, endedAt: now };
+}
+
+function ended(turn, response, now) {
+  return {
+    ...turn,
+    state: endState(response),
+    reply: releasedText(response) ?? turn.reply,
+    problem: problemOf(response),
+    limit: response.max_output_tokens ?? null,
+    usage: response.usage ?? null,
+    endedAt: now,
+  };
+}
+
+function endState({ status, incomplete_details: details }) {
+  if (status === "completed" || status === "failed") return status;
+  if (status === "cancelled") return "stopped";
+  return details?.reason === "content_filter" ? "cut" : "limit";
+}
+
+function problemOf({ error, incomplete_details: details }) {
+  if (error) return { code: error.code, message: error.message };
+  if (!details) return null;
+  return { code: details.reason, message: "", category: details.category, policyVersion: details.policy_version };
+}
+
+/** The terminal event's own text is the truth; null when it carries none. */
+function releasedText({ output, status }) {
+  if (output.length === 0) return status === "failed" ? null : "";
+  return output.flatMap((item) => item.content ?? []).map((part) => part.text ?? "").join("");
+}
