@@ -25,7 +25,9 @@ _OTHER_PARTS: Final = frozenset(
     {"input_image", "input_file", "input_audio", "image_url", "file", "summary_text", "reasoning_text"}
 )
 
-_CHAT_MESSAGE_OFF: Final[Off] = {
+ITEM_OFF: Final[Off] = {"phase": ()}
+PART_OFF: Final[Off] = {"prompt_cache_breakpoint": ()}
+CHAT_MESSAGE_OFF: Final[Off] = {
     "annotations": ([],),
     "audio": (),
     "function_call": (),
@@ -84,7 +86,7 @@ def _read_item(item: Fields, limits: Limits) -> Message:
     # What an output item carries when it is fed back; it adds nothing to the conversation.
     item.label("id", limits.max_label_chars)
     item.choice("status", "in_progress", "completed", "incomplete")
-    item.off({"phase": ()})
+    item.off(ITEM_OFF)
     item.finish()
     return Message(role, content)
 
@@ -97,7 +99,7 @@ def _read_chat_message(message: Fields, limits: Limits) -> Message:
         message.take("content")
     else:
         content = _read_content(message, role, limits)
-    message.off(_CHAT_MESSAGE_OFF)
+    message.off(CHAT_MESSAGE_OFF)
     message.finish()
     return Message(role, content)
 
@@ -141,7 +143,7 @@ def _read_part(part: Fields, role: Role) -> str:
     for marks in ("annotations", "logprobs"):
         if not isinstance(part.take(marks), list | None):
             raise invalid(part.path(marks), "an array")
-    part.off({"prompt_cache_breakpoint": ()})
+    part.off(PART_OFF)
     part.finish()
     return text
 
