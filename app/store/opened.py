@@ -1,0 +1,30 @@
+"""The store for a command that runs beside the server, or without one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from app.store.client import Store
+from app.store.valkey import EmbeddedValkey, StateFolderInUse
+
+
+@asynccontextmanager
+async def opened_store(redis_url: str | None, state_dir: Path) -> AsyncIterator[Store]:
+    """The Redis that is named; else the embedded one of the running server, or one of our own for the moment.
+
+    Raises EmbeddedValkeyError, ValueError for an address of no known form.
+    """
+    async with AsyncExitStack() as stack:
+        if redis_url is None:
+            embedded = EmbeddedValkey(state_dir)
+            try:
+                await embedded.start()
+                stack.push_async_callback(embedded.stop)
+            except StateFolderInUse:
+                pass  # a server runs, and its store serves us too
+            redis_url = embedded.url
+        store = Store(redis_url)
+        stack.push_async_callback(store.close)
+        yield store
