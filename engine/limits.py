@@ -1,0 +1,58 @@
+"""What an engine takes in at once: the numbers the scheduler decides by, and the refusals at its door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.request import EngineError, EngineRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one engine. Tokens of a context count prompt and output together."""
+
+    context_tokens: int
+    max_running: int = 64  # sequences that hold pages
+    max_waiting: int = 256  # sequences behind them; past this a request is refused
+    step_tokens: int = 512  # tokens of one step: decodes first, the rest for prefill chunks
+    partial_prefills: int = (
+        4  # long prompts in flight at once, so that a short one never waits for a long one
+    )
+    pin_s: float = 300.0  # how long a warm-up's pages outlive everything but memory pressure
+    retry_after_s: float = 1.0  # told to those refused: about the time in which a short reply ends
+
+    def __post_init__(self) -> None:
+        for name in ("context_tokens", "max_running", "step_tokens", "partial_prefills"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.max_waiting < 0:
+            raise ValueError("max_waiting must not be negative")
+
+    @property
+    def min_chunk_tokens(self) -> int:
+        """What prefill gets in a step however many sequences decode, so that they cannot starve it."""
+        return max(1, self.step_tokens // 4)
+
+    def max_output(self, request: EngineRequest) -> int:
+        """The most tokens the request may generate."""
+        room = self.context_tokens - len(request.prompt_ids)
+        wanted = request.sampling.max_tokens
+        return 0 if request.prefill_only else room if wanted is None else min(room, wanted)
+
+    def check(self, request: EngineRequest, live: int) -> None:
+        """Refuse what cannot be served: EngineError. `live` counts the requests taken and not finished."""
+        prompt = len(request.prompt_ids)
+        if prompt == 0:
+            raise EngineError("invalid_value", "The prompt has no tokens.")
+        if prompt > self.context_tokens - (0 if request.prefill_only else 1):
+            raise EngineError(
+                "context_length_exceeded",
+                f"The prompt has {prompt} tokens; this model's context is {self.context_tokens} tokens, "
+                "prompt and output together.",
+            )
+        if live >= self.max_running + self.max_waiting:
+            raise EngineError(
+                "server_is_overloaded",
+                f"The engine serves {self.max_running} requests at once and {self.max_waiting} wait already.",
+                retry_after_s=self.retry_after_s,
+            )

@@ -1,0 +1,51 @@
+"""What a sequence has said so far: its sampled ids become deltas, until something ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from engine.detokenize import StopStrings, TextStream
+from engine.request import Delta, FinishReason, Sampling
+
+
+class Reply:
+    """Takes each sampled token once. `reason` is set by the token that ends the reply; take none after it."""
+
+    def __init__(self, stream: TextStream, sampling: Sampling, max_output: int, eos_ids: Set[int]) -> None:
+        self.reason: FinishReason | None = None
+        self._stream = stream
+        self._stops = StopStrings(sampling.stop)
+        self._eos_ids: Set[int] = frozenset() if sampling.ignore_eos else eos_ids
+        self._left = max_output
+        self._unsent: list[int] = []
+
+    def push(self, token: int) -> Delta | None:
+        """The delta that `token` gives, with everything held before it that is decided now."""
+        self._left -= 1
+        if token in self._eos_ids:
+            self.reason = FinishReason.STOP
+            delta = self._emit(self._last_text())
+            self._unsent.append(token)
+            return delta
+        self._unsent.append(token)
+        text = self._stops.push(self._stream.push(token))
+        if self._stops.matched:
+            self.reason = FinishReason.STOP
+        elif self._left <= 0:
+            self.reason = FinishReason.LENGTH
+            text += self._last_text()
+        return self._emit(text)
+
+    def unsent(self, output: int) -> tuple[int, ...]:
+        """Those of the first `output` tokens that no delta has carried: they have no text, or it is held."""
+        return tuple(self._unsent)
+
+    def _last_text(self) -> str:
+        text = self._stops.push(self._stream.flush())
+        return text + self._stops.flush()
+
+    def _emit(self, text: str) -> Delta | None:
+        if not text:
+            return None
+        ids, self._unsent = tuple(self._unsent), []
+        return Delta(text, ids)

@@ -1,0 +1,343 @@
+"""Continuous batching: which sequences take part in the next step, and what its results mean for them.
+
+Pure: no clock, no thread, no I/O. A driver calls `plan`, computes the step, calls `commit` and hands out
+`outputs`; a driver that knows its tokens beforehand calls `computed`, `grant` and `finish` itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+
+from engine.batch import Row
+from engine.blocks import BlockPool
+from engine.interface import EngineStats
+from engine.limits import Limits
+from engine.reply import Reply
+from engine.request import (
+    Deliver,
+    EngineError,
+    EngineRequest,
+    Finished,
+    FinishReason,
+    Output,
+    Queued,
+    Started,
+    Usage,
+)
+from engine.sequence import Phase, Sequence, deadline
+
+SEED_MASK = (1 << 63) - 1
+SPARE_SHARE = 16
+"""Admission leaves a page for each running sequence to grow into, up to this part of the pool: without it a
+newcomer would be preempted at once by the next page that an older sequence needs."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One step's work: do the copies in order, then compute the rows. `sequences` go with `rows`."""
+
+    sequences: list[Sequence] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    copies: list[tuple[Sequence, tuple[int, int]]] = field(default_factory=list)
+
+
+class Scheduler:
+    """Owns the live sequences and their pages. First come, first served; the youngest is preempted first."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        pool: BlockPool,
+        reply_for: Callable[[EngineRequest, int], Reply],
+        draw_seed: Callable[[], int],
+    ) -> None:
+        if limits.context_tokens > pool.pages_total * pool.page_tokens:
+            raise ValueError("a context must fit into the pool")
+        self.limits = limits
+        self.pool = pool
+        self.outputs: list[tuple[Deliver, Output]] = []  # in order; whoever hands them out clears it
+        self.next_deadline = math.inf  # no deadline comes before this
+        self.steps = 0
+        self.generated_tokens = 0
+        self._reply_for = reply_for
+        self._draw_seed = draw_seed
+        self._live: dict[str, Sequence] = {}
+        self._waiting: OrderedDict[str, Sequence] = OrderedDict()
+        self._running: dict[str, Sequence] = {}  # oldest first
+        self._prefilling: dict[str, Sequence] = {}  # those of `_running` whose context is not computed yet
+        self._blocked_at = -1  # the pool's releases when the head of the queue last did not fit
+        self._prompt_tokens = 0
+        self._cached_prompt_tokens = 0
+        self._finished = {reason.value: 0 for reason in FinishReason}
+
+    @property
+    def live(self) -> int:
+        return len(self._live)
+
+    @property
+    def pending(self) -> bool:
+        """Whether `plan` has something to do now besides decoding and deadlines."""
+        if self._prefilling:
+            return True
+        if not self._waiting:
+            return False
+        if not next(reversed(self._waiting.values())).announced:
+            return True
+        return len(self._running) < self.limits.max_running and self._blocked_at != self.pool.releases
+
+    def __contains__(self, request_id: object) -> bool:
+        return request_id in self._live
+
+    def submit(self, request: EngineRequest, deliver: Deliver, now: float) -> Sequence:
+        """Queue a request, or raise EngineError (see `Limits.check`)."""
+        if request.id in self._live:
+            raise ValueError(f"request {request.id} is live already")
+        self.limits.check(request, len(self._live))
+        max_output = self.limits.max_output(request)
+        seed = request.sampling.seed
+        sequence = Sequence(
+            request=request,
+            deliver=deliver,
+            reply=self._reply_for(request, max_output),
+            seed=(self._draw_seed() if seed is None else seed) & SEED_MASK,
+            max_output=max_output,
+            first_token_deadline=deadline(now, request.first_token_timeout_s),
+            deadline=deadline(now, request.total_timeout_s),
+            context=request.prompt_ids,
+        )
+        self._live[request.id] = self._waiting[request.id] = sequence
+        self.next_deadline = min(self.next_deadline, sequence.next_deadline())
+        return sequence
+
+    def cancel(self, request_id: str) -> None:
+        """End a request now; an unknown id is ignored."""
+        if sequence := self._live.get(request_id):
+            self.finish(sequence, FinishReason.CANCELLED)
+
+    def cancel_all(self) -> None:
+        for sequence in list(self._live.values()):
+            self.finish(sequence, FinishReason.CANCELLED)
+
+    def fail_all(self, error: Exception) -> None:
+        for sequence in list(self._live.values()):
+            self.fail(sequence, error)
+
+    def plan(self, now: float, *, decode: bool = True) -> Step:
+        """The next step: each decoding sequence's token (unless `decode` is false), then prefill chunks."""
+        self._end_overdue(now)
+        self.pool.expire(now)
+        step = Step()
+        if decode:
+            self._plan_decodes(step)
+        budget = max(self.limits.step_tokens - len(step.rows), self.limits.min_chunk_tokens)
+        self._admit(step, budget)
+        self._plan_prefills(step, budget)
+        self._announce_waiting()
+        return step
+
+    def commit(self, step: Step, results: Items[int | Exception | None], now: float) -> None:
+        """Take a computed step's results; a row that failed ends its own sequence only."""
+        self.steps += 1
+        for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
+            if sequence.phase is Phase.DONE:
+                continue
+            if isinstance(result, Exception):
+                self.fail(sequence, result)
+                continue
+            if sequence.phase is Phase.PREFILL:
+                self.computed(sequence, len(row.tokens), now)
+            if result is not None:
+                self._append(sequence, result)
+
+    def computed(self, sequence: Sequence, tokens: int, now: float) -> None:
+        """The next `tokens` of the sequence's context are in its pages."""
+        assert sequence.lease is not None
+        sequence.computed += tokens
+        self.pool.enter(sequence.lease, sequence.prompt, sequence.computed)
+        if sequence.remaining:
+            return
+        del self._prefilling[sequence.request.id]
+        sequence.phase = Phase.DECODE
+        if sequence.request.prefill_only:
+            self.pool.pin(sequence.lease, sequence.prompt, now + self.limits.pin_s)
+            self.finish(sequence, FinishReason.STOP)
+        elif sequence.max_output <= 0:
+            self.finish(sequence, FinishReason.LENGTH)
+
+    def grant(self, sequence: Sequence) -> bool:
+        """Make room for a decoding sequence's next token and set `granted`.
+
+        Younger sequences are preempted while pages lack, at last this one: then False.
+        """
+        assert sequence.lease is not None
+        prompt = len(sequence.prompt)
+        while not self.pool.grow(sequence.lease, prompt + sequence.output):
+            victim = next(reversed(self._running.values()))
+            self._preempt(victim)
+            if victim is sequence:
+                return False
+        # The last token of a reply needs no page: its keys and values are never read.
+        room = len(sequence.lease.pages) * self.pool.page_tokens - prompt + 1
+        sequence.granted = min(room, sequence.max_output)
+        return True
+
+    def fail(self, sequence: Sequence, error: Exception) -> None:
+        """End a sequence with an EngineError as it is, or with any other exception as `model_error`."""
+        if not isinstance(error, EngineError):
+            error = EngineError("model_error", f"The model failed on this request ({type(error).__name__}).")
+        self.finish(sequence, FinishReason.FAILED, error)
+
+    def finish(self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None) -> None:
+        """Free the sequence's pages, then say that it ended."""
+        assert sequence.phase is not Phase.DONE
+        request_id = sequence.request.id
+        if sequence.lease is not None:
+            self.pool.close(sequence.lease)
+            sequence.lease = None
+        sequence.phase = Phase.DONE
+        sequence.granted = 0
+        del self._live[request_id]
+        self._waiting.pop(request_id, None)
+        self._running.pop(request_id, None)
+        self._prefilling.pop(request_id, None)
+        self._finished[reason.value] += 1
+        self._blocked_at = -1  # the queue's head or the number of running sequences may have changed
+        usage = Usage(len(sequence.prompt) if sequence.started else 0, sequence.cached, sequence.output)
+        finished = Finished(reason, usage, sequence.reply.unsent(sequence.output), error)
+        self.outputs.append((sequence.deliver, finished))
+
+    def stats(self) -> EngineStats:
+        """A snapshot; may be taken on another thread, then its numbers may be a step apart."""
+        return EngineStats(
+            running=len(self._running),
+            waiting=len(self._waiting),
+            pages_total=self.pool.pages_total,
+            pages_used=self.pool.used,
+            pages_cached=self.pool.cached,
+            prompt_tokens=self._prompt_tokens,
+            cached_prompt_tokens=self._cached_prompt_tokens,
+            generated_tokens=self.generated_tokens,
+            steps=self.steps,
+            finished=dict(self._finished),
+        )
+
+    def _append(self, sequence: Sequence, token: int) -> None:
+        sequence.tokens.append(token)
+        sequence.output += 1
+        self.generated_tokens += 1
+        reply = sequence.reply
+        if delta := reply.push(token):
+            self.outputs.append((sequence.deliver, delta))
+        if reply.reason is not None:
+            self.finish(sequence, reply.reason)
+
+    def _plan_decodes(self, step: Step) -> None:
+        for sequence in list(self._running.values()):
+            if sequence.phase is not Phase.DECODE:  # prefilling, or just preempted
+                continue
+            if sequence.output >= sequence.granted and not self.grant(sequence):
+                continue
+            assert sequence.lease is not None
+            position = len(sequence.prompt) + sequence.output - 1
+            self._add_row(step, sequence, sequence.tokens[-1:], position, sample=True)
+
+    def _plan_prefills(self, step: Step, budget: int) -> None:
+        """Share the budget evenly, but give nobody more than it lacks: short prompts are through at once."""
+        queue = sorted(self._prefilling.values(), key=lambda sequence: sequence.remaining)
+        for sharers, sequence in zip(range(len(queue), 0, -1), queue, strict=True):
+            count = min(sequence.remaining, -(-budget // sharers))
+            if count == 0:
+                return
+            budget -= count
+            start = sequence.computed
+            last = count == sequence.remaining
+            tokens = sequence.context[start : start + count]
+            self._add_row(step, sequence, tokens, start, sample=last and sequence.max_output > 0)
+
+    def _add_row(
+        self, step: Step, sequence: Sequence, tokens: Items[int], start: int, *, sample: bool
+    ) -> None:
+        assert sequence.lease is not None
+        step.sequences.append(sequence)
+        sampling = sequence.request.sampling
+        step.rows.append(Row(tokens, start, sequence.lease.pages, sampling, sequence.seed, sample))
+
+    def _admit(self, step: Step, budget: int) -> None:
+        if not self._waiting or self._blocked_at == self.pool.releases:
+            return
+        backlog = sum(sequence.remaining for sequence in self._prefilling.values())
+        while self._waiting and len(self._running) < self.limits.max_running:
+            if backlog >= budget and len(self._prefilling) >= self.limits.partial_prefills:
+                return
+            sequence = next(iter(self._waiting.values()))
+            if not self._open(sequence, step):
+                self._blocked_at = self.pool.releases
+                return
+            backlog += sequence.remaining
+
+    def _open(self, sequence: Sequence, step: Step) -> bool:
+        request = sequence.request
+        spare = min(len(self._running), self.pool.pages_total // SPARE_SHARE)
+        opened = self.pool.open(request.prompt_ids, len(sequence.context), request.salt, spare=spare)
+        if opened is None:
+            return False
+        sequence.lease = opened.lease
+        sequence.computed = opened.cached_tokens
+        sequence.phase = Phase.PREFILL
+        if opened.copy is not None:
+            step.copies.append((sequence, opened.copy))
+        del self._waiting[request.id]
+        self._running[request.id] = self._prefilling[request.id] = sequence
+        if not sequence.started:
+            self._start(sequence)
+        return True
+
+    def _start(self, sequence: Sequence) -> None:
+        sequence.started = sequence.announced = True
+        sequence.cached = sequence.computed
+        self._prompt_tokens += len(sequence.prompt)
+        self._cached_prompt_tokens += sequence.cached
+        self.outputs.append((sequence.deliver, Started(sequence.cached)))
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """Take the youngest sequence's pages; it heads the queue and will compute its tokens again."""
+        assert sequence.lease is not None
+        self.pool.close(sequence.lease)
+        sequence.lease = None
+        sequence.phase = Phase.WAITING
+        sequence.granted = sequence.computed = 0
+        sequence.context = [*sequence.prompt, *sequence.tokens[: sequence.output]]
+        del self._running[sequence.request.id]
+        self._prefilling.pop(sequence.request.id, None)
+        self._waiting[sequence.request.id] = sequence
+        self._waiting.move_to_end(sequence.request.id, last=False)
+
+    def _announce_waiting(self) -> None:
+        """Tell those that arrived since the last step, who stand at the queue's end, where they stand."""
+        position = len(self._waiting)
+        for sequence in reversed(self._waiting.values()):
+            position -= 1
+            if sequence.announced:
+                return
+            sequence.announced = True
+            self.outputs.append((sequence.deliver, Queued(position)))
+
+    def _end_overdue(self, now: float) -> None:
+        if now < self.next_deadline:
+            return
+        for sequence in list(self._live.values()):
+            if now >= sequence.deadline:
+                self.fail(
+                    sequence, EngineError("request_timeout", "The reply took longer than its time limit.")
+                )
+            elif now >= sequence.next_deadline():
+                message = "No token came within the time limit for the first one."
+                self.fail(sequence, EngineError("first_token_timeout", message))
+        self.next_deadline = min((s.next_deadline() for s in self._live.values()), default=math.inf)
+
+    def __repr__(self) -> str:
+        return f"<Scheduler running={len(self._running)} waiting={len(self._waiting)} {self.pool}>"

@@ -1,0 +1,60 @@
+"""One generation inside the engine, from its submission to its end."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+
+from engine.blocks import Lease
+from engine.reply import Reply
+from engine.request import Deliver, EngineRequest
+
+
+class Phase(enum.Enum):
+    WAITING = "waiting"  # no pages: new, or preempted
+    PREFILL = "prefill"
+    DECODE = "decode"
+    DONE = "done"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """State that the scheduler alone changes, except `output` and `granted` as their comments say."""
+
+    request: EngineRequest
+    deliver: Deliver
+    reply: Reply
+    seed: int
+    max_output: int
+    first_token_deadline: float
+    deadline: float
+    phase: Phase = Phase.WAITING
+    lease: Lease | None = None
+    context: Items[int] = ()  # what prefill computes: the prompt, and after a preemption the tokens so far
+    computed: int = 0  # positions of `context` whose keys and values are in pages
+    tokens: list[int] = field(default_factory=list)  # sampled ids
+    output: int = 0  # how many; an engine that knows its tokens beforehand counts here itself
+    granted: int = 0  # `output` may reach this before the next call of `Scheduler.grant`; may be lowered
+    cached: int = 0  # prompt tokens that were not computed
+    started: bool = False
+    announced: bool = False
+
+    @property
+    def prompt(self) -> Items[int]:
+        return self.request.prompt_ids
+
+    @property
+    def remaining(self) -> int:
+        return len(self.context) - self.computed
+
+    def next_deadline(self) -> float:
+        return self.deadline if self.output else min(self.deadline, self.first_token_deadline)
+
+    def __repr__(self) -> str:
+        return f"<Sequence {self.request.id} {self.phase.value} output={self.output}>"
+
+
+def deadline(now: float, timeout_s: float | None) -> float:
+    return math.inf if timeout_s is None else now + timeout_s
