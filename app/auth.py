@@ -22,7 +22,7 @@ from app.keys import (
     parse_ephemeral,
     parse_key,
 )
-from app.principal import EPHEMERAL_SCOPES, ROLES, Principal, check_tenant
+from app.principal import EPHEMERAL_SCOPES, ROLES, SCOPES, Principal, check_tenant
 from app.store.client import StoreUnavailable
 from app.store.keys import FoundKey, KeyRecord, KeyRecords
 from protocol.codes import ProtocolError
@@ -188,6 +188,24 @@ class Authenticator:
             expires_at = min(expires_at, principal.expires_at)
         entropy = secrets.token_bytes(NONCE_BYTES)
         return EphemeralKey(make_ephemeral(self._pepper, principal.key_id, expires_at, entropy), expires_at)
+
+    async def playground_key(self) -> str | None:
+        """An ephemeral key of the longest life from any admin key that counts, for the operator's own browser.
+
+        None if there is no such key. Raises StoreUnavailable.
+        """
+        for found in await self._records.all():
+            if found.record.role != "admin":
+                continue
+            try:
+                self._check(found)
+            except ProtocolError:
+                continue
+            maker = Principal(
+                found.record.id, found.record.tenant, SCOPES, expires_at=found.record.expires_at
+            )
+            return self.mint_ephemeral(maker, EPHEMERAL_TTL_S[1]).value
+        return None
 
     async def _authenticate_ephemeral(self, presented: str) -> Principal:
         parts = parse_ephemeral(self._pepper, presented)

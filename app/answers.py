@@ -1,0 +1,105 @@
+"""HTTP answers and bodies: JSON in our own encoding, faults in the wire's shape, bodies read within their limit."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response as HttpResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.ids import new_id
+from protocol.codec import decode_object, encode, error_answer, error_headers
+from protocol.codes import ProtocolError
+from protocol.limits import Limits
+
+log = logging.getLogger("sluice.http")
+
+
+def json_answer(value: Any, status: int = 200) -> HttpResponse:
+    """A struct, plain data, or ready JSON bytes."""
+    body = value if isinstance(value, bytes) else encode(value)
+    return HttpResponse(body, status, media_type="application/json")
+
+
+def fault_answer(error: ProtocolError, connection: HTTPConnection) -> HttpResponse:
+    """The refusal of a request or a handshake."""
+    request_id = connection.scope.get("request_id", "")
+    headers = error_headers(error)
+    if error.info.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return HttpResponse(
+        error_answer(error, request_id), error.info.status, headers=headers, media_type="application/json"
+    )
+
+
+async def on_protocol_error(request: Request, error: Exception) -> HttpResponse:
+    assert isinstance(error, ProtocolError)
+    return fault_answer(error, request)
+
+
+async def on_http_exception(request: Request, error: Exception) -> HttpResponse:
+    """Starlette's own refusals (no such route, wrong method) in our shape."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        fault = ProtocolError(
+            "method_not_allowed", f"{request.method} is not for {request.url.path}; use {allowed}."
+        )
+    else:
+        fault = ProtocolError("not_found", f"There is nothing at {request.url.path}. See /openapi.json.")
+    answer = fault_answer(fault, request)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def on_bug(request: Request, error: Exception) -> HttpResponse:
+    return fault_answer(ProtocolError("internal_error", "The server failed. Try again."), request)
+
+
+async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
+    """The request's JSON object. Raises ProtocolError: too large, not JSON."""
+    return decode_object(await read_body(request, limits.max_body_bytes), max_nesting=limits.max_nesting)
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body, refused as soon as it is known to be too long."""
+    refusal = ProtocolError("request_too_large", f"A body may have {max_bytes} bytes.")
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise refusal
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise refusal
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+class RequestIds:
+    """Gives every request an id, echoed as `x-request-id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["request_id"] = new_id("req")
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] in (
+                "http.response.start",
+                "websocket.accept",
+                "websocket.http.response.start",
+            ):
+                message.setdefault("headers", [])
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)

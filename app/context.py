@@ -1,0 +1,118 @@
+"""From a request and its lineage to the prompt: which messages, which token ids, what is left out (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.store.record import StoredMessage, StoredResponse, context_ids
+from engine.interface import ChatTokenizer
+from engine.request import ChatMessage
+from protocol.codes import ProtocolError
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What the model is to see. `history` is what came before this turn, `new` is this turn's own.
+
+    `stable_ids` are the parent's context as token ids where this turn continues it word for word; the prompt
+    then begins with exactly these ids, so that cached pages are met (prefix-stable). None: encode everything
+    anew.
+    """
+
+    history: tuple[ChatMessage, ...]
+    new: tuple[ChatMessage, ...]
+    stable_ids: list[int] | None = None
+
+    @property
+    def characters(self) -> int:
+        return sum(len(message.content) for message in self.history + self.new)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids, what they came from, how many leading ids are the parent's, how many messages were dropped."""
+
+    ids: list[int]
+    source: tuple[ChatMessage, ...] | str
+    base: int | None  # None: the prompt does not begin with the parent's ids
+    dropped: int = 0
+
+
+def conversation(
+    records: Sequence[StoredResponse], instructions: str | None, new: Sequence[ChatMessage]
+) -> Conversation:
+    """The conversation along a lineage (root first), with this turn's instructions in front.
+
+    Instructions are not inherited: a turn that brings others than its parent's begins with other tokens.
+    """
+    history: list[ChatMessage] = []
+    for record in records:
+        history += [ChatMessage(message.role, message.content) for message in record.input]
+        if record.output_text:
+            history.append(ChatMessage("assistant", record.output_text))
+    if not records:
+        return Conversation((), _with_instructions(instructions, new), [])
+    stable = None
+    if records[-1].instructions == instructions and records[-1].output_text:
+        stable = context_ids(records)
+    return Conversation(_with_instructions(instructions, history), tuple(new), stable)
+
+
+def encode(talk: Conversation, tokenizer: ChatTokenizer) -> Prompt:
+    """Token ids of a conversation; CPU-bound in its length."""
+    messages = talk.history + talk.new
+    if not talk.history:
+        return Prompt(tokenizer.encode_chat(messages), messages, 0)
+    if talk.stable_ids is not None:
+        ids = tokenizer.extend_chat(talk.stable_ids, talk.history, talk.new)
+        base = len(talk.stable_ids)
+        if ids[:base] == talk.stable_ids:
+            return Prompt(ids, messages, base)
+        return Prompt(ids, messages, None)
+    return Prompt(tokenizer.encode_chat(messages), messages, None)
+
+
+def truncate(talk: Conversation, tokenizer: ChatTokenizer, room: int) -> Prompt:
+    """Drop the oldest turns until `room` tokens hold the rest; leading system messages and the last message stay.
+
+    Raises ProtocolError if even those do not fit.
+    """
+    messages = talk.history + talk.new
+    head = 0
+    while head < len(messages) - 1 and messages[head].role == "system":
+        head += 1
+    # a reply never opens what is left: cut in front of user messages only, and at the very last message
+    cuts = [i for i in range(head + 1, len(messages)) if messages[i].role != "assistant"]
+    low, high = 0, len(cuts)
+    fitting: Prompt | None = None
+    while low < high:  # fewer messages never need more tokens
+        middle = (low + high) // 2
+        kept = messages[:head] + messages[cuts[middle] :]
+        ids = tokenizer.encode_chat(kept)
+        if len(ids) <= room:
+            fitting = Prompt(ids, kept, None, dropped=cuts[middle] - head)
+            high = middle
+        else:
+            low = middle + 1
+    if fitting is None:
+        least = len(tokenizer.encode_chat(messages[:head] + messages[-1:]))
+        raise ProtocolError(
+            "context_length_exceeded",
+            f"The instructions and the last message alone have {least} tokens; {room} fit. Shorten them.",
+            param="input",
+        )
+    return fitting
+
+
+def stored_messages(new: Sequence[ChatMessage]) -> tuple[StoredMessage, ...]:
+    return tuple(StoredMessage(message.role, message.content) for message in new)
+
+
+def _with_instructions(instructions: str | None, messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """Instructions and leading system messages as one system message: most templates take one, at the front."""
+    parts = [instructions] if instructions else []
+    rest = list(messages)
+    while rest and rest[0].role == "system":
+        parts.append(rest.pop(0).content)
+    return (*([ChatMessage("system", "\n\n".join(parts))] if parts else []), *rest)

@@ -1,0 +1,477 @@
+"""The hub: every live response, who reads it, and the tasks that carry it from request to record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from msgspec.structs import replace
+
+from app.auth import Authenticator
+from app.config import Config
+from app.context import Conversation, Prompt, conversation, encode, stored_messages, truncate
+from app.flush import Flush
+from app.ids import new_id
+from app.journal import Journal, Ring
+from app.metrics import Metrics
+from app.moderation.gate import Gate
+from app.moderation.policy import CompiledPolicy
+from app.moderation.verdict import check_input
+from app.principal import Principal
+from app.store.record import Lineage, StoredResponse, pack_ids
+from app.store.responses import ResponseStores
+from app.turn import Sink, Turn
+from engine.interface import Engine
+from engine.request import ChatMessage, EngineError, EngineRequest, Sampling
+from protocol.codec import encode as encode_json
+from protocol.codes import ProtocolError
+from protocol.requests.create import CreateResponse, InputTokens
+from protocol.response import Response, ResponseError
+
+if TYPE_CHECKING:
+    from app.connection import Connection
+
+log = logging.getLogger("sluice.hub")
+
+T = TypeVar("T", int, float)
+
+OFF_LOOP_CHARACTERS: Final = 4000
+"""Longer conversations are tokenised in a thread: 4,000 characters take about 1 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for a response, whatever dialect it came in.
+
+    `plain` is the prompt of a completion without a chat template; then `create.messages` is empty. `keep` is false for
+    dialects whose answers have no id to come back to: no journal, no record. `local` holds the connection's own
+    unstored responses.
+    """
+
+    create: CreateResponse
+    principal: Principal
+    plain: str | None = None
+    keep: bool = True
+    local: MutableMapping[str, StoredResponse] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CountAsk:
+    """A request to count an input's tokens."""
+
+    create: InputTokens
+    principal: Principal
+    local: MutableMapping[str, StoredResponse] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Handle:
+    """A caller's hold on a response that it asked for."""
+
+    turn: Turn | None = None
+    left: bool = False
+
+    def leave(self) -> None:
+        """The caller is gone: end the response."""
+        self.left = True
+        if self.turn is not None:
+            self.turn.cancel()
+
+
+class Hub:
+    """Starts, finds, cancels and ends responses. `run` owns their tasks."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        engine: Engine,
+        stores: ResponseStores,
+        auth: Authenticator,
+        policy: CompiledPolicy,
+        metrics: Metrics,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.stores = stores
+        self.auth = auth
+        self.policy = policy
+        self.metrics = metrics
+        self.flush = Flush(loop)
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._live: dict[str, Turn] = {}
+        self._ring = Ring(config.replay_bytes, config.replay_s)
+        self._group: asyncio.TaskGroup | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks = 0
+
+    async def run(self) -> None:
+        """Own every response's task until cancelled; by then `drain` has ended them."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await asyncio.Event().wait()
+
+    def start(
+        self,
+        ask: Ask,
+        sink: Sink,
+        *,
+        on_refused: Callable[[ProtocolError], None],
+        on_ended: Callable[[], None],
+    ) -> Handle:
+        """Begin a response; `sink` gets its events, or `on_refused` the reason why there are none; then `on_ended`."""
+        assert self._group is not None
+        handle = Handle()
+        self._tasks += 1
+        self._idle.clear()
+        self._group.create_task(self._serve(ask, sink, handle, on_refused, on_ended))
+        return handle
+
+    def live(self, response_id: str, tenant: str) -> Turn | None:
+        turn = self._live.get(response_id)
+        return turn if turn is not None and turn.tenant == tenant else None
+
+    def ended_journal(self, response_id: str, tenant: str) -> Journal | None:
+        return self._ring.get(response_id, tenant, time.monotonic())
+
+    def forget(self, response_id: str) -> None:
+        """Drop an ended response's journal: it was deleted."""
+        self._ring.discard(response_id)
+
+    def cancel(self, response_id: str, tenant: str) -> Turn:
+        """Cancel a live response by id. Raises ProtocolError if there is none."""
+        turn = self.live(response_id, tenant)
+        if turn is None:
+            raise ProtocolError(
+                "response_not_found",
+                f"No running response has the id {response_id!r}: it has ended, or never was.",
+                param="response_id",
+            )
+        turn.cancel()
+        return turn
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new responses, let the running ones end within the grace time, then cancel what is left."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            self.cancel_all()
+
+    def cancel_all(self) -> None:
+        for turn in list(self._live.values()):
+            turn.cancel()
+
+    async def wait_idle(self) -> None:
+        """Until no response is unfinished."""
+        await self._idle.wait()
+
+    async def prompt_of(self, ask: Ask | CountAsk) -> tuple[Prompt, tuple[ChatMessage, ...]]:
+        """The prompt of a request, and its own messages as the input gate left them.
+
+        Raises ProtocolError: unknown parent, refused input, too long a prompt.
+        """
+        if isinstance(ask, Ask) and ask.plain is not None:
+            text = self._judge(ask.plain, "prompt")
+            return await self._plain_prompt(text), ()
+        create = ask.create
+        new = tuple(
+            message
+            if message.role == "assistant"
+            else ChatMessage(message.role, self._judge(message.content, "input"))
+            for message in (ChatMessage(message.role, message.content) for message in create.messages)
+        )
+        records: tuple[StoredResponse, ...] = ()
+        if create.previous_response_id is not None:
+            records = await self._lineage(create.previous_response_id, ask.principal.tenant, ask.local)
+        talk = conversation(records, create.instructions, new)
+        if talk.characters > OFF_LOOP_CHARACTERS:
+            return await asyncio.to_thread(self._prompt, talk, create), new
+        return self._prompt(talk, create), new
+
+    async def _serve(
+        self,
+        ask: Ask,
+        sink: Sink,
+        handle: Handle,
+        on_refused: Callable[[ProtocolError], None],
+        on_ended: Callable[[], None],
+    ) -> None:
+        began = time.monotonic()
+        try:
+            try:
+                await self.auth.recheck(ask.principal)  # a socket outlives a revocation, its turns do not
+                self._check_open(ask.create)
+                if ask.keep and ask.create.store:
+                    await self.stores.store.ping()  # a stored turn needs the store: say so before it begins
+                prompt, new = await self.prompt_of(ask)
+                if handle.left:
+                    return
+                turn = self._turn(ask)
+                turn.on_first_text = lambda: self.metrics.first_token.observe(time.monotonic() - began)
+                turn.attach(sink)
+                handle.turn = turn
+                self._submit(turn, ask, prompt)
+            except ProtocolError as error:
+                self.metrics.refused.labels(error.code).inc()
+                on_refused(error)
+                return
+            except Exception:
+                log.exception("request failed before its response began")
+                on_refused(
+                    ProtocolError("internal_error", "The server failed before the response began. Try again.")
+                )
+                return
+            await self._finish(turn, ask, prompt, new, began)
+        finally:
+            self._tasks -= 1
+            if self._tasks == 0:
+                self._idle.set()
+            on_ended()
+
+    async def _finish(
+        self, turn: Turn, ask: Ask, prompt: Prompt, new: tuple[ChatMessage, ...], began: float
+    ) -> None:
+        """From the engine's last word to the terminal event."""
+        try:
+            await turn.ended.wait()
+            response = turn.finished_response(int(time.time()))
+            try:
+                await self._keep(turn, response, ask, prompt, new)
+            except Exception:
+                log.exception("response not kept id=%s", turn.id)
+                error = ResponseError("internal_error", "The server failed to keep this response.")
+                response = replace(response, status="failed", error=error, incomplete_details=None)
+            turn.conclude(response)
+            self._observe(turn, response, began)
+        finally:
+            turn.concluded.set()
+            self._live.pop(turn.id, None)
+            self.metrics.live.set(len(self._live))
+            if turn.journal is not None:
+                self._ring.add(turn.id, ask.principal.tenant, turn.journal, time.monotonic())
+
+    def _check_open(self, create: CreateResponse) -> None:
+        if self.draining:
+            raise ProtocolError(
+                "draining", "This server is shutting down. Send the request again.", retry_after_s=1.0
+            )
+        if create.model is not None and create.model != self.engine.model.id:
+            raise ProtocolError(
+                "model_not_found",
+                f"No model is called {create.model!r}; this server has {self.engine.model.id!r}.",
+                param="model",
+            )
+
+    def _judge(self, text: str, param: str) -> str:
+        """A text after the input gate. Raises `content_policy_violation`."""
+        verdict = check_input(self.policy, text)
+        if verdict.blocked:
+            raise ProtocolError(
+                "content_policy_violation",
+                f"The input is refused in the category {verdict.category!r} by policy {self.policy.version!r}. "
+                "Sending it again will not help.",
+                param=param,
+            )
+        return verdict.text
+
+    async def _plain_prompt(self, text: str) -> Prompt:
+        if len(text) > OFF_LOOP_CHARACTERS:
+            ids = await asyncio.to_thread(self.engine.tokenizer.encode, text)
+        else:
+            ids = self.engine.tokenizer.encode(text)
+        prompt = Prompt(ids, text, None)
+        self._check_length(prompt, "prompt")
+        return prompt
+
+    async def _lineage(
+        self, parent_id: str, tenant: str, local: Mapping[str, StoredResponse]
+    ) -> tuple[StoredResponse, ...]:
+        youngest_first: list[StoredResponse] = []
+        next_id: str | None = parent_id
+        while next_id is not None and len(youngest_first) < self.config.max_turns:
+            mine = local.get(next_id)
+            if mine is None:
+                break
+            youngest_first.append(mine)
+            next_id = mine.parent_id
+        older = Lineage()
+        if next_id is not None and len(youngest_first) < self.config.max_turns:
+            older = await self.stores.of(tenant).lineage(next_id)
+            if older.missing is not None:
+                raise self._no_parent(parent_id, older.missing)
+        return older.records + tuple(reversed(youngest_first))
+
+    def _no_parent(self, parent_id: str, missing: str) -> ProtocolError:
+        if missing == parent_id:
+            why = "it was never stored, was deleted or has expired"
+        else:
+            why = f"the earlier response {missing!r} that it continues was deleted, has expired or was not stored"
+        return ProtocolError(
+            "previous_response_not_found",
+            f"The response {parent_id!r} cannot be continued: {why}. Send the conversation as input items instead.",
+            param="previous_response_id",
+        )
+
+    def _prompt(self, talk: Conversation, create: CreateResponse | InputTokens) -> Prompt:
+        try:
+            prompt = encode(talk, self.engine.tokenizer)
+            if create.truncation == "auto":
+                context = self.engine.model.context_tokens
+                wanted = create.max_output_tokens if isinstance(create, CreateResponse) else None
+                reserve = min(wanted or context // 8, context // 2)
+                room = min(self._longest_prompt, context - reserve)
+                if len(prompt.ids) > room:
+                    return truncate(talk, self.engine.tokenizer, room)
+        except EngineError as error:
+            raise _translated(error) from error
+        if isinstance(create, CreateResponse):
+            self._check_length(prompt, "input")
+        return prompt
+
+    @property
+    def _longest_prompt(self) -> int:
+        context = self.engine.model.context_tokens
+        return min(context - 1, self.config.max_prompt_tokens or context)
+
+    def _check_length(self, prompt: Prompt, param: str) -> None:
+        if len(prompt.ids) > self._longest_prompt:
+            raise ProtocolError(
+                "context_length_exceeded",
+                f"The prompt has {len(prompt.ids)} tokens; this server takes {self._longest_prompt}. Shorten it, "
+                'or send "truncation": "auto" to leave out the oldest turns.',
+                param=param,
+            )
+
+    def sampling(self, create: CreateResponse) -> Sampling:
+        """The request's sampling over the model's defaults."""
+        defaults = self.engine.model.defaults
+        return Sampling(
+            temperature=_or(create.temperature, defaults.temperature),
+            top_p=_or(create.top_p, defaults.top_p),
+            top_k=_or(create.top_k, defaults.top_k),
+            min_p=_or(create.min_p, defaults.min_p),
+            seed=create.seed,
+            max_tokens=create.max_output_tokens,
+            stop=create.stop,
+            ignore_eos=create.ignore_eos,
+        )
+
+    def _turn(self, ask: Ask) -> Turn:
+        create = ask.create
+        sampling = self.sampling(create)
+        response = Response(
+            id=new_id("resp"),
+            created_at=int(time.time()),
+            status="in_progress",
+            model=self.engine.model.id,
+            previous_response_id=create.previous_response_id,
+            instructions=create.instructions,
+            truncation=create.truncation,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_output_tokens=create.max_output_tokens,
+            store=create.store,
+            metadata=create.metadata,
+            safety_identifier=create.safety_identifier,
+            prompt_cache_key=create.prompt_cache_key,
+        )
+        turn = Turn(
+            response=response,
+            item_id=new_id("msg"),
+            tenant=ask.principal.tenant,
+            gate=Gate(self.policy),
+            engine=self.engine,
+            max_events=self.config.replay_events,
+            warm_up=not create.generate,
+        )
+        if not ask.keep:
+            turn.journal = None
+        return turn
+
+    def _submit(self, turn: Turn, ask: Ask, prompt: Prompt) -> None:
+        self._live[turn.id] = turn
+        try:
+            turn.submit(
+                EngineRequest(
+                    id=turn.id,
+                    prompt_ids=prompt.ids,
+                    source=prompt.source,
+                    sampling=self.sampling(ask.create),
+                    salt=ask.principal.tenant,
+                    prefill_only=not ask.create.generate,
+                    first_token_timeout_s=self.config.first_token_timeout_s,
+                    total_timeout_s=self.config.total_timeout_s,
+                )
+            )
+        except EngineError as error:
+            del self._live[turn.id]
+            raise _translated(error) from error
+        self.metrics.live.set(len(self._live))
+
+    async def _keep(
+        self, turn: Turn, response: Response, ask: Ask, prompt: Prompt, new: tuple[ChatMessage, ...]
+    ) -> None:
+        """Make the response readable, as a parent and by GET, before its terminal event is sent."""
+        if not ask.keep:
+            return
+        create = ask.create
+        text = turn.text
+        ids = None
+        if prompt.base is not None and text:
+            reply = self.engine.tokenizer.reply_ids(text, turn.token_ids)
+            ids = pack_ids([*prompt.ids[prompt.base :], *reply])
+        record = StoredResponse(
+            id=turn.id,
+            created_at=response.created_at,
+            model=response.model,
+            response=encode_json(response),
+            parent_id=create.previous_response_id,
+            instructions=create.instructions,
+            input=stored_messages(new),
+            output_text=text,
+            context_ids=ids,
+        )
+        if create.store:
+            await self.stores.of(ask.principal.tenant).put(record)
+        else:
+            ask.local[turn.id] = record
+
+    def _observe(self, turn: Turn, response: Response, began: float) -> None:
+        seconds = time.monotonic() - began
+        metrics = self.metrics
+        metrics.ended.labels(response.status).inc()
+        metrics.duration.observe(seconds)
+        if turn.usage.output_tokens > 1:
+            metrics.per_token.observe(seconds / turn.usage.output_tokens)
+        if turn.cut is not None:
+            metrics.cuts.labels(turn.cut.category).inc()
+        log.info(
+            "response ended id=%s status=%s input=%d cached=%d output=%d seconds=%.3f",
+            turn.id,
+            response.status,
+            turn.usage.input_tokens,
+            turn.usage.input_tokens_details.cached_tokens,
+            turn.usage.output_tokens,
+            seconds,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Hub live={len(self._live)} connections={len(self.connections)} draining={self.draining}>"
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _translated(error: EngineError) -> ProtocolError:
+    param = "input" if error.code in ("context_length_exceeded", "invalid_value") else None
+    return ProtocolError(error.code, error.message, param=param, retry_after_s=error.retry_after_s)

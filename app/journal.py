@@ -1,0 +1,74 @@
+"""The replay log of live and just-ended responses: a bounded ring in memory (pure; times are arguments)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+
+class Journal:
+    """Every event of one response, as ready JSON; the index is the `sequence_number`."""
+
+    __slots__ = ("bytes", "events", "types")
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self.types: list[str] = []
+        self.bytes = 0
+
+    def append(self, type_: str, data: bytes) -> None:
+        self.types.append(type_)
+        self.events.append(data)
+        self.bytes += len(data)
+
+    def after(self, position: int) -> list[tuple[str, bytes]]:
+        """The events with a sequence number above `position` (-1: all)."""
+        start = position + 1
+        return list(zip(self.types[start:], self.events[start:], strict=True))
+
+
+@dataclass(slots=True)
+class _Ended:
+    tenant: str
+    journal: Journal
+    ended_at: float
+
+
+@dataclass(slots=True)
+class Ring:
+    """Journals of ended responses, oldest out first, bounded in bytes and age."""
+
+    max_bytes: int
+    max_age_s: float
+    bytes: int = 0
+    _ended: OrderedDict[str, _Ended] = field(default_factory=OrderedDict)
+
+    def __len__(self) -> int:
+        return len(self._ended)
+
+    def add(self, response_id: str, tenant: str, journal: Journal, now: float) -> None:
+        self._ended[response_id] = _Ended(tenant, journal, now)
+        self.bytes += journal.bytes
+        self.expire(now)
+        while self.bytes > self.max_bytes:
+            self._drop(next(iter(self._ended)))
+
+    def get(self, response_id: str, tenant: str, now: float) -> Journal | None:
+        """The journal, or None where it has gone, never was, or belongs to another tenant."""
+        self.expire(now)
+        entry = self._ended.get(response_id)
+        return entry.journal if entry is not None and entry.tenant == tenant else None
+
+    def discard(self, response_id: str) -> None:
+        if response_id in self._ended:
+            self._drop(response_id)
+
+    def expire(self, now: float) -> None:
+        while self._ended:
+            oldest = next(iter(self._ended))
+            if now - self._ended[oldest].ended_at <= self.max_age_s:
+                return
+            self._drop(oldest)
+
+    def _drop(self, response_id: str) -> None:
+        self.bytes -= self._ended.pop(response_id).journal.bytes

@@ -1,0 +1,174 @@
+"""Where the parts meet: the service from a configuration, and the Starlette app in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from app.answers import RequestIds, on_bug, on_http_exception, on_protocol_error
+from app.auth import Authenticator
+from app.config import Config
+from app.engines import build_engine
+from app.hub import Hub
+from app.keys import load_pepper
+from app.metrics import Metrics
+from app.moderation.policy import compile_policy, load_policy
+from app.routes import completions, playground, responses, socket
+from app.routes import service as service_routes
+from app.service import Service
+from app.store.client import Store
+from app.store.keys import KeyRecords
+from app.store.responses import ResponseStores
+from app.store.valkey import EmbeddedValkey
+from engine.interface import Engine
+from protocol.codes import ProtocolError
+from protocol.limits import ConnectionLimits, Limits
+
+log = logging.getLogger("sluice")
+
+LAG_INTERVAL_S: Final = 0.1
+SWITCH_INTERVAL_S: Final = 5e-4
+"""The default of 5 ms lets the engine's Python hold up the event loop that long (docs/benchmarks.md)."""
+
+
+@asynccontextmanager
+async def running(config: Config, engine: Engine | None = None) -> AsyncIterator[tuple[Service, str | None]]:
+    """The whole service, started; and the first key, if this start made it. Everything ends with the context.
+
+    `engine` serves instead of the one that the configuration names.
+    """
+    loop = asyncio.get_running_loop()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    policy = compile_policy(load_policy(config.policy))
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        building = asyncio.create_task(asyncio.to_thread(lambda: engine or build_engine(config)))
+        runs: list[Callable[[], Awaitable[None]]] = [lambda: _watch_lag(metrics)]
+        try:
+            store = Store(await _store_url(config, stack, runs))
+            stack.push_async_callback(store.close)
+            stores = ResponseStores(
+                store,
+                ttl_s=config.response_ttl_s,
+                max_turns=config.max_turns,
+                pending_writes=config.pending_writes,
+                pending_bytes=config.pending_bytes,
+                scrub=config.redis_url is None,
+            )
+            stack.push_async_callback(stores.close)
+            auth = Authenticator(
+                KeyRecords(store),
+                load_pepper(config.state_dir, config.key_pepper),
+                bootstrap_key=config.bootstrap_key,
+                ephemeral_ttl_s=config.ephemeral_key_ttl_s,
+            )
+            first_key = await auth.prepare()
+        finally:
+            served = await building  # a thread cannot be cancelled: wait for it, whatever happened here
+        served.start(loop)
+        stack.push_async_callback(served.close)
+        metrics.watch_engine(served.stats, served.model.id)
+        hub = Hub(
+            config=config, engine=served, stores=stores, auth=auth, policy=policy, metrics=metrics, loop=loop
+        )
+        await stack.enter_async_context(_tasks(hub.run, stores.run, *runs))
+        gc.freeze()  # what lives as long as the process need not be looked at again
+        yield (
+            Service(config, hub, auth, store, metrics, _limits(config), _connection_limits(config)),
+            first_key,
+        )
+
+
+async def _store_url(config: Config, stack: AsyncExitStack, runs: list[Callable[[], Awaitable[None]]]) -> str:
+    if config.redis_url is not None:
+        return config.redis_url
+    embedded = await stack.enter_async_context(EmbeddedValkey(config.state_dir))
+    runs.append(embedded.run)
+    return embedded.url
+
+
+@asynccontextmanager
+async def _tasks(*runs: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run these until the context ends; one that fails ends the service."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_run(run)) for run in runs]
+        await asyncio.sleep(0)  # they stand before anyone asks them for something
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _run(run: Callable[[], Awaitable[None]]) -> None:
+    await run()
+
+
+async def _watch_lag(metrics: Metrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_INTERVAL_S
+        await asyncio.sleep(LAG_INTERVAL_S)
+        metrics.loop_lag.observe(max(0.0, loop.time() - due))
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        max_body_bytes=config.max_body_bytes,
+        max_nesting=config.max_nesting,
+        max_input_items=config.max_input_items,
+        max_parts=config.max_content_parts,
+        max_stop=config.max_stop_strings,
+        max_metadata_pairs=config.max_metadata_pairs,
+    )
+
+
+def _connection_limits(config: Config) -> ConnectionLimits:
+    return ConnectionLimits(
+        max_active=config.max_active_responses,
+        max_lanes=config.max_lanes,
+        max_age_s=config.connection_lifetime_s,
+    )
+
+
+def create_app(service: Service) -> Starlette:
+    """The HTTP and WebSocket surface of a running service."""
+    origins = service.config.cors_origins
+    middleware = [Middleware(RequestIds)]
+    if origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["authorization", "content-type"],
+                expose_headers=["x-request-id", "retry-after", "x-should-retry"],
+            )
+        )
+    app = Starlette(
+        routes=[
+            *socket.routes,
+            *responses.routes,
+            *completions.routes,
+            *service_routes.routes,
+            *playground.playground_routes(),
+        ],
+        middleware=middleware,
+        exception_handlers={
+            ProtocolError: on_protocol_error,
+            HTTPException: on_http_exception,
+            Exception: on_bug,
+        },
+    )
+    app.state.service = service
+    return app

@@ -1,0 +1,91 @@
+"""`/v1/chat/completions` and `/v1/completions`: the same turns in the older dialects, kept nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
+from starlette.routing import Route
+
+from app.answers import json_answer, read_json
+from app.http_turn import run_turn, stream_turn
+from app.hub import Ask
+from app.ids import new_id
+from app.service import service_of
+from app.sse import EventStream
+from protocol.dialects.chat import ChatStream, chat_completion
+from protocol.dialects.completions import TextStream, text_completion
+from protocol.dialects.stream import CompletionStream
+from protocol.events import TERMINAL, ResponseCreated, ResponseEvent
+from protocol.requests.chat import ChatRequest, parse_chat
+from protocol.requests.completion import CompletionRequest, parse_completion
+from protocol.requests.create import CreateResponse
+from protocol.requests.sampling import Sampled
+
+
+class DialectSink:
+    """Writes a turn's events into a stream as chunks of a completion; the first event says of which."""
+
+    def __init__(self, stream: EventStream, begin: Callable[[ResponseCreated], CompletionStream]) -> None:
+        self._stream = stream
+        self._begin = begin
+        self._dialect: CompletionStream | None = None
+
+    def offer(self, event: ResponseEvent, data: bytes) -> None:
+        if self._dialect is None:
+            assert isinstance(event, ResponseCreated)
+            self._dialect = self._begin(event)
+        self._stream.offer(self._dialect.feed(event))
+        if isinstance(event, TERMINAL):
+            self._stream.end()
+
+
+async def chat(request: Request) -> HttpResponse | EventStream:
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:write")
+    asked = parse_chat(await read_json(request, service.limits), service.limits)
+    create = CreateResponse(
+        messages=asked.messages,
+        metadata=asked.metadata,
+        prompt_cache_key=asked.prompt_cache_key,
+        store=False,
+        **_sampled(asked),
+    )
+    ask = Ask(create, principal, keep=False)
+    if not asked.stream:
+        return json_answer(chat_completion(await run_turn(service, ask, request), new_id("chatcmpl")))
+
+    def begin(created: ResponseCreated) -> CompletionStream:
+        response = created.response
+        return ChatStream(new_id("chatcmpl"), response.created_at, response.model, asked.include_usage)
+
+    return await stream_turn(service, ask, lambda stream: DialectSink(stream, begin))
+
+
+async def completion(request: Request) -> HttpResponse | EventStream:
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:write")
+    asked = parse_completion(await read_json(request, service.limits), service.limits)
+    create = CreateResponse(messages=(), store=False, **_sampled(asked))
+    ask = Ask(create, principal, plain=asked.prompt, keep=False)
+    if not asked.stream:
+        return json_answer(text_completion(await run_turn(service, ask, request), new_id("cmpl")))
+
+    def begin(created: ResponseCreated) -> CompletionStream:
+        response = created.response
+        return TextStream(new_id("cmpl"), response.created_at, response.model, asked.include_usage)
+
+    return await stream_turn(service, ask, lambda stream: DialectSink(stream, begin))
+
+
+def _sampled(asked: ChatRequest | CompletionRequest) -> dict[str, Any]:
+    """The fields that every dialect shares."""
+    return {name: getattr(asked, name) for name in Sampled.__struct_fields__}
+
+
+routes = [
+    Route("/v1/chat/completions", chat, methods=["POST"]),
+    Route("/v1/completions", completion, methods=["POST"]),
+]

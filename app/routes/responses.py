@@ -1,0 +1,158 @@
+"""`/v1/responses` over HTTP: JSON, server-sent events, and what can be done with a response by its id."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
+from starlette.routing import Route
+
+from app.answers import json_answer, read_json
+from app.http_turn import SseSink, new_stream, run_turn, stream_turn
+from app.hub import Ask, CountAsk
+from app.service import Service, service_of
+from app.sse import EventStream
+from protocol.codec import sse
+from protocol.codes import ProtocolError
+from protocol.dialects.responses import deleted_answer, input_tokens_answer
+from protocol.events import TERMINAL_TYPES
+from protocol.requests.create import parse_create, parse_input_tokens
+
+
+async def create(request: Request) -> HttpResponse | EventStream:
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:write")
+    body = await read_json(request, service.limits)
+    ask = Ask(parse_create(body, service.limits, socket=False), principal)
+    if ask.create.stream:
+        return await stream_turn(service, ask, SseSink)
+    return json_answer(await run_turn(service, ask, request))
+
+
+async def retrieve(request: Request) -> HttpResponse | EventStream:
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:read")
+    response_id = request.path_params["response_id"]
+    query = _Query(request)
+    if query.stream:
+        return _replay(service, response_id, principal.tenant, query.starting_after)
+    turn = service.hub.live(response_id, principal.tenant)
+    if turn is not None:
+        return json_answer(turn.response)
+    record = await service.hub.stores.of(principal.tenant).get(response_id)
+    if record is None:
+        raise _not_found(response_id)
+    return json_answer(record.response)
+
+
+def _replay(service: Service, response_id: str, tenant: str, starting_after: int) -> EventStream:
+    """Everything after a position, then live to the end. No await: nothing can come between replay and live."""
+    turn = service.hub.live(response_id, tenant)
+    journal = turn.journal if turn is not None else service.hub.ended_journal(response_id, tenant)
+    if journal is None:
+        raise ProtocolError(
+            "response_not_found",
+            f"No live or just-ended response has the id {response_id!r}. GET it without `stream` if it was stored.",
+            param="response_id",
+        )
+    sink: SseSink
+    stream = new_stream(service, lambda: turn.detach(sink) if turn is not None else None)
+    sink = SseSink(stream)
+    past = journal.after(starting_after)
+    if past:
+        stream.offer(b"".join([sse(type_, data) for type_, data in past]))
+    if turn is None or (past and past[-1][0] in TERMINAL_TYPES):
+        stream.end()
+    else:
+        turn.attach(sink)
+    return stream
+
+
+async def cancel(request: Request) -> HttpResponse:
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:write")
+    response_id = request.path_params["response_id"]
+    turn = service.hub.live(response_id, principal.tenant)
+    if turn is not None:
+        turn.cancel()
+        await turn.concluded.wait()
+        return json_answer(turn.response)
+    record = await service.hub.stores.of(principal.tenant).get(response_id)
+    if record is None:
+        raise _not_found(response_id)
+    return json_answer(record.response)  # it had ended: cancelling changes nothing
+
+
+async def delete(request: Request) -> HttpResponse:
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:write")
+    response_id = request.path_params["response_id"]
+    turn = service.hub.live(response_id, principal.tenant)
+    if turn is not None:
+        turn.cancel()
+        await turn.concluded.wait()
+    replayable = service.hub.ended_journal(response_id, principal.tenant) is not None
+    stored = await service.hub.stores.of(principal.tenant).delete(response_id)
+    if not (stored or replayable or turn is not None):
+        raise _not_found(response_id)
+    service.hub.forget(response_id)
+    return json_answer(deleted_answer(response_id))
+
+
+async def input_tokens(request: Request) -> HttpResponse:
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:write")
+    body = await read_json(request, service.limits)
+    ask = CountAsk(parse_input_tokens(body, service.limits), principal)
+    prompt, _ = await service.hub.prompt_of(ask)
+    return json_answer(input_tokens_answer(len(prompt.ids)))
+
+
+def _not_found(response_id: str) -> ProtocolError:
+    return ProtocolError(
+        "response_not_found",
+        f"There is no response {response_id!r}: it was never stored, was deleted or has expired.",
+        param="response_id",
+    )
+
+
+class _Query:
+    """The query of a retrieve, checked."""
+
+    def __init__(self, request: Request) -> None:
+        known = {"stream", "starting_after", "include", "include[]", "include_obfuscation"}
+        for name in request.query_params:
+            if name not in known:
+                raise ProtocolError("unsupported_parameter", f"Unknown query parameter {name!r}.", param=name)
+        for name in ("include", "include[]"):
+            if request.query_params.get(name):
+                raise ProtocolError("unsupported_parameter", "Nothing can be included.", param="include")
+        if request.query_params.get("include_obfuscation") not in (None, "false"):
+            raise ProtocolError(
+                "unsupported_parameter", "Obfuscation is not supported.", param="include_obfuscation"
+            )
+        stream = request.query_params.get("stream", "false").lower()
+        if stream not in ("true", "false"):
+            raise ProtocolError("invalid_value", "`stream` is true or false.", param="stream")
+        self.stream = stream == "true"
+        after = request.query_params.get("starting_after", "-1")
+        try:
+            self.starting_after = int(after)
+        except ValueError:
+            self.starting_after = -2
+        if self.starting_after < 0 and after != "-1":
+            raise ProtocolError(
+                "invalid_value", "`starting_after` is a sequence_number, 0 or more.", param="starting_after"
+            )
+        if "starting_after" in request.query_params and not self.stream:
+            raise ProtocolError(
+                "invalid_value", "`starting_after` goes with `stream=true`.", param="starting_after"
+            )
+
+
+routes = [
+    Route("/v1/responses", create, methods=["POST"]),
+    Route("/v1/responses/input_tokens", input_tokens, methods=["POST"]),
+    Route("/v1/responses/{response_id}", retrieve, methods=["GET"]),
+    Route("/v1/responses/{response_id}", delete, methods=["DELETE"]),
+    Route("/v1/responses/{response_id}/cancel", cancel, methods=["POST"]),
+]

@@ -1,0 +1,114 @@
+"""Models, moderation, keys for browsers, health, metrics, and the documents of it all."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
+from starlette.routing import Route
+
+from app.answers import json_answer, read_json
+from app.ids import new_id
+from app.moderation.verdict import category_scores
+from app.service import service_of
+from app.store.client import StoreUnavailable
+from protocol.asyncapi import asyncapi_document
+from protocol.client_secret import ClientSecret, SecretSession
+from protocol.codec import encode
+from protocol.codes import ProtocolError
+from protocol.models import Model, model_list
+from protocol.moderation import moderation_answer
+from protocol.openapi import openapi_document
+from protocol.requests.client_secret import parse_client_secret
+from protocol.requests.moderation import parse_moderations
+
+
+async def models(request: Request) -> HttpResponse:
+    service = service_of(request)
+    await service.authenticate(request, "models:read")
+    return json_answer(model_list([_model(request)]))
+
+
+async def model(request: Request) -> HttpResponse:
+    service = service_of(request)
+    await service.authenticate(request, "models:read")
+    found = _model(request)
+    if request.path_params["model_id"] != found.id:
+        raise ProtocolError(
+            "model_not_found", f"This server has the model {found.id!r} alone.", param="model"
+        )
+    return json_answer(found)
+
+
+def _model(request: Request) -> Model:
+    info = service_of(request).hub.engine.model
+    return Model(id=info.id, created=info.created_at, context_tokens=info.context_tokens)
+
+
+async def moderations(request: Request) -> HttpResponse:
+    service = service_of(request)
+    await service.authenticate(request, "moderations:write")
+    asked = parse_moderations(await read_json(request, service.limits), service.limits)
+    policy = service.hub.policy
+    verdicts = [category_scores(policy, text) for text in asked.texts]
+    return json_answer(moderation_answer(new_id("modr"), f"sluice-policy-{policy.version}", verdicts))
+
+
+async def client_secrets(request: Request) -> HttpResponse:
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:write")
+    asked = parse_client_secret(await read_json(request, service.limits))
+    key = service.auth.mint_ephemeral(principal, asked.life_s)
+    session = SecretSession(id=new_id("sess"), expires_at=key.expires_at)
+    return json_answer(ClientSecret(value=key.value, expires_at=key.expires_at, session=session))
+
+
+async def healthz(request: Request) -> HttpResponse:
+    """Whether the process answers; it looks at nothing else."""
+    return json_answer({"status": "ok"})
+
+
+async def readyz(request: Request) -> HttpResponse:
+    """Whether a turn sent now would be served, and if not, for want of what. Never generates."""
+    service = service_of(request)
+    try:
+        await service.store.ping()
+        store = "ok"
+    except StoreUnavailable:
+        store = "unavailable"
+    service.metrics.store_up.set(store == "ok")
+    parts = {
+        "engine": "ok" if service.hub.engine.ready else "unavailable",
+        "store": store,
+        "hub": "draining" if service.hub.draining else "ok",
+    }
+    ready = all(state == "ok" for state in parts.values())
+    return json_answer({"status": "ready" if ready else "unavailable", **parts}, 200 if ready else 503)
+
+
+async def metrics(request: Request) -> HttpResponse:
+    service = service_of(request)
+    await service.authenticate(request, "usage:read")
+    return HttpResponse(service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def openapi(request: Request) -> HttpResponse:
+    await service_of(request).authenticate(request, "models:read")
+    return json_answer(encode(openapi_document()))
+
+
+async def asyncapi(request: Request) -> HttpResponse:
+    await service_of(request).authenticate(request, "models:read")
+    return json_answer(encode(asyncapi_document()))
+
+
+routes = [
+    Route("/v1/models", models, methods=["GET"]),
+    Route("/v1/models/{model_id:path}", model, methods=["GET"]),
+    Route("/v1/moderations", moderations, methods=["POST"]),
+    Route("/v1/realtime/client_secrets", client_secrets, methods=["POST"]),
+    Route("/healthz", healthz, methods=["GET"]),
+    Route("/readyz", readyz, methods=["GET"]),
+    Route("/metrics", metrics, methods=["GET"]),
+    Route("/openapi.json", openapi, methods=["GET"]),
+    Route("/asyncapi.json", asyncapi, methods=["GET"]),
+]

@@ -1,0 +1,122 @@
+"""uvicorn with our protocols, and an end in order: drain first, then close, then stop.
+
+uvicorn closes every socket as soon as it sees SIGTERM, so it must not see it: the signals are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from app.config import Config
+from app.service import Service
+from app.transport import SluiceHttpProtocol, SluiceWebSocketProtocol
+from protocol.codes import Close
+
+log = logging.getLogger("sluice.server")
+
+CANCEL_WAIT_S: Final = 3.0
+"""How long cancelled responses may take to say so; the engine needs two steps."""
+SHUTDOWN_WAIT_S: Final = 3
+"""How long open connections may take to close."""
+
+
+class Server(uvicorn.Server):
+    """A server that is ended by `end` alone. `listening` is set once it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens; a free port was taken if 0 was asked for."""
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def make_server(config: Config, app: ASGIApp) -> Server:
+    return Server(
+        uvicorn.Config(
+            app,
+            host=config.host,
+            port=config.port,
+            http=SluiceHttpProtocol,
+            ws=SluiceWebSocketProtocol,
+            ws_max_size=config.max_body_bytes,
+            ws_per_message_deflate=False,  # 34 KiB more a connection and 4-9 µs a frame
+            ws_ping_interval=config.ping_interval_s,
+            ws_ping_timeout=config.ping_timeout_s,
+            ssl_certfile=config.ssl_certfile,
+            ssl_keyfile=config.ssl_keyfile,
+            timeout_graceful_shutdown=SHUTDOWN_WAIT_S,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=4096,
+        )
+    )
+
+
+async def serve(server: Server, service: Service, announce: Callable[[int], Awaitable[None]]) -> None:
+    """Serve until a signal, then end: SIGTERM lets running responses finish, SIGINT does not.
+
+    `announce` is told the port once connections are accepted.
+    """
+    loop = asyncio.get_running_loop()
+    ending: list[asyncio.Task[None]] = []
+
+    def on_signal(grace_s: float) -> None:
+        if ending:  # asked again: hurry
+            service.hub.cancel_all()
+        else:
+            ending.append(loop.create_task(end(server, service, grace_s)))
+
+    loop.add_signal_handler(signal.SIGTERM, on_signal, service.config.drain_grace_s)
+    loop.add_signal_handler(signal.SIGINT, on_signal, 0.0)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_announce(server, announce))
+            await server.serve()
+            server.listening.set()
+        for task in ending:
+            await task
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _announce(server: Server, announce: Callable[[int], Awaitable[None]]) -> None:
+    await server.listening.wait()
+    if server.started:
+        await announce(server.port)
+
+
+async def end(server: Server, service: Service, grace_s: float) -> None:
+    """Drain, close every socket with a code on which clients come back, stop."""
+    log.info("ending grace_s=%g live=%r", grace_s, service.hub)
+    await service.hub.drain(grace_s)
+    try:
+        async with asyncio.timeout(CANCEL_WAIT_S):
+            await service.hub.wait_idle()
+    except TimeoutError:
+        log.error("responses did not end in time hub=%r", service.hub)
+    for connection in list(service.hub.connections):
+        connection.close(Close.SERVICE_RESTART, "the server is restarting")
+    server.should_exit = True

@@ -1,0 +1,48 @@
+"""What every route needs: the parts of the running server, and who is calling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+from starlette.requests import HTTPConnection
+
+from app.auth import Authenticator
+from app.config import Config
+from app.hub import Hub
+from app.metrics import Metrics
+from app.principal import Principal
+from app.store.client import Store
+from protocol.codes import ProtocolError
+from protocol.limits import ConnectionLimits, Limits
+
+KEY_PROTOCOL: Final = "openai-insecure-api-key."
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The server's parts, met in `app.main`."""
+
+    config: Config
+    hub: Hub
+    auth: Authenticator
+    store: Store
+    metrics: Metrics
+    limits: Limits
+    connection_limits: ConnectionLimits
+
+    async def authenticate(self, connection: HTTPConnection, scope: str) -> Principal:
+        """Who calls, by `Authorization: Bearer KEY`, and whether they may. Raises ProtocolError 401, 403, 503."""
+        kind, _, key = connection.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not key.strip():
+            raise ProtocolError(
+                "invalid_api_key",
+                "No API key was sent. Send the header `Authorization: Bearer KEY`; `sluice keys create` makes one.",
+            )
+        principal = await self.auth.authenticate(key.strip())
+        principal.require(scope)
+        return principal
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    return cast(Service, connection.app.state.service)

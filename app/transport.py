@@ -1,0 +1,124 @@
+"""uvicorn's protocols with the three things ASGI lacks: what a socket still holds, ready bytes out, and an abort.
+
+uvicorn waits without a limit for a peer that reads, and its close flushes first, so a client that never reads
+would never be freed. `scope["extensions"]["sluice.wire"]` lets the hub write ready frames to a socket that
+keeps up, see that one does not, and end it at a deadline. Without the extension (another server) the hub uses
+plain ASGI sends.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+WIRE: Final = "sluice.wire"
+
+LINGER_S: Final = 5.0
+"""How long a closed socket may keep unread bytes; a healthy peer reads them in milliseconds."""
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One unmasked, unfragmented text frame (RFC 6455, 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1) + payload
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2) + payload
+    return b"\x81\x7f" + size.to_bytes(8) + payload
+
+
+class Wire:
+    """The hub's hold on one WebSocket."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: SluiceWebSocketProtocol) -> None:
+        self._protocol = protocol
+
+    @property
+    def writable(self) -> bool:
+        """Whether the socket takes bytes now: open, and its buffer below the high-water mark."""
+        return self._protocol.writable.is_set()
+
+    def buffered_bytes(self) -> int:
+        return self._protocol.transport.get_write_buffer_size()
+
+    def write(self, payloads: list[bytes]) -> None:
+        """Send each payload as a text frame, all in one write. A closing socket drops them."""
+        protocol = self._protocol
+        if protocol.close_sent or protocol.disconnected:
+            return
+        if len(payloads) == 1:
+            protocol.transport.write(text_frame(payloads[0]))
+        else:
+            protocol.transport.write(b"".join([text_frame(payload) for payload in payloads]))
+
+    async def wait_writable(self) -> None:
+        await self._protocol.writable.wait()
+
+    def abort(self) -> None:
+        """Drop the connection at once, with what it still holds."""
+        self._protocol.transport.abort()
+
+
+class SluiceWebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol with a `Wire`, and an end for every close."""
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            extensions = cast("dict[str, Any]", self.scope["extensions"])
+            extensions[WIRE] = Wire(self)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self._abort_later()
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        self._abort_later()
+
+    async def run_asgi(self) -> None:
+        try:
+            await super().run_asgi()
+        finally:
+            self._abort_later()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        if not self.disconnected:
+            self.loop.call_later(LINGER_S, self._abort_unless_gone)
+
+    def _abort_unless_gone(self) -> None:
+        if not self.disconnected:
+            self.transport.abort()
+
+
+class SluiceHttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with an abort in the scope."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {WIRE: cast("dict[object, object]", self.transport.abort)}
+
+
+def abort_of(scope: Any) -> Any:
+    """The abort of an HTTP request's connection, or None on another server."""
+    return scope.get("extensions", {}).get(WIRE)
+
+
+__all__ = [
+    "LINGER_S",
+    "WIRE",
+    "SluiceHttpProtocol",
+    "SluiceWebSocketProtocol",
+    "Wire",
+    "abort_of",
+    "text_frame",
+]

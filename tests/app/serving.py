@@ -1,0 +1,71 @@
+"""A real server for tests: the whole service on a free loopback port, in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.config import Config, load_config
+from app.main import create_app, running
+from app.server import Server, make_server
+from app.service import Service
+from engine.interface import Engine
+
+KEY = "test-key-of-thirty-two-characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server and the way to it."""
+
+    service: Service
+    server: Server
+    key: str = KEY
+
+    @property
+    def http(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.server.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+
+def config_for(state_dir: Path, **settings: object) -> Config:
+    """A scripted server's configuration; `settings` are named as in `Config`."""
+    env = {
+        "HOME": str(state_dir),
+        "SLUICE_PORT": "0",
+        "SLUICE_ENGINE": "scripted",
+        "SLUICE_SCRIPTED_TOKENS_PER_S": "0",
+        "SLUICE_BOOTSTRAP_KEY": KEY,
+        "SLUICE_STATE_DIR": str(state_dir),
+        "SLUICE_LOG_LEVEL": "warning",
+    } | {f"SLUICE_{name.upper()}": str(value) for name, value in settings.items()}
+    return load_config([], env, state_dir)
+
+
+@asynccontextmanager
+async def serving(engine: Engine | None = None, **settings: object) -> AsyncIterator[Served]:
+    """Serve until the context ends; everything that was started is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sluice-test-") as folder:
+        config = config_for(Path(folder), **settings)
+        async with running(config, engine) as (service, _):
+            server = make_server(config, create_app(service))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(server.serve())
+                await server.listening.wait()
+                try:
+                    yield Served(service, server)
+                finally:
+                    await service.hub.drain(0)
+                    await service.hub.wait_idle()
+                    server.should_exit = True
