@@ -90,7 +90,7 @@ def install_test_tools() -> list[str]:
         "the npm packages of package-lock.json": find_npm_packages(),
         "the default model": fetched,
     }
-    return [f"{name}; tests that need it are skipped" for name, there in found.items() if not there]
+    return [name for name, there in found.items() if not there]
 
 
 def digest() -> str:
