@@ -1,0 +1,259 @@
+"""Keys and values in pages, and attention over them, in plain torch.
+
+A step's rows are laid out decode rows first, shortest context first. Decode rows of similar length attend
+together with the query groups folded into rows ([B, Hkv, G, D], keys never repeated); each prefill row attends by
+itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+SCRATCH_BYTES: Final = 64 << 20  # decode rows gathered at once; more rows go in several products
+_SPREAD: Final = 2  # the longest context of a group over the shortest: what padding may cost
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """What one layer keeps of a token: keys and values of `kv_heads` heads."""
+
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One row's share of a step: tokens `first … first + count - 1` of the batch, at positions `start` and on."""
+
+    first: int
+    count: int
+    start: int
+    pages: Sequence[int]
+
+
+class PagedCache:
+    """All layers' pages; pools: a tensor [pages + 1, page_tokens, 2 Hkv, D] a layer, keys before values.
+
+    The last page stays zero: groups are padded with it, since a weight of zero times a NaN is a NaN.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerShape],
+        pages: int,
+        page_tokens: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.pages, self.page_tokens = pages, page_tokens
+        self.pools = [
+            torch.zeros(
+                pages + 1, page_tokens, 2 * shape.kv_heads, shape.head_dim, dtype=dtype, device=device
+            )
+            for shape in layers
+        ]
+
+        self._scratch = torch.empty(0, dtype=dtype, device=device)
+
+    def scratch(self, pages: int, page_elements: int) -> Tensor:
+        """Room for gathered pages, [pages, page_elements], kept: fresh memory is slow to touch, every step."""
+        needed = pages * page_elements
+        if self._scratch.numel() < needed:
+            self._scratch = self._scratch.new_empty(needed + needed // 4)
+        return self._scratch[:needed].view(pages, page_elements)
+
+    def copy(self, source: int, target: int) -> None:
+        for pool in self.pools:
+            pool[target].copy_(pool[source])
+
+    def clear(self, pages: Tensor) -> None:
+        """Zero pages that a sequence enters: an earlier owner's NaN would pass the mask. pages: [N]."""
+        for pool in self.pools:
+            pool.index_fill_(0, pages, 0)
+
+
+class StepAttention:
+    """Attention for the rows of one step. Layers call `attend` in turn."""
+
+    def __init__(self, cache: PagedCache, spans: Sequence[Span], slots: Tensor) -> None:
+        """`spans`: those of one token first, ordered by `start`. slots: [T], where each token's keys go."""
+        self._cache, self._spans, self._slots = cache, spans, slots
+        self._decodes = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
+        self._plans: dict[int | None, list[_Group]] = {}
+
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        kv: Tensor,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:
+        """Store the tokens' keys and values, then attend. query: [T, H, D], kv: [T, 2 Hkv, D]; like query."""
+        pool = self._cache.pools[layer]
+        pool.view(-1, *pool.shape[2:]).index_copy_(0, self._slots, kv)
+        if window not in self._plans:
+            self._plans[window] = self._plan(window, kv)
+        outputs = [group.attend(query, pool, scale, softcap) for group in self._plans[window]]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _plan(self, window: int | None, kv: Tensor) -> list[_Group]:
+        views = [_View.of(span, window, self._cache.page_tokens) for span in self._spans]
+        page_bytes = self._cache.page_tokens * kv[0].nbytes
+        decodes = [
+            _DecodeGroup(views[first:end], self._cache, kv)
+            for first, end in _batches(views[: self._decodes], SCRATCH_BYTES // page_bytes)
+        ]
+        return [*decodes, *(_PrefillRow(view, window, self._cache, kv) for view in views[self._decodes :])]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The pages a span can see, and the range of their tokens it does see."""
+
+    span: Span
+    pages: Sequence[int]
+    low: int  # first token in the pages that any of the span's queries sees
+    high: int  # end of the tokens in the pages
+
+    @classmethod
+    def of(cls, span: Span, window: int | None, page_tokens: int) -> _View:
+        end = span.start + span.count
+        first = max(0, span.start + 1 - window) if window else 0
+        page = first // page_tokens
+        pages = span.pages[page : -(-end // page_tokens)]
+        return cls(span, pages, first - page * page_tokens, end - page * page_tokens)
+
+
+class _DecodeGroup:
+    """Rows of one token each, attending in one product."""
+
+    def __init__(self, views: Sequence[_View], cache: PagedCache, kv: Tensor) -> None:
+        self._rows = slice(views[0].span.first, views[-1].span.first + 1)
+        self._run = _run_of(views[0], cache.page_tokens) if len(views) == 1 else None
+        self._mask: Tensor | None = None
+        if self._run is not None:
+            return
+        width = max(len(view.pages) for view in views)
+        padding = cache.pages
+        padded = [[*view.pages, *[padding] * (width - len(view.pages))] for view in views]
+        self._pages = torch.tensor(padded, device=kv.device)
+        ranges = torch.tensor([[view.low, view.high] for view in views], device=kv.device)
+        tokens = torch.arange(width * cache.page_tokens, device=kv.device)
+        seen = (tokens >= ranges[:, :1]) & (tokens < ranges[:, 1:])
+        mask = torch.zeros(seen.shape, dtype=kv.dtype, device=kv.device).masked_fill_(~seen, float("-inf"))
+        self._mask = mask[:, None, None]
+        self._cache = cache
+
+    def attend(self, query: Tensor, pool: Tensor, scale: float, softcap: float | None) -> Tensor:
+        query = query[self._rows]  # [B, H, D]
+        folded = query.view(len(query), pool.shape[2] // 2, -1, query.shape[2])  # [B, Hkv, G, D]
+        context = self._context(pool).transpose(1, 2)  # [B, 2 Hkv, L, D]
+        keys, values = context.chunk(2, dim=1)
+        return _attention(folded, keys, values, self._mask, False, scale, softcap).reshape(query.shape)
+
+    def _context(self, pool: Tensor) -> Tensor:
+        if self._run is not None:
+            return pool.view(-1, *pool.shape[2:])[self._run].unsqueeze(0)
+        scratch = self._cache.scratch(self._pages.numel(), pool[0].numel())
+        torch.index_select(pool.view(pool.shape[0], -1), 0, self._pages.view(-1), out=scratch)
+        return scratch.view(len(self._pages), -1, *pool.shape[2:])
+
+
+class _PrefillRow:
+    """One row of several tokens."""
+
+    def __init__(self, view: _View, window: int | None, cache: PagedCache, kv: Tensor) -> None:
+        span = view.span
+        self._rows = slice(span.first, span.first + span.count)
+        self._run = _run_of(view, cache.page_tokens)
+        self._pages = torch.tensor(view.pages, device=kv.device)
+        self._seen = slice(view.low, view.high)
+        self._causal = span.start == 0 and (window is None or span.count <= window)
+        self._mask: Tensor | None = None
+        if not self._causal:
+            self._mask = _causal_mask(span.count, view.high - view.low, window, kv)
+
+    def attend(self, query: Tensor, pool: Tensor, scale: float, softcap: float | None) -> Tensor:
+        query = query[self._rows]  # [T, H, D]
+        folded = query.view(len(query), pool.shape[2] // 2, -1, query.shape[2]).permute(
+            1, 2, 0, 3
+        )  # [Hkv, G, T, D]
+        context = self._context(pool).permute(1, 0, 2).unsqueeze(1)  # [2 Hkv, 1, L, D]
+        keys, values = context.expand(-1, folded.shape[1], -1, -1).chunk(2)
+        out = _attention(folded, keys, values, self._mask, self._causal, scale, softcap)
+        return out.permute(2, 0, 1, 3).reshape(query.shape)
+
+    def _context(self, pool: Tensor) -> Tensor:
+        if self._run is not None:
+            return pool.view(-1, *pool.shape[2:])[self._run]
+        return pool.index_select(0, self._pages).flatten(0, 1)[self._seen]
+
+
+_Group = _DecodeGroup | _PrefillRow
+
+
+def _batches(views: Sequence[_View], most_pages: int) -> list[tuple[int, int]]:
+    """Cut rows, ordered by length, into (first, end) runs of similar length that fit the scratch space."""
+    cuts: list[tuple[int, int]] = []
+    first = 0
+    for end in range(1, len(views) + 1):
+        if end < len(views):
+            longest = len(views[end].pages)
+            fits = longest * (end + 1 - first) <= most_pages
+            if fits and longest <= _SPREAD * len(views[first].pages):
+                continue
+        cuts.append((first, end))
+        first = end
+    return cuts
+
+
+def _run_of(view: _View, page_tokens: int) -> slice | None:
+    """The pool's tokens that the view sees, if its pages lie one after the other: no copy is needed."""
+    pages = view.pages
+    if any(after - before != 1 for before, after in pairwise(pages)):
+        return None
+    base = pages[0] * page_tokens
+    return slice(base + view.low, base + view.high)
+
+
+def _attention(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    scale: float,
+    softcap: float | None,
+) -> Tensor:
+    """query: [B, X, Q, D], keys and values: [B, X, L, D], mask: added, broadcast to [B, X, Q, L]."""
+    if softcap is None:
+        return scaled_dot_product_attention(
+            query, keys, values, attn_mask=mask, is_causal=causal, scale=scale
+        )
+    scores = torch.tanh(query @ keys.transpose(-1, -2) * (scale / softcap)) * softcap
+    if causal:
+        mask = _causal_mask(scores.shape[-2], scores.shape[-1], None, scores)
+    if mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ values
+
+
+def _causal_mask(queries: int, tokens: int, window: int | None, like: Tensor) -> Tensor:
+    """0 where a query sees a token, else minus infinity, [Q, L]; the last query stands at the last token."""
+    query = torch.arange(tokens - queries, tokens, device=like.device)[:, None]
+    token = torch.arange(tokens, device=like.device)
+    hidden = token > query
+    if window is not None:
+        hidden |= token <= query - window
+    return torch.zeros(queries, tokens, dtype=like.dtype, device=like.device).masked_fill_(
+        hidden, float("-inf")
+    )

@@ -1,0 +1,60 @@
+"""Tensors out of a folder of safetensors files, one at a time: loading never holds the model twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from engine.config import ModelError
+
+
+class Checkpoint:
+    """The tensors of a model folder by name, in the dtype and on the device asked for.
+
+    Names are those below the text model (`layers.0.mlp.up_proj.weight`) and `lm_head.weight`; the prefix before
+    them, which differs between a text model and the text half of a larger one, is found here.
+    Raises ModelError naming the file or the tensor.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        self._folder, self._device, self._dtype = folder, device, dtype
+        self._homes: dict[str, Any] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            try:
+                file: Any = safe_open(path, framework="pt", device="cpu")
+                self._homes.update(dict.fromkeys(file.keys(), file))
+            except (SafetensorError, OSError) as error:
+                raise ModelError(
+                    f"{path}: not a readable safetensors file ({error}); it may be cut short, copy it again"
+                ) from error
+        self._prefix = self._find_prefix()
+
+    def take(self, name: str) -> Tensor:
+        full = self._full(name)
+        if full is None:
+            raise ModelError(
+                f"{self._folder}: no tensor {self._prefix}{name}; the weights do not match config.json"
+            )
+        tensor: Tensor = self._homes[full].get_tensor(full)
+        return tensor.to(device=self._device, dtype=self._dtype)
+
+    def joined(self, names: list[str]) -> Tensor:
+        """Several matrices (or vectors) one below the other."""
+        return torch.cat([self.take(name) for name in names])
+
+    def joined_if_there(self, names: list[str]) -> Tensor | None:
+        return self.joined(names) if self._full(names[0]) else None
+
+    def _full(self, name: str) -> str | None:
+        return next((full for full in (self._prefix + name, name) if full in self._homes), None)
+
+    def _find_prefix(self) -> str:
+        anchor = "embed_tokens.weight"
+        for name in self._homes:
+            if name.endswith(anchor):
+                return name.removesuffix(anchor)
+        raise ModelError(f"{self._folder}: no safetensors file in it holds {anchor}; is the model whole?")

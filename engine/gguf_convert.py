@@ -1,0 +1,221 @@
+"""GGUF to safetensors, once: reading the quantised file takes 20 s, reading what this leaves takes 1 s.
+
+Names, the Llama family's row order and Gemma's norm offset follow the GGUF conventions of llama.cpp.
+Configuration and tokenizer come from transformers, which knows both formats.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import filelock
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType, GGUFReader, dequantize
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoTokenizer
+
+from engine.config import ModelError
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with (what is being done, units done, units in all)."""
+
+ARCHITECTURES: Final = ("llama", "mistral", "qwen2", "qwen3", "gemma3")
+SHARD_BYTES: Final = 4 << 30
+
+_TOP: Final = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_LAYER: Final = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_norm": "input_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_FFN_NORM: Final = {"ffn_norm": "post_attention_layernorm"}
+_GEMMA_NORMS: Final = {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+
+
+def convert_gguf(
+    gguf_path: Path,
+    out_dir: Path,
+    progress: Progress,
+    *,
+    generation: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `out_dir` as a transformers folder (safetensors, config, tokenizer) unless it is there; return it.
+
+    `generation` is added to the folder's generation_config.json. The folder appears by one rename, so it is whole
+    or absent; a lock beside it lets a second process wait for the first. Raises ModelError.
+    """
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{out_dir}.lock"):
+        if out_dir.is_dir():
+            return out_dir
+        _remove_leftovers(out_dir)
+        partial = Path(tempfile.mkdtemp(prefix=f"{out_dir.name}.partial-", dir=out_dir.parent))
+        try:
+            _write_model(gguf_path, partial, progress, dict(generation or {}))
+            _flush_to_disk(partial)
+            partial.rename(out_dir)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    return out_dir
+
+
+def hf_name(gguf_name: str, architecture: str) -> str | None:
+    """The checkpoint's name for a tensor of the GGUF file; None for one we do not know."""
+    stem, _, suffix = gguf_name.rpartition(".")
+    if stem in _TOP:
+        return f"{_TOP[stem]}.{suffix}"
+    if not stem.startswith("blk."):
+        return None
+    _, layer, part = stem.split(".", 2)
+    norms = _GEMMA_NORMS if architecture == "gemma3" else _FFN_NORM
+    name = (_LAYER | norms).get(part)
+    return f"model.layers.{layer}.{name}.{suffix}" if name else None
+
+
+def storage_dtype(types: set[GGMLQuantizationType]) -> torch.dtype:
+    """The smallest dtype that keeps the matrices: what they are stored in, bfloat16 for quantised ones."""
+    if types == {GGMLQuantizationType.F32}:
+        return torch.float32
+    if types == {GGMLQuantizationType.F16}:
+        return torch.float16
+    return torch.bfloat16
+
+
+def _write_model(gguf_path: Path, folder: Path, progress: Progress, generation: dict[str, Any]) -> None:
+    reader = _open(gguf_path)
+    architecture = _architecture(reader, gguf_path)
+    progress("reading configuration and tokenizer", 0, 1)
+    where = {"pretrained_model_name_or_path": str(gguf_path.parent), "gguf_file": gguf_path.name}
+    try:
+        config = AutoConfig.from_pretrained(**where)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+    except Exception as error:
+        raise ModelError(
+            f"{gguf_path}: transformers cannot read its configuration or tokenizer ({error}); "
+            "use a safetensors folder of the same model"
+        ) from error
+    progress("reading configuration and tokenizer", 1, 1)
+    dtype = storage_dtype({tensor.tensor_type for tensor in reader.tensors if len(tensor.shape) > 1})
+    config.dtype = dtype
+    _write_shards(_tensors(reader, architecture, config, gguf_path, dtype, progress), folder)
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    defaults = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
+    (folder / "generation_config.json").write_text(json.dumps(defaults | generation, indent=2) + "\n")
+
+
+def _open(gguf_path: Path) -> GGUFReader:
+    try:
+        return GGUFReader(gguf_path)
+    except FileNotFoundError:
+        raise ModelError(f"{gguf_path}: no such file") from None
+    except Exception as error:  # the reader raises whatever its parsing meets
+        raise ModelError(
+            f"{gguf_path}: not a readable GGUF file ({error}); it may be cut short, so fetch it again"
+        ) from error
+
+
+def _architecture(reader: GGUFReader, gguf_path: Path) -> str:
+    field = reader.get_field("general.architecture")
+    name = str(field.contents()) if field else "none named"
+    if name not in ARCHITECTURES:
+        raise ModelError(
+            f"{gguf_path}: architecture {name!r} is not among those converted from GGUF "
+            f"({', '.join(ARCHITECTURES)}); use a safetensors folder of the same model"
+        )
+    if any(tensor.name == "rope_freqs.weight" for tensor in reader.tensors):
+        raise ModelError(
+            f"{gguf_path}: its rotary frequencies are rescaled by a table, which is not supported; "
+            "use a safetensors folder of the same model"
+        )
+    return name
+
+
+def _tensors(
+    reader: GGUFReader,
+    architecture: str,
+    config: Any,
+    gguf_path: Path,
+    dtype: torch.dtype,
+    progress: Progress,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    for index, tensor in enumerate(reader.tensors):
+        name = hf_name(tensor.name, architecture)
+        if name is None:
+            raise ModelError(
+                f"{gguf_path}: unknown tensor {tensor.name!r}; use a safetensors folder of the same model"
+            )
+        values = dequantize(tensor.data, tensor.tensor_type)
+        part = tensor.name.split(".")[-2]
+        if architecture in ("llama", "mistral") and part in heads:
+            values = _halves_from_pairs(values, heads[part])
+        if architecture == "gemma3" and part.endswith("norm"):
+            values = values - 1.0  # GGUF stores 1 + w
+        yield (
+            name,
+            torch.from_numpy(np.array(values, order="C")).to(dtype),
+        )  # a copy: the file's map is read-only
+        progress("converting weights", index + 1, len(reader.tensors))
+
+
+def _halves_from_pairs(rows: np.ndarray, heads: int) -> np.ndarray:
+    """Undo GGUF's rotary row order (pairs side by side) for Llama: the two halves of each head apart."""
+    half = rows.shape[0] // heads // 2
+    return rows.reshape(heads, half, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def _write_shards(tensors: Iterator[tuple[str, torch.Tensor]], folder: Path) -> None:
+    """Write safetensors files of bounded size, so that a large model never stands in memory whole."""
+    weight_map: dict[str, str] = {}
+    shard: dict[str, torch.Tensor] = {}
+    total = 0
+
+    def flush() -> None:
+        file = f"model-{len(set(weight_map.values())) + 1:05d}.safetensors"
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        weight_map.update(dict.fromkeys(shard, file))
+        shard.clear()
+
+    for name, tensor in tensors:
+        if shard and sum(kept.nbytes for kept in shard.values()) + tensor.nbytes > SHARD_BYTES:
+            flush()
+        shard[name] = tensor
+        total += tensor.nbytes
+    flush()
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
+
+
+def _remove_leftovers(out_dir: Path) -> None:
+    """Delete what a killed conversion left; the lock is ours, so nobody else is writing there."""
+    for left in out_dir.parent.glob(f"{out_dir.name}.partial-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _flush_to_disk(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

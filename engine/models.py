@@ -1,0 +1,146 @@
+"""A model folder into a model that runs: our decoder for its families, transformers' modules for the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig
+
+from engine.architecture import architecture_of
+from engine.attention import LayerShape, StepAttention
+from engine.checkpoint import Checkpoint
+from engine.config import EngineSettings, ModelError
+from engine.decoder import Decoder
+from engine.generic import GenericModel
+from engine.request import Sampling
+from engine.rope import steady_context
+
+
+class LanguageModel(Protocol):
+    """What a runner drives."""
+
+    @property
+    def shapes(self) -> list[LayerShape]: ...
+
+    @property
+    def vocab(self) -> int: ...
+
+    def forward(self, tokens: Tensor, positions: Tensor, attention: StepAttention, chosen: Tensor) -> Tensor:
+        """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    model: LanguageModel
+    context_tokens: int
+    defaults: Sampling  # what the model's authors recommend
+    eos_ids: frozenset[int]
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
+    """Load a safetensors folder. Raises ModelError naming the fault and a way out."""
+    config = _read_config(folder)
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device)
+    architecture = architecture_of(config)
+    model: LanguageModel
+    with torch.inference_mode():
+        if architecture is None:
+            model = GenericModel(folder, config, device, dtype)
+        else:
+            model = Decoder(architecture, config, Checkpoint(folder, device, dtype))
+    generation = _read_generation_config(folder)
+    limit = steady_context(config)
+    return LoadedModel(
+        model=model,
+        context_tokens=min(limit, settings.context_tokens) if settings.context_tokens else limit,
+        defaults=_recommended(generation),
+        eos_ids=_eos_ids(generation, config),
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _read_config(folder: Path) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        raise ModelError(f"{folder}: no configuration that transformers can read ({error})") from error
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(
+            f"{folder}: its weights are quantised in a way that cannot be loaded; "
+            "use the unquantised model or a GGUF"
+        )
+    if config.model_type == "gemma3":
+        config = config.text_config
+    if not hasattr(config, "num_hidden_layers") or not hasattr(config, "vocab_size"):
+        raise ModelError(
+            f"{folder}: a {config.model_type} model does not generate text; choose another model"
+        )
+    return config
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {name!r} cannot be used here ({error}); choose cpu") from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
+
+
+def _read_generation_config(folder: Path) -> dict[str, Any]:
+    """The file itself: transformers' class fills in defaults that the authors did not choose."""
+    path = folder / "generation_config.json"
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ModelError(f"{path}: not readable as JSON ({error}); mend or delete it") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: not a JSON object; mend or delete it")
+    return content
+
+
+def _recommended(generation: dict[str, Any]) -> Sampling:
+    plain = Sampling()
+    return Sampling(
+        temperature=0.0 if generation.get("do_sample") is False else _or(generation, "temperature", plain),
+        top_p=_or(generation, "top_p", plain),
+        top_k=int(_or(generation, "top_k", plain)),
+        min_p=_or(generation, "min_p", plain),
+    )
+
+
+def _or(generation: dict[str, Any], name: str, plain: Sampling) -> float:
+    value = generation.get(name)
+    return float(getattr(plain, name) if value is None else value)
+
+
+def _eos_ids(generation: dict[str, Any], config: Any) -> frozenset[int]:
+    ids = [generation.get("eos_token_id"), getattr(config, "eos_token_id", None)]
+    flat = [token for one in ids for token in (one if isinstance(one, list) else [one])]
+    return frozenset(token for token in flat if token is not None)

@@ -1,0 +1,59 @@
+"""Rotary positions: the frequencies as transformers computes them, applied to queries and keys in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+# Their frequencies depend on the longest sequence of a batch: neighbours would change each other's text.
+LENGTH_DEPENDENT: Final = frozenset({"dynamic", "longrope"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """One kind of rotary embedding. inverse_frequencies: [D / 2]."""
+
+    inverse_frequencies: Tensor
+    scale: float
+
+    def turns(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """What `rotate` multiplies with, [T, 1, D] each. positions: [T]."""
+        angles = positions.to(torch.float32)[:, None, None] * self.inverse_frequencies
+        cos, sin = angles.cos() * self.scale, angles.sin() * self.scale
+        return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
+
+
+def rope_for(config: Any, layer_type: str | None, device: torch.device) -> Rope:
+    """The rotary embedding of `config`; `layer_type` where each kind of layer has its own."""
+    parameters = config.rope_parameters[layer_type] if layer_type else config.rope_parameters
+    kind = parameters["rope_type"]
+    if kind == "default":
+        dim = head_dim(config)
+        exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim
+        return Rope(1.0 / (parameters["rope_theta"] ** exponents), 1.0)
+    inverse_frequencies, scale = ROPE_INIT_FUNCTIONS[kind](config, device, layer_type=layer_type)
+    return Rope(inverse_frequencies.to(device), float(scale))
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Rotate x in place. x: [T, heads, D]; cos, sin: [T, 1, D], the first half of sin negative."""
+    swapped = torch.roll(x, x.shape[-1] // 2, -1)
+    torch.addcmul(x * cos, swapped, sin, out=x)
+
+
+def head_dim(config: Any) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def steady_context(config: Any) -> int:
+    """How far the model reaches while its frequencies stay the same for every length."""
+    limit = int(config.max_position_embeddings)
+    parameters = getattr(config, "rope_parameters", None) or {}
+    for kind in (parameters, *(value for value in parameters.values() if isinstance(value, dict))):
+        if kind.get("rope_type") in LENGTH_DEPENDENT:
+            limit = min(limit, int(kind.get("original_max_position_embeddings") or limit))
+    return limit

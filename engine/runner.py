@@ -1,0 +1,158 @@
+"""One step of a torch model: rows in, tokens out, keys and values in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from engine.attention import LayerShape, PagedCache, Span, StepAttention
+from engine.batch import Row
+from engine.config import EngineSettings, ModelError
+from engine.models import LoadedModel
+from engine.request import EngineError
+from engine.sampler import Choice, sample
+
+_LEAST_PAGES: Final = 2
+
+
+class TorchRunner:
+    """Implements `engine.batch.Runner` for any `LanguageModel`. Not thread-safe."""
+
+    def __init__(self, loaded: LoadedModel, settings: EngineSettings) -> None:
+        """Raises ModelError if the memory for keys and values holds no context to speak of."""
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self._model, self._device = loaded.model, loaded.device
+        self._page_tokens = settings.page_tokens
+        pages = pages_for(loaded, settings)
+        self._context_tokens = min(loaded.context_tokens, pages * settings.page_tokens)
+        self._cache = PagedCache(
+            loaded.model.shapes, pages, settings.page_tokens, loaded.dtype, loaded.device
+        )
+
+    def __repr__(self) -> str:
+        return f"<TorchRunner pages={self.pages_total}x{self._page_tokens} device={self._device}>"
+
+    @property
+    def page_tokens(self) -> int:
+        return self._page_tokens
+
+    @property
+    def pages_total(self) -> int:
+        return self._cache.pages
+
+    @property
+    def context_tokens(self) -> int:
+        return self._context_tokens
+
+    def step(self, rows: Sequence[Row]) -> list[int | Exception | None]:
+        """See `Runner.step`. A token id outside the vocabulary fails its own row only."""
+        results: list[int | Exception | None] = [self._fault(row) for row in rows]
+        sound = [index for index, fault in enumerate(results) if fault is None]
+        # The order that the attention wants: decode rows first, shortest first.
+        sound.sort(key=lambda index: (len(rows[index].tokens) > 1, rows[index].start))
+        if sound:
+            tokens = self._compute([rows[index] for index in sound])
+            for index, token in zip(sound, tokens, strict=True):
+                results[index] = token
+        return results
+
+    def copy_page(self, source: int, target: int) -> None:
+        with torch.inference_mode():
+            self._cache.copy(source, target)
+
+    def close(self) -> None:
+        """Give the memory back; no step may follow."""
+        self._cache.pools.clear()
+
+    def _fault(self, row: Row) -> EngineError | None:
+        if min(row.tokens) >= 0 and max(row.tokens) < self._model.vocab:
+            return None
+        return EngineError(
+            "invalid_value", f"a token id is outside the vocabulary of {self._model.vocab} tokens"
+        )
+
+    @torch.inference_mode()
+    def _compute(self, rows: Sequence[Row]) -> list[int | Exception | None]:
+        spans = _spans(rows)
+        positions = torch.tensor(list(chain.from_iterable(map(_positions, rows))), device=self._device)
+        slots = self._slots(rows)
+        if entered := self._entered(rows):
+            self._cache.clear(torch.tensor(entered, device=self._device))
+        sampled = [index for index, row in enumerate(rows) if row.sample]
+        last = [spans[index].first + spans[index].count - 1 for index in sampled]
+        logits = self._model.forward(
+            torch.tensor(list(chain.from_iterable(row.tokens for row in rows)), device=self._device),
+            positions,
+            StepAttention(self._cache, spans, slots),
+            torch.tensor(last, dtype=torch.long, device=self._device),
+        )
+        return self._sampled(rows, sampled, logits)
+
+    def _sampled(
+        self, rows: Sequence[Row], sampled: list[int], logits: Tensor
+    ) -> list[int | Exception | None]:
+        results: list[int | Exception | None] = [None] * len(rows)
+        if sampled:
+            tokens = sample(logits, [_choice(rows[index]) for index in sampled])
+            for index, token in zip(sampled, tokens, strict=True):
+                results[index] = token
+        return results
+
+    def _slots(self, rows: Sequence[Row]) -> Tensor:
+        """Where each token's keys and values go in the pools, [T]."""
+        size = self._page_tokens
+        slots = [
+            row.pages[position // size] * size + position % size
+            for row in rows
+            for position in _positions(row)
+        ]
+        return torch.tensor(slots, device=self._device)
+
+    def _entered(self, rows: Sequence[Row]) -> list[int]:
+        """The pages whose first token is written in this step."""
+        size = self._page_tokens
+        return [
+            row.pages[page]
+            for row in rows
+            for page in range(-(-row.start // size), (row.start + len(row.tokens) - 1) // size + 1)
+        ]
+
+
+def pages_for(loaded: LoadedModel, settings: EngineSettings) -> int:
+    """How many pages the settings' memory holds, no more than all running sequences could fill."""
+    element = torch.empty(0, dtype=loaded.dtype).element_size()
+    token_bytes = sum(_elements(shape) for shape in loaded.model.shapes) * element
+    affordable = settings.kv_bytes // (token_bytes * settings.page_tokens)
+    if affordable < _LEAST_PAGES:
+        raise ModelError(
+            f"kv_bytes={settings.kv_bytes} holds {affordable} pages of {settings.page_tokens} tokens "
+            f"({token_bytes} bytes each); raise it or choose a smaller model"
+        )
+    fillable = settings.max_running * -(-loaded.context_tokens // settings.page_tokens)
+    return max(_LEAST_PAGES, min(affordable, fillable))
+
+
+def _elements(shape: LayerShape) -> int:
+    return 2 * shape.kv_heads * shape.head_dim
+
+
+def _spans(rows: Sequence[Row]) -> list[Span]:
+    spans: list[Span] = []
+    first = 0
+    for row in rows:
+        spans.append(Span(first, len(row.tokens), row.start, row.pages))
+        first += len(row.tokens)
+    return spans
+
+
+def _positions(row: Row) -> range:
+    return range(row.start, row.start + len(row.tokens))
+
+
+def _choice(row: Row) -> Choice:
+    return Choice(row.sampling, row.seed, row.start + len(row.tokens))
