@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from engine.request import Deliver, Output
+from engine.request import Output
+from engine.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
 
-def hand_out(outputs: Iterable[tuple[Deliver, Output]]) -> None:
-    """Call each `deliver` in order. One that raises is logged and harms nobody else."""
-    for deliver, output in outputs:
+def hand_out(outputs: Iterable[tuple[Sequence, Output]]) -> None:
+    """Call each sequence's `deliver`, in order. One that raises is logged and harms nobody else."""
+    for sequence, output in outputs:
         try:
-            deliver(output)
+            sequence.deliver(output)
         except Exception:
-            log_failed_delivery()
+            log_failed_delivery(sequence)
 
 
-def log_failed_delivery() -> None:
-    log.exception("deliver_failed")
+def log_failed_delivery(sequence: Sequence) -> None:
+    """Say whose consumer raised the exception being handled."""
+    log.exception("deliver_failed id=%s", sequence.request.id)

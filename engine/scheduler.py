@@ -44,6 +44,13 @@ class Step:
     rows: list[Row] = field(default_factory=list)
     copies: list[tuple[Sequence, tuple[int, int]]] = field(default_factory=list)
 
+    def drop_ended(self) -> None:
+        """Take out the rows of sequences that ended since the plan."""
+        kept = [n for n, sequence in enumerate(self.sequences) if sequence.phase is not Phase.DONE]
+        if len(kept) < len(self.rows):
+            self.sequences = [self.sequences[n] for n in kept]
+            self.rows = [self.rows[n] for n in kept]
+
 
 class Scheduler:
     """Owns the live sequences and their pages. First come, first served; the youngest is preempted first."""
@@ -59,7 +66,7 @@ class Scheduler:
             raise ValueError("a context must fit into the pool")
         self.limits = limits
         self.pool = pool
-        self.outputs: list[tuple[Deliver, Output]] = []  # in order; whoever hands them out clears it
+        self.outputs: list[tuple[Sequence, Output]] = []  # in order; whoever hands them out clears it
         self.next_deadline = math.inf  # no deadline comes before this
         self.steps = 0
         self.generated_tokens = 0
@@ -89,17 +96,19 @@ class Scheduler:
             return True
         return len(self._running) < self.limits.max_running and self._blocked_at != self.pool.releases
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is a step to compute, or to plan."""
+        return bool(self._running) or self.pending
+
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._live
 
-    def submit(self, request: EngineRequest, deliver: Deliver, now: float) -> Sequence:
-        """Queue a request, or raise EngineError (see `Limits.check`)."""
-        if request.id in self._live:
-            raise ValueError(f"request {request.id} is live already")
-        self.limits.check(request, len(self._live))
+    def prepare(self, request: EngineRequest, deliver: Deliver, now: float) -> Sequence:
+        """A new request's sequence, to be given to `enter`. Changes nothing, so any thread may call it."""
         max_output = self.limits.max_output(request)
         seed = request.sampling.seed
-        sequence = Sequence(
+        return Sequence(
             request=request,
             deliver=deliver,
             reply=self._reply_for(request, max_output),
@@ -109,9 +118,13 @@ class Scheduler:
             deadline=deadline(now, request.total_timeout_s),
             context=request.prompt_ids,
         )
-        self._live[request.id] = self._waiting[request.id] = sequence
+
+    def enter(self, sequence: Sequence) -> None:
+        """Queue a new sequence. `Limits.check` is the caller's part."""
+        request_id = sequence.request.id
+        assert request_id not in self._live
+        self._live[request_id] = self._waiting[request_id] = sequence
         self.next_deadline = min(self.next_deadline, sequence.next_deadline())
-        return sequence
 
     def cancel(self, request_id: str) -> None:
         """End a request now; an unknown id is ignored."""
@@ -121,10 +134,6 @@ class Scheduler:
     def cancel_all(self) -> None:
         for sequence in list(self._live.values()):
             self.finish(sequence, FinishReason.CANCELLED)
-
-    def fail_all(self, error: Exception) -> None:
-        for sequence in list(self._live.values()):
-            self.fail(sequence, error)
 
     def plan(self, now: float, *, decode: bool = True) -> Step:
         """The next step: each decoding sequence's token (unless `decode` is false), then prefill chunks."""
@@ -143,8 +152,6 @@ class Scheduler:
         """Take a computed step's results; a row that failed ends its own sequence only."""
         self.steps += 1
         for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
-            if sequence.phase is Phase.DONE:
-                continue
             if isinstance(result, Exception):
                 self.fail(sequence, result)
                 continue
@@ -208,7 +215,7 @@ class Scheduler:
         self._blocked_at = -1  # the queue's head or the number of running sequences may have changed
         usage = Usage(len(sequence.prompt) if sequence.started else 0, sequence.cached, sequence.output)
         finished = Finished(reason, usage, sequence.reply.unsent(sequence.output), error)
-        self.outputs.append((sequence.deliver, finished))
+        self.outputs.append((sequence, finished))
 
     def stats(self) -> EngineStats:
         """A snapshot; may be taken on another thread, then its numbers may be a step apart."""
@@ -231,7 +238,7 @@ class Scheduler:
         self.generated_tokens += 1
         reply = sequence.reply
         if delta := reply.push(token):
-            self.outputs.append((sequence.deliver, delta))
+            self.outputs.append((sequence, delta))
         if reply.reason is not None:
             self.finish(sequence, reply.reason)
 
@@ -301,7 +308,7 @@ class Scheduler:
         sequence.cached = sequence.computed
         self._prompt_tokens += len(sequence.prompt)
         self._cached_prompt_tokens += sequence.cached
-        self.outputs.append((sequence.deliver, Started(sequence.cached)))
+        self.outputs.append((sequence, Started(sequence.cached)))
 
     def _preempt(self, sequence: Sequence) -> None:
         """Take the youngest sequence's pages; it heads the queue and will compute its tokens again."""
@@ -324,7 +331,7 @@ class Scheduler:
             if sequence.announced:
                 return
             sequence.announced = True
-            self.outputs.append((sequence.deliver, Queued(position)))
+            self.outputs.append((sequence, Queued(position)))
 
     def _end_overdue(self, now: float) -> None:
         if now < self.next_deadline:

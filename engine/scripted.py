@@ -91,7 +91,10 @@ class ScriptedEngine:
             raise EngineError("draining", "The engine takes no new requests.")
         if self._loop is None:
             raise EngineError("model_loading", "The engine has not started.")
-        self._scheduler.submit(request, deliver, self._loop.time())
+        if request.id in self._scheduler:
+            raise ValueError(f"request {request.id} is live already")
+        self._scheduler.limits.check(request, self._scheduler.live)
+        self._scheduler.enter(self._scheduler.prepare(request, deliver, self._loop.time()))
         self._idle.clear()
         self._step_at(self._loop.time())
 
@@ -186,7 +189,7 @@ class ScriptedEngine:
                 try:
                     sequence.deliver(delta)
                 except Exception:
-                    log_failed_delivery()
+                    log_failed_delivery(sequence)
             if output + 1 == len(playback.deltas) and playback.reason is not None:
                 self._scheduler.finish(sequence, playback.reason)
             else:

@@ -1,0 +1,244 @@
+"""The engine around a runner: a thread that steps, and one hop a step to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Set
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from engine.batch import Row, Runner
+from engine.blocks import BlockPool
+from engine.delivery import hand_out
+from engine.detokenize import TextStream
+from engine.interface import ChatTokenizer, EngineStats, ModelInfo
+from engine.limits import Limits
+from engine.reply import Reply
+from engine.request import Deliver, EngineError, EngineRequest, Finished, FinishReason, Output, Usage
+from engine.scheduler import Scheduler, Step
+from engine.sequence import Sequence
+
+log = logging.getLogger(__name__)
+
+Batch = list[tuple[Sequence, Output]]
+
+
+class StreamingTokenizer(ChatTokenizer, Protocol):
+    def stream(self) -> TextStream:
+        """A fresh stream for one reply."""
+        ...
+
+
+class StepEngine:
+    """An Engine over a Runner. Submissions and cancels go through an inbox, outputs come back a step at a
+    time.
+
+    The event loop's thread owns `_live`, `_asked` and the answers at the door; the engine's thread owns
+    scheduler and runner. It never waits for a consumer: what is undelivered is bounded by each request's max
+    tokens.
+    """
+
+    def __init__(
+        self,
+        model: ModelInfo,
+        tokenizer: StreamingTokenizer,
+        runner: Runner,
+        limits: Limits,
+        eos_ids: Set[int],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        draw_seed: Callable[[], int] = lambda: random.getrandbits(63),
+    ) -> None:
+        if limits.context_tokens > runner.context_tokens:
+            raise ValueError("the runner's context is shorter than the limit")
+        eos_ids = frozenset(eos_ids)
+
+        def reply_for(request: EngineRequest, max_output: int) -> Reply:
+            return Reply(tokenizer.stream(), request.sampling, max_output, eos_ids)
+
+        self._model = model
+        self._tokenizer = tokenizer
+        self._runner = runner
+        self._clock = clock
+        pool = BlockPool(runner.pages_total, runner.page_tokens)
+        self._scheduler = Scheduler(limits, pool, reply_for, draw_seed)
+        # New sequences, ids to cancel, None for the end; bounded by `_live`.
+        self._inbox: SimpleQueue[Sequence | str | None] = SimpleQueue()
+        self._outbox: deque[Batch] = deque()
+        self._hop_pending = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._live: dict[str, Sequence] = {}
+        self._asked: set[str] = set()  # live ids whose cancel is on its way
+        self._refusal: EngineError | None = EngineError("model_loading", "The engine has not started.")
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def model(self) -> ModelInfo:
+        return self._model
+
+    @property
+    def tokenizer(self) -> StreamingTokenizer:
+        return self._tokenizer
+
+    @property
+    def ready(self) -> bool:
+        return self._refusal is None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._thread is None, "an engine starts once"
+        self._loop = loop
+        self._refusal = None
+        self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: EngineRequest, deliver: Deliver) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        if request.id in self._live:
+            raise ValueError(f"request {request.id} is live already")
+        self._scheduler.limits.check(request, len(self._live))
+        sequence = self._scheduler.prepare(request, deliver, self._clock())
+        self._live[request.id] = sequence
+        self._idle.clear()
+        self._inbox.put(sequence)
+
+    def cancel(self, request_id: str) -> None:
+        if request_id in self._live and request_id not in self._asked:
+            self._asked.add(request_id)
+            self._inbox.put(request_id)
+
+    def stats(self) -> EngineStats:
+        return self._scheduler.stats()
+
+    async def drain(self, timeout_s: float) -> None:
+        self._refuse("draining", "The engine takes no new requests.")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            for request_id in list(self._live):
+                self.cancel(request_id)
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        self._refuse("draining", "The engine takes no new requests.")
+        if self._thread is None:
+            if not self._closed:
+                self._runner.close()
+            self._closed = True
+            return
+        assert self._loop is not None
+        self._inbox.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+        self._flush()  # the last hop may still be on its way; it will find nothing
+
+    # -- on the event loop's thread
+
+    def _refuse(self, code: str, message: str) -> None:
+        self._refusal = EngineError(code, message)
+
+    def _flush(self) -> None:
+        self._hop_pending = False  # before the look into the outbox: what comes after it asks for a new hop
+        while self._outbox:
+            batch = self._outbox.popleft()
+            for sequence, output in batch:
+                if type(output) is Finished:
+                    self._live.pop(sequence.request.id, None)
+                    self._asked.discard(sequence.request.id)
+            hand_out(batch)
+        if not self._live:
+            self._idle.set()
+
+    def _bury(self) -> None:
+        """The engine's thread died of a fault of ours: end what it owed, refuse what comes."""
+        self._refuse("internal_error", "The engine has stopped.")
+        self._flush()
+        error = EngineError("internal_error", "The engine stopped while it served this request.")
+        owed = [*self._live.values()]
+        self._outbox.append([(s, Finished(FinishReason.FAILED, Usage(), error=error)) for s in owed])
+        self._flush()
+
+    # -- on the engine's thread
+
+    def _serve(self) -> None:
+        try:
+            while self._take_commands():
+                self._step()
+                self._post()
+            self._scheduler.cancel_all()
+            self._post()
+        except Exception:
+            log.critical("engine_stopped", exc_info=True)
+            self._hop(self._bury)
+        finally:
+            self._runner.close()
+
+    def _take_commands(self) -> bool:
+        """Take what has come, or wait for something if there is no work. False at the end."""
+        scheduler = self._scheduler
+        while True:
+            try:
+                command = self._inbox.get(timeout=self._patience_s())
+            except Empty:
+                return True
+            match command:
+                case None:
+                    return False
+                case Sequence():
+                    scheduler.enter(command)
+                case request_id:
+                    scheduler.cancel(request_id)
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for the next command: not at all with work or outputs at hand."""
+        if self._scheduler.busy or self._scheduler.outputs:
+            return 0.0
+        due = self._scheduler.next_deadline
+        return None if due == math.inf else max(0.0, due - self._clock())
+
+    def _step(self) -> None:
+        step = self._scheduler.plan(self._clock())
+        self._copy_pages(step)
+        if step.rows:
+            self._scheduler.commit(step, self._compute(step.rows), self._clock())
+
+    def _copy_pages(self, step: Step) -> None:
+        for sequence, (source, target) in step.copies:
+            try:
+                self._runner.copy_page(source, target)
+            except Exception as error:
+                log.exception("copy_page_failed id=%s", sequence.request.id)
+                self._scheduler.fail(sequence, error)
+        step.drop_ended()
+
+    def _compute(self, rows: list[Row]) -> list[int | Exception | None]:
+        """The step's results. If all of it fails, each row alone: a bad one does not harm the others."""
+        try:
+            return self._runner.step(rows)
+        except Exception as error:
+            log.exception("step_failed rows=%d", len(rows))
+            return [error] if len(rows) == 1 else [self._compute([row])[0] for row in rows]
+
+    def _post(self) -> None:
+        if outputs := self._scheduler.outputs:
+            self._scheduler.outputs = []
+            self._outbox.append(outputs)
+            if not self._hop_pending:
+                self._hop_pending = True
+                self._hop(self._flush)
+
+    def _hop(self, call: Callable[[], None]) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:  # the loop is closed, and whoever waited on it is gone
+            log.warning("event_loop_closed undelivered=%d", len(self._outbox))

@@ -1,0 +1,65 @@
+"""A Runner whose keys and values are the tokens themselves: it reads them back through the page tables."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from zlib import crc32
+
+from engine.batch import Row
+
+VOCABULARY = 96
+EOS = 0
+
+
+class PagedRunner:
+    """The next token is a hash of everything the pages say the sequence is, so a wrong page changes the text.
+
+    `fault` may raise for a whole step, or return an exception for a row.
+    """
+
+    def __init__(self, pages_total: int, page_tokens: int, context_tokens: int) -> None:
+        self.pages_total = pages_total
+        self.page_tokens = page_tokens
+        self.context_tokens = context_tokens
+        self.fault: Callable[[Sequence[Row]], None] = lambda rows: None
+        self.row_fault: Callable[[Row], Exception | None] = lambda row: None
+        self.copy_fault: Callable[[int, int], None] = lambda source, target: None
+        self.closed = 0
+        self.threads: set[int] = set()
+        self.steps: list[list[tuple[int, int, bool]]] = []  # (start, tokens, sample) of each row
+        self._cells = [[-1] * page_tokens for _ in range(pages_total)]
+
+    def step(self, rows: Sequence[Row]) -> list[int | Exception | None]:
+        self.threads.add(threading.get_ident())
+        self.fault(rows)
+        assert rows
+        self.steps.append([(row.start, len(row.tokens), row.sample) for row in rows])
+        written = [self._write(row) for row in rows]
+        assert len(set().union(*written)) == sum(map(len, written)), "two rows write to one cell"
+        return [self.row_fault(row) or self._next(row) for row in rows]
+
+    def copy_page(self, source: int, target: int) -> None:
+        self.copy_fault(source, target)
+        self._cells[target] = list(self._cells[source])
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _write(self, row: Row) -> set[tuple[int, int]]:
+        cells = set()
+        for position, token in enumerate(row.tokens, row.start):
+            page, offset = row.pages[position // self.page_tokens], position % self.page_tokens
+            self._cells[page][offset] = token
+            cells.add((page, offset))
+        return cells
+
+    def _next(self, row: Row) -> int | None:
+        if not row.sample:
+            return None
+        end = row.start + len(row.tokens)
+        size = self.page_tokens
+        seen = [self._cells[row.pages[p // size]][p % size] for p in range(end)]
+        assert -1 not in seen, "a position was never written"
+        seed = row.seed if row.sampling.temperature else 0
+        return crc32(repr((seen, seed)).encode()) % VOCABULARY
