@@ -70,7 +70,8 @@ def install(kind: str) -> None:
         _call(*PIP, "--quiet", "--upgrade", "pip", "setuptools")
         # Before everything else: nothing that asks for torch may then choose another build.
         _call(*PIP, "torch")
-        _call(*PIP, "--no-build-isolation", "--editable", str(ROOT) + ("[dev]" if kind == "dev" else ""))
+        _call(*PIP, *requirements(kind))
+        _call(*PIP, "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     _stamp(kind).write_text(wanted)
 
 
@@ -91,6 +92,15 @@ def install_test_tools() -> list[str]:
         "the default model": fetched,
     }
     return [name for name, there in found.items() if not there]
+
+
+def requirements(kind: str) -> list[str]:
+    """What pyproject.toml asks for."""
+    import tomllib  # here, so that an older Python gets as far as being told its age
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra: list[str] = project["optional-dependencies"]["dev"] if kind == "dev" else []
+    return [*project["dependencies"], *extra]
 
 
 def digest() -> str:

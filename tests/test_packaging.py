@@ -21,6 +21,12 @@ TOOL: dict[str, Any] = PYPROJECT["tool"]["setuptools"]
 REQUIREMENTS = [
     Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
 ]
+TREE = [
+    path
+    for root in ("protocol", "engine", "app", "loadtest")
+    for path in (ROOT / root).rglob("*")
+    if path.is_file() and path.suffix != ".pyc"
+]
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.]*)")  # no hash, no address, no local build
 
 
@@ -85,25 +91,20 @@ def test_torch_is_a_range_so_that_a_gpu_machine_may_bring_its_own() -> None:
     assert pins()["torch"] == Version("2.13.0")
 
 
-def test_every_package_of_the_tree_is_installed() -> None:
-    roots = ("protocol", "engine", "app", "loadtest")
-    folders = {init.parent for root in roots for init in (ROOT / root).rglob("__init__.py")}
-    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+def test_every_folder_of_the_tree_is_installed() -> None:
+    names = {".".join(path.parent.relative_to(ROOT).parts) for path in TREE}
     assert set(TOOL["packages"]) == names
     assert len(TOOL["packages"]) == len(names)
 
 
 def test_every_file_beside_the_code_is_installed_with_it() -> None:
-    patterns = TOOL["package-data"]
-    for root in ("protocol", "engine", "app", "loadtest"):
-        files = [
-            path for path in (ROOT / root).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
-        ]
-        for path in files:
-            # setuptools reads `**/` as any number of folders, none included
-            inside = path.relative_to(ROOT / root).as_posix()
-            globs = [shape for one in patterns.get(root, []) for shape in (one, one.replace("**/", ""))]
-            assert any(fnmatch(inside, shape) for shape in globs), f"{path} would be left out"
+    left_out = {path for path in TREE if path.suffix != ".py"}
+    for package, shapes in TOOL["package-data"].items():
+        folder = ROOT / package.replace(".", "/")
+        # setuptools reads `**/` as any number of folders, none included
+        globs = [f"{folder}/{each}" for shape in shapes for each in (shape, shape.replace("**/", ""))]
+        left_out = {path for path in left_out if not any(fnmatch(str(path), each) for each in globs)}
+    assert left_out == set()
 
 
 def test_the_package_cannot_be_published_by_mistake() -> None:
