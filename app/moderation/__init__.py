@@ -1,0 +1,30 @@
+"""Moderation, layer 1: a policy's terms and patterns, found in streamed and in whole text. All of it is pure.
+
+compiled = compile_policy(load_policy(path))
+gate = Gate(compiled)                    # one for each response
+step = gate.push(delta)                  # step.released may be shown, step.cut ends the response
+step = gate.finish()
+verdict = check_input(compiled, text)
+"""
+
+from app.moderation.gate import Cut, Gate, GateStep, Summary
+from app.moderation.matcher import CompiledPolicy, compile_policy
+from app.moderation.notes import Annotation
+from app.moderation.policy import Policy, PolicyError, load_policy
+from app.moderation.verdict import Verdict, check_input, moderation_result
+
+__all__ = [
+    "Annotation",
+    "CompiledPolicy",
+    "Cut",
+    "Gate",
+    "GateStep",
+    "Policy",
+    "PolicyError",
+    "Summary",
+    "Verdict",
+    "check_input",
+    "compile_policy",
+    "load_policy",
+    "moderation_result",
+]

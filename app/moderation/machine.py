@@ -1,0 +1,162 @@
+"""Following a pattern one character at a time, its deterministic states found as they are needed.
+
+A text may have several runs under way, one for each place where a match may have begun; a run is a `Point`.
+Characters are told apart only as far as the policy's patterns do: by their class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from app.moderation.fold import is_word
+from app.moderation.syntax import Accept, Boundary, CharSets, Consume, Look, Program, Split
+
+EDGE_CLASS = 0  # the class of what is before the first and after the last character
+_MEMO_LIMIT = 1 << 15  # entries of a memo; past it the work is done again instead
+
+
+class Classes(dict[str, int]):
+    """Character -> class: characters that no pattern and no word boundary tells apart share one."""
+
+    def __init__(self, sets: CharSets) -> None:
+        super().__init__()
+        self._accepts = sets.accepts
+        self._numbers: dict[tuple[bool, ...], int] = {}
+        self.members: list[tuple[bool, ...]] = [(False,) * len(sets.accepts)]  # class -> in which sets it is
+        self.word: list[bool] = [False]  # class -> whether its characters belong to words
+        self.samples = sorted({self[char] for char in sets.samples})
+
+    def __missing__(self, char: str) -> int:
+        members = tuple(accepts(char) for accepts in self._accepts)
+        word = is_word(char)
+        number = self._numbers.setdefault((*members, word), len(self.members))
+        if number == len(self.members):
+            self.members.append(members)
+            self.word.append(word)
+        if len(self) < _MEMO_LIMIT:
+            self[char] = number
+        return number
+
+    def __repr__(self) -> str:
+        return f"<Classes {len(self.members)}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """Where a run stands: the states it may be in after a character of class `behind`.
+
+    `accepts`: the text so far is a match, whatever follows. `steps` is a memo: class of the next character ->
+    (the point reached, or None where the run ends; whether the text before that character is a match).
+    """
+
+    kernel: frozenset[int]
+    behind: int
+    accepts: bool
+    steps: dict[int, tuple[Point | None, bool]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Point {len(self.kernel)} states accepts={self.accepts}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What `Machine` was compiled for: the rule's number, the hold it needs, its check and its width."""
+
+    rule: int
+    tier: int
+    verify: Callable[[str], bool] | None
+    max_width: int | None  # set for patterns that are unbounded by themselves
+
+
+class Machine:
+    """One pattern, run from any place of a text."""
+
+    def __init__(self, program: Program, classes: Classes, span: Span) -> None:
+        self.rule = span.rule
+        self.tier = span.tier
+        self.verify = span.verify
+        self.max_width = span.max_width
+        self._states = program.states
+        self._start = frozenset({program.start})
+        self._classes = classes
+        self._points: dict[tuple[frozenset[int], int], Point] = {}
+        self._context = any(isinstance(state, Look | Boundary) for state in program.states)
+
+    def begin(self, behind: int, ahead: int) -> Point | None:
+        """The run that takes a character of class `ahead` first, if a match may begin with it."""
+        return self._reach(self._start, behind, ahead)[0]
+
+    def may_begin(self, behind: int) -> bool:
+        """Whether any character after one of class `behind` may begin a match."""
+        return any(self.begin(behind, ahead) is not None for ahead in self._classes.samples)
+
+    def step(self, point: Point, ahead: int) -> tuple[Point | None, bool]:
+        known = point.steps.get(ahead)
+        if known is None:
+            known = point.steps[ahead] = self._reach(point.kernel, point.behind, ahead)
+        return known
+
+    def may_end(self, point: Point) -> bool:
+        """Whether some next character, or the text's end, may make what has been taken so far a match."""
+        return self.ends(point) or any(self.step(point, ahead)[1] for ahead in self._classes.samples)
+
+    def ends(self, point: Point) -> bool:
+        """Whether a run is a match if the text ends here."""
+        return self._reach(point.kernel, point.behind, EDGE_CLASS)[1]
+
+    def __repr__(self) -> str:
+        return f"<Machine rule={self.rule} states={len(self._states)} points={len(self._points)}>"
+
+    def _reach(self, kernel: frozenset[int], behind: int, ahead: int) -> tuple[Point | None, bool]:
+        open_, accepted = self._closure(kernel, behind, ahead)
+        members = self._classes.members[ahead]
+        taken = frozenset(state.then for state in open_ if ahead != EDGE_CLASS and members[state.chars])
+        return (self._point(taken, ahead) if taken else None), accepted
+
+    def _point(self, kernel: frozenset[int], behind: int) -> Point:
+        key = (kernel, behind if self._context else EDGE_CLASS)
+        point = self._points.get(key)
+        if point is None:
+            if len(self._points) >= _MEMO_LIMIT:
+                self._points.clear()
+            point = Point(*key, accepts=self._closure(*key, None)[1])
+            self._points[key] = point
+        return point
+
+    def _closure(self, kernel: frozenset[int], behind: int, ahead: int | None) -> tuple[list[Consume], bool]:
+        """The consuming states in reach from here, and whether the end is; `ahead` None: not known yet."""
+        seen = set(kernel)
+        pending = list(kernel)
+        consuming: list[Consume] = []
+        accepted = False
+        while pending:
+            following: tuple[int, ...] = ()
+            match self._states[pending.pop()]:
+                case Consume() as state:
+                    consuming.append(state)
+                case Accept():
+                    accepted = True
+                case Split(then):
+                    following = then
+                case Look() | Boundary() as state:
+                    following = (state.then,) if self._agrees(state, behind, ahead) else ()
+            fresh = [number for number in following if number not in seen]
+            seen.update(fresh)
+            pending.extend(fresh)
+        return consuming, accepted
+
+    def _agrees(self, state: Look | Boundary, behind: int, ahead: int | None) -> bool:
+        if isinstance(state, Look) and state.behind:
+            return self._sees(state.chars, behind) is state.wanted
+        if ahead is None:
+            return False
+        if isinstance(state, Look):
+            return self._sees(state.chars, ahead) is state.wanted
+        word = self._classes.word
+        return (word[behind] != word[ahead]) is state.wanted
+
+    def _sees(self, chars: int | None, neighbour: int) -> bool:
+        if chars is None:
+            return neighbour == EDGE_CLASS
+        return neighbour != EDGE_CLASS and self._classes.members[neighbour][chars]

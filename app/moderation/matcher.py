@@ -1,0 +1,103 @@
+"""A policy made ready to run: one matcher for each direction of text, shared by all its gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.moderation.automaton import Automaton, Term
+from app.moderation.fold import FoldTable, fold_text
+from app.moderation.machine import Classes, Machine, Point, Span
+from app.moderation.policy import Action, Direction, Policy, Rule
+from app.moderation.prefilter import build_trigger
+from app.moderation.syntax import CharSets, parse
+from app.moderation.verify import VERIFIERS
+
+# What a match of a rule needs held back. Text that will be shown anyway need not wait.
+BLOCK, REDACT, SHOW = range(3)
+_TIERS: dict[Action, int] = {"block": BLOCK, "redact": REDACT, "annotate": SHOW, "flag": SHOW}
+
+
+class Matcher:
+    """Finds the rules of one direction. What it memorises about characters is bounded and never a text."""
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self.tiers = tuple(_TIERS[rule.action] for rule in rules)
+        self.fold = FoldTable()
+        sets = CharSets()
+        programs = [
+            (parse(pattern, sets), Span(number, self.tiers[number], _verifier(rule), rule.max_width))
+            for number, rule in enumerate(rules)
+            for pattern in rule.patterns
+        ]
+        self.classes = Classes(sets)
+        self.machines = [Machine(program, self.classes, span) for program, span in programs]
+        terms = _terms(rules, self.tiers)
+        self.automaton = Automaton(terms, tiers=3)
+        self._inside = {term.tier for term in terms if not term.whole}  # tiers that may begin inside a word
+        self._edge = {term.tier for term in terms}
+        self._begins: dict[tuple[int, int], tuple[tuple[Machine, Point], ...]] = {}
+        self._may_begin: dict[tuple[int, int], bool] = {}
+        self.trigger = build_trigger(self) if rules else None
+
+    def begins(self, behind: int, ahead: int) -> tuple[tuple[Machine, Point], ...]:
+        """The pattern runs that begin with a character of class `ahead` after one of class `behind`."""
+        known = self._begins.get((behind, ahead))
+        if known is None:
+            runs = ((machine, machine.begin(behind, ahead)) for machine in self.machines)
+            known = tuple((machine, point) for machine, point in runs if point is not None)
+            self._begins[behind, ahead] = known
+        return known
+
+    def may_begin(self, tier: int, behind: int) -> bool:
+        """Whether some next character may begin a match of that tier."""
+        known = self._may_begin.get((tier, behind))
+        if known is None:
+            terms = self._inside if self.classes.word[behind] else self._edge
+            machines = (machine for machine in self.machines if machine.tier == tier)
+            known = tier in terms or any(machine.may_begin(behind) for machine in machines)
+            self._may_begin[tier, behind] = known
+        return known
+
+    def __repr__(self) -> str:
+        return f"<Matcher {len(self.rules)} rules>"
+
+
+class CompiledPolicy:
+    """A policy with its matchers; immutable to its users, to be made once and shared."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.version = policy.version
+        self.digest = policy.digest
+        self.output = self._matcher("output")
+        self.input = self._matcher("input")
+        self.every = Matcher(policy.rules)
+
+    def matcher(self, direction: Direction) -> Matcher:
+        return self.output if direction == "output" else self.input
+
+    def __repr__(self) -> str:
+        return f"<CompiledPolicy {self.version} {self.digest} {len(self.policy.rules)} rules>"
+
+    def _matcher(self, direction: Direction) -> Matcher:
+        return Matcher(tuple(rule for rule in self.policy.rules if direction in rule.applies_to))
+
+
+def compile_policy(policy: Policy) -> CompiledPolicy:
+    return CompiledPolicy(policy)
+
+
+def _terms(rules: tuple[Rule, ...], tiers: tuple[int, ...]) -> list[Term]:
+    # A few look-alikes fold by case (Greek capital upsilon to y, small to u), so each term comes in its cases.
+    found: dict[Term, None] = {}
+    for number, rule in enumerate(rules):
+        for term in rule.terms:
+            for cased in (term, term.lower(), term.upper(), term.title()):
+                text = fold_text(cased)
+                found[Term(text, number, tiers[number], whole=not rule.substring)] = None
+    return list(found)
+
+
+def _verifier(rule: Rule) -> Callable[[str], bool] | None:
+    return None if rule.verify is None else VERIFIERS[rule.verify]

@@ -1,0 +1,212 @@
+"""The policy file: rules of what to look for and what to do about it, read from TOML and checked.
+
+Neither errors nor reprs repeat a term or a pattern: they name the file, the rule and the field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from app.moderation.fold import fold_text
+from app.moderation.syntax import CharSets, parse
+from app.moderation.verify import VERIFIERS
+
+Action = Literal["block", "redact", "annotate", "flag"]
+Direction = Literal["output", "input"]
+AtCap = Literal["block", "release"]
+
+OPENAI_CATEGORIES: Final = (
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+)
+OWN_CATEGORIES: Final = ("pii", "secret")
+
+HOLD_CAP: Final = 256  # raw characters held for an undecided match before `at_hold_cap` decides
+MAX_TERM: Final = 200  # folded characters; beyond it the hold's cap would decide, not the term
+MAX_WIDTH: Final = 65_536  # folded characters of a pattern that is unbounded by itself
+DEFAULT_POLICY: Final = Path(__file__).with_name("default_policy.toml")
+
+_CUSTOM = re.compile(r"custom/[a-z0-9][a-z0-9_/-]{0,62}")
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be used; the message names file, rule and field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    category: str
+    action: Action
+    applies_to: tuple[Direction, ...]
+    terms: tuple[str, ...] = field(default=(), repr=False)
+    patterns: tuple[str, ...] = field(default=(), repr=False)
+    substring: bool = False
+    verify: str | None = None
+    max_width: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`digest` tells two policies of the same version apart: 16 hexadecimal digits over the file's bytes."""
+
+    version: str
+    rules: tuple[Rule, ...]
+    digest: str
+    at_hold_cap: AtCap = "block"
+
+
+def load_policy(path: Path | None = None) -> Policy:
+    """The policy in the file, or the shipped one. Raises PolicyError."""
+    path = DEFAULT_POLICY if path is None else path
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_policy(source, str(path))
+
+
+def parse_policy(source: bytes, name: str) -> Policy:
+    """The policy in a file's bytes; `name` stands for the file in errors."""
+    try:
+        document = tomllib.loads(source.decode())
+    except UnicodeDecodeError:
+        raise PolicyError(f"{name}: is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        where = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
+        raise PolicyError(f"{name}: is no TOML ({where[1] if where else 'unreadable'})") from None
+    table = _Table(document, name)
+    table.only("version", "at_hold_cap", "rule")
+    version = table.text("version")
+    if not 0 < len(version) <= 64:
+        raise table.wrong("version", "must have 1 to 64 characters")
+    rules = document.get("rule", [])
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise table.wrong("rule", "must be given as [[rule]]")
+    return Policy(
+        version=version,
+        rules=tuple(_rule(_Table(rule, f"{name}: rule {i}")) for i, rule in enumerate(rules, start=1)),
+        digest=hashlib.sha256(source).hexdigest()[:16],
+        at_hold_cap=table.one_of("at_hold_cap", get_args(AtCap), "block"),
+    )
+
+
+def _rule(table: _Table) -> Rule:
+    table.only("category", "action", "applies_to", "terms", "patterns", "substring", "verify", "max_width")
+    rule = Rule(
+        category=_category(table),
+        action=table.one_of("action", get_args(Action)),
+        applies_to=_applies_to(table),
+        terms=_terms(table),
+        patterns=table.texts("patterns"),
+        substring=table.flag("substring"),
+        verify=table.one_of("verify", tuple(VERIFIERS), None),
+        max_width=table.count("max_width", MAX_WIDTH),
+    )
+    if not rule.terms and not rule.patterns:
+        raise table.wrong("terms", "or patterns must name something to look for")
+    if rule.verify and not rule.patterns:
+        raise table.wrong("verify", "needs patterns")
+    _check_patterns(table, rule)
+    return rule
+
+
+def _category(table: _Table) -> str:
+    category = table.text("category")
+    if category in OPENAI_CATEGORIES or category in OWN_CATEGORIES or _CUSTOM.fullmatch(category):
+        return category
+    raise table.wrong("category", "must be one of OpenAI's 13, pii, secret or custom/<name>")
+
+
+def _applies_to(table: _Table) -> tuple[Direction, ...]:
+    given = table.texts("applies_to", ("output", "input"))
+    directions: tuple[Direction, ...] = tuple(d for d in get_args(Direction) if d in given)
+    if not given or len(directions) != len(given):
+        raise table.wrong("applies_to", 'must be a list of "output" and "input"')
+    return directions
+
+
+def _terms(table: _Table) -> tuple[str, ...]:
+    terms = table.texts("terms")
+    for index, term in enumerate(terms):
+        length = len(fold_text(term))
+        if not 0 < length <= MAX_TERM:
+            raise table.wrong(f"terms[{index}]", f"must have 1 to {MAX_TERM} visible characters")
+    return terms
+
+
+def _check_patterns(table: _Table, rule: Rule) -> None:
+    for index, pattern in enumerate(rule.patterns):
+        try:
+            widest = parse(pattern, CharSets()).widest
+        except ValueError as error:
+            raise table.wrong(f"patterns[{index}]", str(error)) from None
+        if widest is None and rule.max_width is None:
+            raise table.wrong(f"patterns[{index}]", "matches texts of any length: declare max_width")
+        if rule.verify and (rule.max_width or widest or 0) > HOLD_CAP:
+            raise table.wrong(f"patterns[{index}]", f"may be at most {HOLD_CAP} wide to be verified")
+        if widest is not None and widest > HOLD_CAP and rule.max_width is None:
+            raise table.wrong(f"patterns[{index}]", f"is wider than {HOLD_CAP}: declare max_width")
+
+
+class _Table:
+    """A TOML table whose fields are read by type; `name` begins every complaint."""
+
+    def __init__(self, fields: dict[str, Any], name: str) -> None:
+        self._fields = fields
+        self._name = name
+
+    def wrong(self, field: str, why: str) -> PolicyError:
+        return PolicyError(f"{self._name}: {field} {why}")
+
+    def only(self, *known: str) -> None:
+        for field_ in self._fields:
+            if field_ not in known:
+                raise self.wrong(field_ if field_.isidentifier() else "a field", "is not known here")
+
+    def text(self, field: str) -> str:
+        value = self._fields.get(field)
+        if not isinstance(value, str):
+            raise self.wrong(field, "must be a string")
+        return value
+
+    def texts(self, field: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        value = self._fields.get(field, default)
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(field, "must be a list of strings")
+        return tuple(value)
+
+    def flag(self, field: str) -> bool:
+        value = self._fields.get(field, False)
+        if not isinstance(value, bool):
+            raise self.wrong(field, "must be true or false")
+        return value
+
+    def count(self, field: str, most: int) -> int | None:
+        value = self._fields.get(field)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+            raise self.wrong(field, f"must be a number from 1 to {most}")
+        return value
+
+    def one_of(self, field: str, allowed: tuple[str, ...], *default: str | None) -> Any:
+        value = self._fields.get(field, *default) if default else self._fields.get(field)
+        if value not in allowed and (not default or value is not default[0]):
+            raise self.wrong(field, f"must be one of {', '.join(allowed)}")
+        return value

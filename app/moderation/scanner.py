@@ -1,0 +1,233 @@
+"""One text, one character at a time: which matches are certain, and from where on nothing is decided yet.
+
+Positions are raw: characters of the text since its beginning, before folding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from app.moderation.automaton import EDGE
+from app.moderation.fold import SPACE_RUN
+from app.moderation.machine import EDGE_CLASS, Machine, Point
+from app.moderation.matcher import Matcher
+
+_WINDOW = 1024  # folded characters whose places are kept for matches under way; twice that before trimming
+_CROWD = 8  # runs under way, past which those that cannot end differently are dropped
+
+
+class Match(NamedTuple):
+    """Certain: rule number `rule` covers the raw characters from `start` up to `end`.
+
+    What shows nothing right before the first matched character belongs to the match.
+    """
+
+    start: int
+    end: int
+    rule: int
+
+
+class _Run(NamedTuple):
+    first: int  # folded position of its first character
+    start: int  # raw position, as in Match
+    machine: Machine
+    point: Point
+
+
+class Scanner:
+    def __init__(self, matcher: Matcher) -> None:
+        self.at = 0  # raw characters taken
+        self.matches: list[Match] = []  # found since the owner last emptied it
+        self._matcher = matcher
+        self._fold = matcher.fold
+        self._classes = matcher.classes
+        self._automaton = matcher.automaton
+        self._has_terms = len(matcher.automaton.children) > 1
+        self._state = 0
+        self._runs: list[_Run] = []
+        self._behind = EDGE_CLASS
+        self._lead = 0  # where the characters that show nothing, if any, began at the end of the text so far
+        self._spaces = 0  # white space in a row
+        # The last folded characters with their raw extents; `_dropped` is the folded position of the first.
+        self._folded: list[str] = []
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._dropped = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way: no character taken so far can be in a match yet to come."""
+        return not self._state and not self._runs and self._lead == self.at
+
+    def take(self, char: str) -> None:
+        folded = self._fold[char]
+        if not folded:
+            self.at += 1
+            return
+        if folded != " ":
+            self._spaces = 0
+        else:
+            self._spaces += 1
+            if self._spaces % SPACE_RUN != 1:
+                self.at += 1
+                self._lead = self.at
+                return
+        start = self._lead
+        self.at += 1
+        self._lead = self.at
+        for part in folded:
+            self._take_folded(part, start)
+
+    def skip(self, count: int, last: str) -> None:
+        """Go past plain text of which the trigger says that no match begins in it; only while idle."""
+        self.at += count
+        self._lead = self.at
+        self._spaces = 0  # see `prefilter`: no match begins with the white space at the end, if there is some
+        self._behind = self._classes[self._fold[last]]
+        self._forget_window()
+
+    def next_trigger(self, text: str, behind: int) -> int | None:
+        """Where after `text[behind]`, a character already taken, slow work must begin; None: not in this text.
+
+        Only while idle, and only if that character is plain.
+        """
+        trigger = self._matcher.trigger
+        found = None if trigger is None else trigger.search(text, behind)
+        if found is None:
+            return None
+        return found.start() if found.lastindex else found.end()
+
+    def finish(self) -> None:
+        """The text has ended: what waited for its end is a match now or never."""
+        position = self._position
+        if self._state:
+            for term in self._automaton.ending[self._state]:
+                self._found(term.rule, position - len(term.text), position)
+        for run in self._runs:
+            if run.machine.ends(run.point):
+                self._accept(run, position)
+        self.forget()
+
+    def hold_from(self, tier: int) -> int:
+        """The raw position from which on a match of that tier may yet turn up; `at` where none is under way."""
+        position: int | None = None
+        depth = self._automaton.depths[tier][self._state]
+        if depth:
+            position = self._starts[len(self._starts) - depth]
+        for run in self._runs:
+            if run.machine.tier == tier:
+                position = run.start if position is None else min(position, run.start)
+                break  # runs are in the order of their beginnings
+        if position is not None:
+            return position
+        invisible = self._lead < self.at and self._matcher.may_begin(tier, self._behind)
+        return self._lead if invisible else self.at
+
+    def suspect(self, tiers: tuple[int, ...]) -> int | None:
+        """The rule whose match of one of these tiers has been under way the longest; None where none is."""
+        suspects: list[tuple[int, int]] = []
+        for tier in tiers:
+            depth = self._automaton.depths[tier][self._state]
+            if depth:
+                rule = self._automaton.owner(tier, self._state)
+                suspects.append((self._starts[len(self._starts) - depth], rule))
+        suspects += [(run.start, run.machine.rule) for run in self._runs if run.machine.tier in tiers]
+        return min(suspects)[1] if suspects else None
+
+    def forget(self) -> None:
+        """Give up all that is under way: no later match begins before the end of the text so far."""
+        self._state = 0
+        self._runs = []
+        self._lead = self.at
+
+    def forget_lead(self) -> None:
+        """Let go of the characters at the end that show nothing: they will not count to a match that follows."""
+        self._lead = self.at
+
+    def __repr__(self) -> str:
+        return f"<Scanner at={self.at} runs={len(self._runs)}>"
+
+    @property
+    def _position(self) -> int:
+        return self._dropped + len(self._folded)
+
+    def _take_folded(self, char: str, start: int) -> None:
+        ahead = self._classes[char]
+        behind = self._behind
+        position = self._position
+        self._folded.append(char)
+        self._starts.append(start)
+        self._ends.append(self.at)
+        if self._has_terms:
+            self._confirm_words(ahead, position)
+        if self._runs:
+            self._step_runs(ahead, position)
+        if self._has_terms:
+            self._step_terms(char, behind, position + 1)
+        for machine, point in self._matcher.begins(behind, ahead):
+            run = _Run(position, start, machine, point)
+            self._runs.append(run)
+            if point.accepts:
+                self._accept(run, position + 1)
+        self._behind = ahead
+        if len(self._folded) > 2 * _WINDOW:
+            self._trim_window()
+
+    def _confirm_words(self, ahead: int, position: int) -> None:
+        if self._state and not self._classes.word[ahead]:
+            for term in self._automaton.ending[self._state]:
+                self._found(term.rule, position - len(term.text), position)
+
+    def _step_terms(self, char: str, behind: int, position: int) -> None:
+        state = self._state
+        if not self._classes.word[behind]:
+            state = self._automaton.step(state, EDGE)
+        state = self._automaton.step(state, char)
+        for term in self._automaton.found[state]:
+            self._found(term.rule, position - len(term.text), position)
+        self._state = 0 if self._automaton.resting[state] else state
+
+    def _step_runs(self, ahead: int, position: int) -> None:
+        runs: list[_Run] = []
+        for run in self._runs:
+            point, accepted = run.machine.step(run.point, ahead)
+            if accepted and not run.point.accepts:
+                self._accept(run, position)
+            width = run.machine.max_width
+            if point is None or (width is not None and position + 1 - run.first > width):
+                continue
+            run = _Run(run.first, run.start, run.machine, point)
+            runs.append(run)
+            if point.accepts:
+                self._accept(run, position + 1)
+        self._runs = runs if len(runs) <= _CROWD else _leading(runs)
+
+    def _accept(self, run: _Run, end: int) -> None:
+        verify = run.machine.verify
+        if verify is None or verify("".join(self._folded[run.first - self._dropped : end - self._dropped])):
+            self.matches.append(Match(run.start, self._ends[end - 1 - self._dropped], run.machine.rule))
+
+    def _found(self, rule: int, first: int, end: int) -> None:
+        start = self._starts[first - self._dropped]
+        self.matches.append(Match(start, self._ends[end - 1 - self._dropped], rule))
+
+    def _forget_window(self) -> None:
+        self._dropped = self._position
+        self._folded.clear()
+        self._starts.clear()
+        self._ends.clear()
+
+    def _trim_window(self) -> None:
+        self._dropped += _WINDOW
+        del self._folded[:_WINDOW]
+        del self._starts[:_WINDOW]
+        del self._ends[:_WINDOW]
+
+
+def _leading(runs: list[_Run]) -> list[_Run]:
+    """Of the runs that stand at the same point of one pattern the first covers all that the others may find."""
+    first: dict[tuple[int, int], _Run] = {}
+    for run in runs:
+        key = id(run.point), (run.first if run.machine.verify else -1)
+        first.setdefault(key, run)
+    return list(first.values())

@@ -1,0 +1,108 @@
+"""Moderation of a text that is there as a whole: a turn's input, or what a client asks about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.moderation.gate import REDACTED, Cut
+from app.moderation.matcher import BLOCK, REDACT, CompiledPolicy, Matcher
+from app.moderation.policy import OPENAI_CATEGORIES, Action
+from app.moderation.prefilter import PLAIN
+from app.moderation.scanner import Match, Scanner
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`text` is what may be used: redacted, and empty where blocked. `seen`: (category, action) of each rule found."""
+
+    policy_version: str
+    blocked: Cut | None
+    seen: tuple[tuple[str, Action], ...]
+    text: str
+
+    def __repr__(self) -> str:
+        return f"<Verdict policy={self.policy_version} blocked={self.blocked} seen={self.seen}>"
+
+
+def check_input(compiled: CompiledPolicy, text: str) -> Verdict:
+    """What the rules for input say about a text. Nothing is held here, so the hold's cap plays no part."""
+    matcher = compiled.input
+    matches = find(matcher, text)
+    rules = matcher.rules
+    blocks = [match for match in matches if matcher.tiers[match.rule] == BLOCK]
+    blocked = None
+    if blocks:
+        rule = rules[min(blocks, key=lambda match: (match.start, match.rule)).rule]
+        blocked = Cut(rule.category, compiled.version, rule.action)
+    seen = tuple(sorted({(rules[match.rule].category, rules[match.rule].action) for match in matches}))
+    hidden = [match for match in matches if matcher.tiers[match.rule] == REDACT]
+    return Verdict(compiled.version, blocked, seen, "" if blocked else _redact(matcher, text, hidden))
+
+
+def moderation_result(compiled: CompiledPolicy, inputs: list[str]) -> list[dict[str, Any]]:
+    """One result for each text in the shape of `POST /v1/moderations`, from all rules of both directions.
+
+    A rule finds its text or does not, so a score is 1 or 0. OpenAI's 13 categories are always there; the
+    policy's other categories follow.
+    """
+    rules = compiled.every.rules
+    others = sorted({rule.category for rule in rules} - set(OPENAI_CATEGORIES))
+    results: list[dict[str, Any]] = []
+    for text in inputs:
+        found = {rules[match.rule].category for match in find(compiled.every, text)}
+        categories = {category: category in found for category in (*OPENAI_CATEGORIES, *others)}
+        results.append(
+            {
+                "flagged": bool(found),
+                "categories": categories,
+                "category_scores": {category: float(hit) for category, hit in categories.items()},
+                "category_applied_input_types": {category: ["text"] for category in categories},
+            }
+        )
+    return results
+
+
+def find(matcher: Matcher, text: str) -> list[Match]:
+    """All matches in a text, overlapping ones of one rule joined, in the order of their beginnings."""
+    scanner = Scanner(matcher)
+    joined: list[list[Match]] = [[] for _ in matcher.rules]
+    index = 0
+    while matcher.rules and index < len(text):
+        if scanner.idle and index and text[index - 1] in PLAIN:
+            following = scanner.next_trigger(text, index - 1)
+            if following is None:
+                break
+            if following > index:
+                scanner.skip(following - index, text[following - 1])
+                index = following
+        scanner.take(text[index])
+        index += 1
+        _join(joined, scanner.matches)
+    scanner.finish()
+    _join(joined, scanner.matches)
+    return sorted(match for matches in joined for match in matches)
+
+
+def _join(joined: list[list[Match]], matches: list[Match]) -> None:
+    # Matches come by their ends, so whatever one overlaps stands last among those of its rule.
+    for match in matches:
+        known = joined[match.rule]
+        start = match.start
+        while known and known[-1].end > match.start:
+            start = min(start, known.pop().start)
+        known.append(Match(start, match.end, match.rule))
+    matches.clear()
+
+
+def _redact(matcher: Matcher, text: str, hidden: list[Match]) -> str:
+    """`hidden` is sorted. As in the gate: one `[redacted]` for a union, with what shows nothing behind it."""
+    pieces: list[str] = []
+    done = 0
+    for start, end, _rule in hidden:
+        if start >= done:
+            pieces += [text[done:start], REDACTED]
+        done = max(done, end)
+        while done < len(text) and not matcher.fold[text[done]]:
+            done += 1
+    return "".join([*pieces, text[done:]])
