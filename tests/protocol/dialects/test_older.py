@@ -1,0 +1,228 @@
+"""A response in the older dialects: chat completions and completions, streamed and whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types import Completion as SdkCompletion
+from openai.types.chat import ChatCompletion as SdkChatCompletion
+from openai.types.chat import ChatCompletionChunk as SdkChatChunk
+
+from protocol.codec import SSE_DONE
+from protocol.codes import ProtocolError
+from protocol.dialects.chat import ChatStream, chat_completion
+from protocol.dialects.completions import TextStream, text_completion
+from protocol.dialects.outcome import failure, finish_reason, output_text
+from protocol.dialects.stream import CompletionStream, error_data
+from protocol.events import ResponseCompleted, ResponseEvent, ResponseFailed, ResponseIncomplete
+from protocol.response import IncompleteDetails, Response, ResponseError
+from tests.protocol.samples import CUT, LENGTH, begun, failed, response, turn
+from tests.protocol.validation import validate
+
+USAGE = {
+    "prompt_tokens": 5,
+    "completion_tokens": 3,
+    "total_tokens": 8,
+    "prompt_tokens_details": {"cached_tokens": 2},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+}
+ENDINGS: list[tuple[Any, Any, str]] = [
+    ("completed", None, "stop"),
+    ("incomplete", LENGTH, "length"),
+    ("incomplete", CUT, "content_filter"),
+    ("incomplete", IncompleteDetails(reason="steered"), "stop"),
+    ("cancelled", None, "stop"),
+]
+
+
+def chat(include_usage: bool = False) -> ChatStream:
+    return ChatStream("chatcmpl-1", 1_700_000_000, "m", include_usage)
+
+
+def text(include_usage: bool = False) -> TextStream:
+    return TextStream("cmpl-1", 1_700_000_000, "m", include_usage)
+
+
+def streamed(stream: CompletionStream, events: Iterable[ResponseEvent]) -> list[dict[str, Any]]:
+    """The chunks before [DONE]."""
+    data = b"".join(stream.feed(event) for event in events)
+    assert data.endswith(SSE_DONE)
+    lines = data.removesuffix(SSE_DONE).decode().removesuffix("\n\n").split("\n\n")
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def final(pieces: list[str], status: Any = "completed", details: Any = None) -> Response:
+    terminal = turn(pieces, status, incomplete_details=details)[-1]
+    assert isinstance(terminal, (ResponseCompleted, ResponseIncomplete))
+    return terminal.response
+
+
+def test_the_chunks_of_a_chat() -> None:
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "m"}
+
+    def chunk(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return {**head, "choices": [choice]}
+
+    assert streamed(chat(), turn(["Hel", "lo"])) == [
+        chunk({"role": "assistant", "content": ""}),
+        chunk({"content": "Hel"}),
+        chunk({"content": "lo"}),
+        chunk({}, "stop"),
+    ]
+
+
+def test_the_bytes_of_a_chat_delta() -> None:
+    stream = chat()
+    deltas = [stream.feed(event) for event in turn(['"\n'])]
+    assert deltas[5] == (
+        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"m",'
+        b'"choices":[{"index":0,"delta":{"content":"\\"\\n"},"logprobs":null,"finish_reason":null}]}\n\n'
+    )
+    assert [index for index, data in enumerate(deltas) if data] == [3, 5, 9]
+
+
+def test_the_chunks_of_a_completion() -> None:
+    head = {"id": "cmpl-1", "object": "text_completion", "created": 1_700_000_000, "model": "m"}
+
+    def chunk(piece: str, finish: str | None = None) -> dict[str, Any]:
+        return {**head, "choices": [{"text": piece, "index": 0, "logprobs": None, "finish_reason": finish}]}
+
+    assert streamed(text(), turn(["Hel", "lo"])) == [chunk("Hel"), chunk("lo"), chunk("", "stop")]
+
+
+@pytest.mark.parametrize("make", [chat, text])
+def test_usage_comes_last_and_only_when_asked_for(make: Any) -> None:
+    *chunks, last = streamed(make(include_usage=True), turn(["a"]))
+    assert all(chunk["usage"] is None for chunk in chunks)
+    assert (last["choices"], last["usage"]) == ([], USAGE)
+    assert all("usage" not in chunk for chunk in streamed(make(), turn(["a"])))
+
+
+@pytest.mark.parametrize("make", [chat, text])
+def test_a_response_that_has_no_usage_has_no_usage_chunk(make: Any) -> None:
+    end = ResponseIncomplete(sequence_number=3, response=response("cancelled"))
+    assert all(chunk["choices"] for chunk in streamed(make(include_usage=True), [*begun(), end]))
+
+
+@pytest.mark.parametrize(("status", "details", "reason"), ENDINGS)
+def test_why_it_ended(status: Any, details: Any, reason: str) -> None:
+    whole = final(["a"], status, details)
+    assert finish_reason(whole) == reason
+    events = turn(["a"], status, incomplete_details=details)
+    for last in (
+        streamed(chat(), events)[-1],
+        streamed(text(), events)[-1],
+        json.loads(chat_completion(whole, "chatcmpl-1")),
+        json.loads(text_completion(whole, "cmpl-1")),
+    ):
+        assert last["choices"][0]["finish_reason"] == reason
+
+
+def test_a_cut_names_its_category_and_policy_in_each_dialect() -> None:
+    whole = final(["a"], "incomplete", CUT)
+    events = turn(["a"], "incomplete", incomplete_details=CUT)
+    details = {"reason": "content_filter", "category": "custom/example", "policy_version": "2026-11-22"}
+    for last in (
+        streamed(chat(), events)[-1],
+        streamed(text(), events)[-1],
+        json.loads(chat_completion(whole, "chatcmpl-1")),
+        json.loads(text_completion(whole, "cmpl-1")),
+    ):
+        assert last["choices"][0]["incomplete_details"] == details
+
+
+def test_a_reply_without_a_word_still_opens_with_its_role() -> None:
+    events = [*begun()[:3], turn([], "incomplete", incomplete_details=CUT)[-1]]
+    first, last = streamed(chat(), events)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert last["choices"][0]["finish_reason"] == "content_filter"
+
+
+@pytest.mark.parametrize("make", [chat, text])
+def test_a_failure_is_an_error_in_the_streams_midst(make: Any) -> None:
+    *_, last = streamed(make(), [*begun(), failed()])
+    error = {"message": "The model failed.", "type": "server_error", "param": None, "code": "model_error"}
+    assert last == {"error": error}
+
+
+def test_an_error_from_outside_the_response() -> None:
+    data = error_data(ProtocolError("draining", "Later."))
+    assert json.loads(data.removeprefix(b"data: "))["error"]["code"] == "draining"
+
+
+def test_a_failure_without_a_name_of_ours_is_internal() -> None:
+    assert failure(response("completed")) is None
+    for error in (None, ResponseError("whatever", "It broke.")):
+        found = failure(response("failed", error=error))
+        assert found is not None
+        assert found.code == "internal_error"
+    event = ResponseFailed(sequence_number=1, response=response("failed"))
+    assert streamed(chat(), [event])[0]["error"]["code"] == "internal_error"
+
+
+def test_a_whole_chat_completion() -> None:
+    answer = json.loads(chat_completion(final(["Hel", "lo"]), "chatcmpl-1"))
+    message = {"role": "assistant", "content": "Hello", "refusal": None, "annotations": []}
+    assert answer == {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": USAGE,
+        "service_tier": "default",
+        "metadata": {},
+    }
+
+
+def test_a_whole_completion() -> None:
+    answer = json.loads(text_completion(final(["Hel", "lo"]), "cmpl-1"))
+    assert answer == {
+        "id": "cmpl-1",
+        "object": "text_completion",
+        "created": 1_700_000_000,
+        "model": "m",
+        "choices": [{"text": "Hello", "index": 0, "logprobs": None, "finish_reason": "stop"}],
+        "usage": USAGE,
+    }
+
+
+def test_a_response_without_usage_has_none() -> None:
+    whole = response("completed")
+    assert "usage" not in json.loads(chat_completion(whole, "c"))
+    assert "usage" not in json.loads(text_completion(whole, "c"))
+    assert output_text(whole) == ""
+
+
+@pytest.mark.parametrize(("status", "details", "reason"), ENDINGS)
+def test_the_sdk_and_the_schemas_know_every_shape(status: Any, details: Any, reason: str) -> None:
+    events = turn(["a"], status, incomplete_details=details)
+    whole = final(["a"], status, details)
+    for chunk in streamed(chat(include_usage=True), events):
+        SdkChatChunk.model_validate(chunk)
+        validate(chunk, "ChatChunk")
+    for chunk in streamed(text(include_usage=True), events):
+        if chunk["choices"] and chunk["choices"][0]["finish_reason"]:  # the SDK's type knows no chunks
+            SdkCompletion.model_validate(chunk)
+        validate(chunk, "Completion")
+    answer = chat_completion(whole, "chatcmpl-1")
+    assert SdkChatCompletion.model_validate_json(answer).choices[0].message.content == "a"
+    validate(answer, "ChatCompletion")
+    answer = text_completion(whole, "cmpl-1")
+    assert SdkCompletion.model_validate_json(answer).choices[0].text == "a"
+    validate(answer, "Completion")
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_any_text_arrives_as_it_is(pieces: list[str]) -> None:
+    chunks = streamed(chat(), turn(pieces))
+    contents = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks]
+    assert "".join(contents) == "".join(pieces)
+    chunks = streamed(text(), turn(pieces))
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "".join(pieces)

@@ -1,0 +1,124 @@
+"""Asking for a chat completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from protocol.limits import Limits
+from protocol.requests.chat import ChatRequest, parse_chat
+from protocol.requests.message import Message
+from tests.protocol.requests.refusal import refusal
+
+HI = (Message("user", "hi"),)
+
+OFF: dict[str, list[Any]] = {
+    "audio": [],
+    "frequency_penalty": [0],
+    "function_call": ["auto", "none"],
+    "functions": [[]],
+    "logit_bias": [{}],
+    "logprobs": [False],
+    "modalities": [["text"]],
+    "moderation": [],
+    "n": [1],
+    "parallel_tool_calls": [True, False],
+    "prediction": [],
+    "presence_penalty": [0.0],
+    "prompt_cache_options": [{}],
+    "prompt_cache_retention": ["in_memory"],
+    "reasoning_effort": ["none"],
+    "response_format": [{"type": "text"}],
+    "service_tier": ["auto", "default"],
+    "store": [False],
+    "stream_options": [{}, {"include_obfuscation": False}, {"include_usage": False}],
+    "tool_choice": ["auto", "none"],
+    "tools": [[]],
+    "top_logprobs": [0],
+    "verbosity": ["medium"],
+    "web_search_options": [],
+}
+
+
+def parse(**fields: Any) -> ChatRequest:
+    return parse_chat({"messages": [{"role": "user", "content": "hi"}], **fields}, Limits())
+
+
+def test_messages_are_enough() -> None:
+    assert parse() == ChatRequest(messages=HI)
+
+
+def test_everything_we_have() -> None:
+    fields = {
+        "model": "m",
+        "stream": True,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 3,
+        "min_p": 0.1,
+        "seed": 1,
+        "stop": "END",
+        "ignore_eos": True,
+        "metadata": {"k": "v"},
+        "prompt_cache_key": "p",
+        "safety_identifier": "s",
+    }
+    chat = parse(**fields, max_completion_tokens=9, stream_options={"include_usage": True})
+    fields["stop"] = ("END",)
+    assert chat == ChatRequest(messages=HI, max_output_tokens=9, include_usage=True, **fields)
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str) -> None:
+    for value in [None, *OFF[name]]:
+        assert parse(**{name: value}) == parse()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("audio", {"voice": "alloy", "format": "wav"}),
+        ("functions", [{"name": "f"}]),
+        ("function_call", {"name": "f"}),
+        ("logit_bias", {"1": 1}),
+        ("logprobs", True),
+        ("modalities", ["text", "audio"]),
+        ("moderation", {"model": "m"}),
+        ("n", 2),
+        ("n", True),
+        ("prediction", {"type": "content", "content": "x"}),
+        ("reasoning_effort", "low"),
+        ("response_format", {"type": "json_object"}),
+        ("service_tier", "priority"),
+        ("store", True),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("top_logprobs", 2),
+        ("verbosity", "high"),
+        ("web_search_options", {}),
+        ("input", "hi"),
+        ("max_output_tokens", 5),
+        ("surprise", 1),
+    ],
+)
+def test_what_we_do_not_have_is_refused_by_name(name: str, value: Any) -> None:
+    assert refusal(lambda: parse(**{name: value})) == ("unsupported_parameter", name)
+
+
+def test_the_two_names_of_the_token_limit() -> None:
+    assert parse(max_tokens=5).max_output_tokens == 5
+    assert parse(max_tokens=5, max_completion_tokens=5).max_output_tokens == 5
+    assert refusal(lambda: parse(max_tokens=5, max_completion_tokens=6)) == ("invalid_value", "max_tokens")
+    assert refusal(lambda: parse(max_tokens=0)) == ("invalid_value", "max_tokens")
+
+
+def test_stream_options_are_checked() -> None:
+    assert refusal(lambda: parse(stream_options=1)) == ("invalid_value", "stream_options")
+    wrong = {"include_usage": "yes"}
+    assert refusal(lambda: parse(stream_options=wrong)) == ("invalid_value", "stream_options.include_usage")
+    unknown = {"surprise": True}
+    assert refusal(lambda: parse(stream_options=unknown)) == (
+        "unsupported_parameter",
+        "stream_options.surprise",
+    )

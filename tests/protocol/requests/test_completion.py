@@ -1,0 +1,74 @@
+"""Asking for a completion of a plain prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from protocol.limits import Limits
+from protocol.requests.completion import CompletionRequest, parse_completion
+from tests.protocol.requests.refusal import refusal
+
+
+def parse(**fields: Any) -> CompletionRequest:
+    return parse_completion({"prompt": "Once", **fields}, Limits())
+
+
+def test_a_prompt_is_enough() -> None:
+    assert parse() == CompletionRequest(prompt="Once")
+    assert parse(prompt=["Once"]) == parse()
+
+
+def test_everything_we_have() -> None:
+    completion = parse(
+        model="m", max_tokens=4, temperature=0, stream=True, stream_options={"include_usage": True}
+    )
+    assert completion == CompletionRequest(
+        prompt="Once", model="m", max_output_tokens=4, temperature=0.0, stream=True, include_usage=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 1),
+        ("best_of", 1),
+        ("echo", False),
+        ("suffix", ""),
+        ("suffix", None),
+        ("logprobs", None),
+        ("logit_bias", {}),
+        ("presence_penalty", 0),
+    ],
+)
+def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str, value: Any) -> None:
+    assert parse(**{name: value}) == parse()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("best_of", 3),
+        ("echo", True),
+        ("suffix", "end"),
+        ("logprobs", 0),
+        ("logprobs", 5),
+        ("messages", []),
+        ("prompt", ["a", "b"]),
+        ("prompt", [1, 2]),
+        ("prompt", [[1, 2]]),
+    ],
+)
+def test_what_we_do_not_have_is_refused_by_name(name: str, value: Any) -> None:
+    assert refusal(lambda: parse(**{name: value})) == ("unsupported_parameter", name)
+
+
+@pytest.mark.parametrize("prompt", ["", [], [""], 1, {}])
+def test_a_prompt_that_is_none(prompt: Any) -> None:
+    assert refusal(lambda: parse(prompt=prompt)) == ("invalid_value", "prompt")
+
+
+def test_no_prompt() -> None:
+    assert refusal(lambda: parse(prompt=None)) == ("missing_required_parameter", "prompt")
