@@ -71,7 +71,8 @@ def install(kind: str) -> None:
         # Before everything else: nothing that asks for torch may then choose another build.
         _call(*PIP, "torch")
         _call(*PIP, *requirements(kind))
-        _call(*PIP, "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+        # Twice quiet: the build warns of what every editable installation is.
+        _call(*PIP, "--quiet", "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     _stamp(kind).write_text(wanted)
 
 

@@ -35,7 +35,7 @@ def test_first_run_installs_torch_before_what_could_choose_another(machine: Mach
     assert tools == "--quiet --upgrade pip setuptools"
     assert torch == "torch"
     assert requirements == " ".join(setup.requirements("run"))
-    assert ourselves == f"--quiet --no-deps --no-build-isolation --editable {machine.folder}"
+    assert ourselves == f"--quiet --quiet --no-deps --no-build-isolation --editable {machine.folder}"
     assert all("--constraint" in call for call in machine.calls if " install " in call)
 
 
