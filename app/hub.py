@@ -19,7 +19,7 @@ from app.ids import new_id
 from app.journal import Journal, Ring
 from app.metrics import Metrics
 from app.moderation.gate import Gate
-from app.moderation.policy import CompiledPolicy
+from app.moderation.matcher import CompiledPolicy
 from app.moderation.verdict import check_input
 from app.principal import Principal
 from app.store.record import Lineage, StoredResponse, pack_ids
@@ -30,6 +30,7 @@ from engine.request import ChatMessage, EngineError, EngineRequest, Sampling
 from protocol.codec import encode as encode_json
 from protocol.codes import ProtocolError
 from protocol.requests.create import CreateResponse, InputTokens
+from protocol.requests.message import Message
 from protocol.response import Response, ResponseError
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sluice.hub")
 
+R = TypeVar("R")
 T = TypeVar("T", int, float)
 
 OFF_LOOP_CHARACTERS: Final = 4000
-"""Longer conversations are tokenised in a thread: 4,000 characters take about 1 ms."""
+"""Longer texts are judged and tokenised in a thread: 4,000 characters take about 1 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,22 +182,16 @@ class Hub:
         Raises ProtocolError: unknown parent, refused input, too long a prompt.
         """
         if isinstance(ask, Ask) and ask.plain is not None:
-            text = self._judge(ask.plain, "prompt")
-            return await self._plain_prompt(text), ()
+            return await _off_loop(len(ask.plain), lambda: self._plain_prompt(ask.plain or "")), ()
         create = ask.create
-        new = tuple(
-            message
-            if message.role == "assistant"
-            else ChatMessage(message.role, self._judge(message.content, "input"))
-            for message in (ChatMessage(message.role, message.content) for message in create.messages)
+        new = await _off_loop(
+            sum(len(message.content) for message in create.messages), lambda: self._judged(create.messages)
         )
         records: tuple[StoredResponse, ...] = ()
         if create.previous_response_id is not None:
             records = await self._lineage(create.previous_response_id, ask.principal.tenant, ask.local)
         talk = conversation(records, create.instructions, new)
-        if talk.characters > OFF_LOOP_CHARACTERS:
-            return await asyncio.to_thread(self._prompt, talk, create), new
-        return self._prompt(talk, create), new
+        return await _off_loop(talk.characters, lambda: self._prompt(talk, create)), new
 
     async def _serve(
         self,
@@ -274,21 +270,27 @@ class Hub:
     def _judge(self, text: str, param: str) -> str:
         """A text after the input gate. Raises `content_policy_violation`."""
         verdict = check_input(self.policy, text)
-        if verdict.blocked:
+        if verdict.blocked is not None:
             raise ProtocolError(
                 "content_policy_violation",
-                f"The input is refused in the category {verdict.category!r} by policy {self.policy.version!r}. "
+                f"The input is refused in the category {verdict.blocked.category!r} by policy {self.policy.version!r}. "
                 "Sending it again will not help.",
                 param=param,
             )
         return verdict.text
 
-    async def _plain_prompt(self, text: str) -> Prompt:
-        if len(text) > OFF_LOOP_CHARACTERS:
-            ids = await asyncio.to_thread(self.engine.tokenizer.encode, text)
-        else:
-            ids = self.engine.tokenizer.encode(text)
-        prompt = Prompt(ids, text, None)
+    def _judged(self, messages: tuple[Message, ...]) -> tuple[ChatMessage, ...]:
+        return tuple(
+            ChatMessage(
+                message.role,
+                message.content if message.role == "assistant" else self._judge(message.content, "input"),
+            )
+            for message in messages
+        )
+
+    def _plain_prompt(self, text: str) -> Prompt:
+        judged = self._judge(text, "prompt")
+        prompt = Prompt(self.engine.tokenizer.encode(judged), judged, None)
         self._check_length(prompt, "prompt")
         return prompt
 
@@ -466,6 +468,13 @@ class Hub:
 
     def __repr__(self) -> str:
         return f"<Hub live={len(self._live)} connections={len(self.connections)} draining={self.draining}>"
+
+
+async def _off_loop(characters: int, work: Callable[[], R]) -> R:
+    """Run CPU-bound work on text: here if the text is short, in a thread if it is not."""
+    if characters > OFF_LOOP_CHARACTERS:
+        return await asyncio.to_thread(work)
+    return work()
 
 
 def _or(value: T | None, default: T) -> T:

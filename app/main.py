@@ -22,7 +22,8 @@ from app.engines import build_engine
 from app.hub import Hub
 from app.keys import load_pepper
 from app.metrics import Metrics
-from app.moderation.policy import compile_policy, load_policy
+from app.moderation.matcher import CompiledPolicy, compile_policy
+from app.moderation.policy import load_policy
 from app.routes import completions, playground, responses, socket
 from app.routes import service as service_routes
 from app.service import Service
@@ -42,14 +43,16 @@ SWITCH_INTERVAL_S: Final = 5e-4
 
 
 @asynccontextmanager
-async def running(config: Config, engine: Engine | None = None) -> AsyncIterator[tuple[Service, str | None]]:
+async def running(
+    config: Config, engine: Engine | None = None, policy: CompiledPolicy | None = None
+) -> AsyncIterator[tuple[Service, str | None]]:
     """The whole service, started; and the first key, if this start made it. Everything ends with the context.
 
-    `engine` serves instead of the one that the configuration names.
+    `engine` and `policy` serve instead of those that the configuration names.
     """
     loop = asyncio.get_running_loop()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    policy = compile_policy(load_policy(config.policy))
+    policy = policy or compile_policy(load_policy(config.policy))
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         building = asyncio.create_task(asyncio.to_thread(lambda: engine or build_engine(config)))

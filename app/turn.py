@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from app.journal import Journal
-from app.moderation.gate import Cut, Gate
+from app.moderation.gate import Cut, Gate, GateStep
 from engine.interface import Engine
 from engine.request import Delta, EngineError, EngineRequest, Finished, FinishReason, Output, Queued, Started
 from protocol.codec import encode
@@ -202,7 +202,7 @@ class Turn:
         if step.released:
             self._release(step.released)
         if step.annotations or step.cut is not None:
-            self._judge(step.annotations, step.cut)
+            self._judge(step)
 
     def _on_finished(self, output: Finished) -> None:
         self.token_ids.extend(output.token_ids)
@@ -212,7 +212,7 @@ class Turn:
                 step = self._gate.finish()
                 if step.released:
                     self._release(step.released)
-                self._judge(step.annotations, step.cut)
+                self._judge(step)
                 if self._cut is None and not self._item_open and not self._warm_up:
                     self._open_item()  # a reply without text is still a reply
             elif output.reason is FinishReason.FAILED:
@@ -237,13 +237,18 @@ class Turn:
             return "incomplete", IncompleteDetails(reason="max_output_tokens")
         return "completed", None
 
-    def _judge(self, annotations: tuple[Any, ...], cut: Cut | None) -> None:
-        for start, end, category in annotations:
+    def _judge(self, step: GateStep) -> None:
+        for note in step.annotations:
             self._annotations.append(
-                {"type": "sluice:moderation", "start_index": start, "end_index": end, "category": category}
+                {
+                    "type": "sluice:moderation",
+                    "start_index": note.start,
+                    "end_index": note.end,
+                    "category": note.category,
+                }
             )
-        if cut is not None:
-            self._cut = cut
+        if step.cut is not None:
+            self._cut = step.cut
             self._engine.cancel(self.id)
 
     def _release(self, text: str) -> None:

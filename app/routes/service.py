@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
 from app.answers import json_answer, read_json
 from app.ids import new_id
-from app.moderation.verdict import category_scores
+from app.moderation.verdict import moderation_result
 from app.service import service_of
 from app.store.client import StoreUnavailable
 from protocol.asyncapi import asyncapi_document
@@ -49,7 +51,8 @@ async def moderations(request: Request) -> HttpResponse:
     await service.authenticate(request, "moderations:write")
     asked = parse_moderations(await read_json(request, service.limits), service.limits)
     policy = service.hub.policy
-    verdicts = [category_scores(policy, text) for text in asked.texts]
+    results = await asyncio.to_thread(moderation_result, policy, list(asked.texts))
+    verdicts = [result["category_scores"] for result in results]
     return json_answer(moderation_answer(new_id("modr"), f"sluice-policy-{policy.version}", verdicts))
 
 

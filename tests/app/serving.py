@@ -7,15 +7,24 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from app.config import Config, load_config
 from app.main import create_app, running
+from app.moderation.matcher import CompiledPolicy, compile_policy
+from app.moderation.policy import load_policy
 from app.server import Server, make_server
 from app.service import Service
 from engine.interface import Engine
 
 KEY = "test-key-of-thirty-two-characters"
+
+
+@cache
+def default_policy() -> CompiledPolicy:
+    """The shipped policy, compiled once: that takes half a second."""
+    return compile_policy(load_policy(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,8 @@ async def serving(engine: Engine | None = None, **settings: object) -> AsyncIter
     """Serve until the context ends; everything that was started is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="sluice-test-") as folder:
         config = config_for(Path(folder), **settings)
-        async with running(config, engine) as (service, _):
+        policy = default_policy() if config.policy is None else None
+        async with running(config, engine, policy) as (service, _):
             server = make_server(config, create_app(service))
             async with asyncio.TaskGroup() as group:
                 group.create_task(server.serve())
