@@ -13,6 +13,11 @@ from typing import Protocol
 class TextStream(Protocol):
     """One reply's ids turned into text. Special tokens are not text."""
 
+    @property
+    def holding(self) -> bool:
+        """Whether some of the tokens' text is still to come."""
+        ...
+
     def push(self, token: int) -> str:
         """The text that `token` completes."""
         ...
@@ -29,6 +34,10 @@ class ByteStream:
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._drop_space = drops_first_space
+
+    @property
+    def holding(self) -> bool:
+        return bool(self._decoder.getstate()[0])
 
     def push(self, token: int) -> str:
         text = self._decoder.decode(self._token_bytes(token))
@@ -56,6 +65,10 @@ class WindowStream:
         self._ids: list[int] = []
         self._settled = 0  # ids whose text has been emitted
         self._before = ""  # the text of those alone
+
+    @property
+    def holding(self) -> bool:
+        return self._settled < len(self._ids)
 
     def push(self, token: int) -> str:
         self._ids.append(token)

@@ -44,6 +44,10 @@ class _Texts:
         self._pieces = pieces
         self._next = 0
 
+    @property
+    def holding(self) -> bool:
+        return False
+
     def push(self, token: int) -> str:
         if token == END_OF_TURN:  # it was ignored: say it all again
             self._next = 0

@@ -1,0 +1,167 @@
+"""A transformers tokenizer and its chat template, as the engine uses them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+
+from engine.control_tokens import ControlTokens, unused_char
+from engine.detokenize import TextStream
+from engine.request import ChatMessage, EngineError
+from engine.vocabulary import streams_of
+
+PLAIN_TEMPLATE: Final = (
+    "{% for message in messages %}{{ message.role | capitalize }}:\n{{ message.content }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:\n{% endif %}"
+)
+"""For models without a chat template (base models): each message under its role's name. Such a model does not
+know where its turn ends; a stop string such as "\\n\\nUser:" tells it."""
+
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class HFTokenizer:
+    """A ChatTokenizer over a fast tokenizer of transformers. Thread-safe: it only reads after construction."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._outer = tokenizer
+        self._inner: Tokenizer = tokenizer.backend_tokenizer
+        self._inner.no_truncation()
+        self._inner.no_padding()
+        self._template = _template_of(tokenizer)
+        self._control = ControlTokens(self._inner, self._template)
+        self._stream = streams_of(self._inner, self._control.special_ids)
+        self._anchor = _anchor_of(self._inner)
+
+    @classmethod
+    def load(cls, folder: Path) -> HFTokenizer:
+        """From a model's folder; raises OSError or ValueError as transformers does."""
+        from transformers import AutoTokenizer
+
+        return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+
+    def stream(self) -> TextStream:
+        """A fresh stream for one reply's text."""
+        return self._stream()
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The whole text of a reply's ids."""
+        stream = self._stream()
+        return "".join(map(stream.push, ids)) + stream.flush()
+
+    def encode(self, text: str) -> list[int]:
+        if _LONE_SURROGATE.search(text):
+            raise EngineError("invalid_value", "The prompt contains a lone surrogate.")
+        return list(self._inner.encode(text, add_special_tokens=True).ids)
+
+    def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+        marked, mark = self._mark(messages)
+        return self._encode(self._render(marked), mark)
+
+    def extend_chat(
+        self, context_ids: Sequence[int], history: Sequence[ChatMessage], new: Sequence[ChatMessage]
+    ) -> list[int]:
+        marked, mark = self._mark([*history, *new])
+        suffix = self._behind_reply(marked, len(history) - 1)
+        if suffix is None:
+            return self._encode(self._render(marked), mark)
+        return [*context_ids, *self._encode_behind(suffix, mark)]
+
+    def reply_ids(self, text: str, generated: Sequence[int]) -> list[int]:
+        kept, rest = self._fitting(text, generated)
+        if not rest:
+            return kept
+        for ids in ([*kept, *self._encode_reply(rest)], self._encode_reply(text)):
+            if self.decode(ids) == text:
+                return ids
+        return ids
+
+    def _fitting(self, text: str, generated: Sequence[int]) -> tuple[list[int], str]:
+        """The longest part of `generated` with whose text `text` begins, and what `text` has behind that."""
+        stream = self._stream()
+        said = fitting = fitted = 0  # characters, ids, characters of those ids
+        for count, token in enumerate(generated, start=1):
+            if fitted == len(text):
+                break
+            piece = stream.push(token)
+            if not text.startswith(piece, said):
+                break
+            said += len(piece)
+            if not stream.holding:
+                fitting, fitted = count, said
+        return list(generated[:fitting]), text[fitted:]
+
+    def _mark(self, messages: Sequence[ChatMessage]) -> tuple[Sequence[ChatMessage], str | None]:
+        """Mark what looks like a control token in the contents; no mark if nothing does."""
+        if not any(self._control.in_text(message.content, message.role) for message in messages):
+            return messages, None
+        mark = unused_char([self._template, *(message.content for message in messages)])
+        marked = [replace(m, content=self._control.mark(m.content, m.role, mark)) for m in messages]
+        return marked, mark
+
+    def _render(self, messages: Sequence[ChatMessage]) -> str:
+        if any(_LONE_SURROGATE.search(message.content) for message in messages):
+            raise EngineError("invalid_value", "A message contains a lone surrogate.")
+        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            return str(
+                self._outer.apply_chat_template(
+                    conversation, chat_template=self._template, tokenize=False, add_generation_prompt=True
+                )
+            )
+        except Exception as error:  # templates raise what they like
+            raise EngineError(
+                "invalid_value", f"The model's chat template refuses this conversation: {error}"
+            ) from error
+
+    def _behind_reply(self, messages: Sequence[ChatMessage], at: int) -> str | None:
+        """What the template writes behind the reply at that index; None if it changes the reply or what leads to it."""
+        reply = messages[at]
+        hole = unused_char([self._template, *(message.content for message in messages)])
+        try:
+            before, found, behind = self._render(
+                [*messages[:at], replace(reply, content=hole), *messages[at + 1 :]]
+            ).partition(hole)
+            if not found or hole in behind or self._render(messages[:at]) != before:
+                return None
+            return behind if self._render(messages) == before + reply.content + behind else None
+        except EngineError:
+            return None
+
+    def _encode(self, rendered: str, mark: str | None) -> list[int]:
+        if mark is not None:
+            return self._control.encode(rendered, mark)
+        return list(self._inner.encode(rendered, add_special_tokens=False).ids)
+
+    def _encode_behind(self, text: str, mark: str | None) -> list[int]:
+        """Ids of a text that something stands before: some tokenizers begin their first word with a space."""
+        anchor, anchor_id = self._anchor
+        ids = self._encode(anchor + text, mark)
+        return ids[1:] if ids[:1] == [anchor_id] else self._encode(text, mark)
+
+    def _encode_reply(self, text: str) -> list[int]:
+        [message], mark = self._mark([ChatMessage("assistant", text)])
+        return self._encode_behind(message.content, mark)
+
+
+def _template_of(tokenizer: Any) -> str:
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError:  # it has none
+        bos = tokenizer.bos_token
+        wanted = bos is not None and tokenizer.backend_tokenizer.encode("a").tokens[0] == bos
+        return "{{ bos_token }}" + PLAIN_TEMPLATE if wanted else PLAIN_TEMPLATE
+
+
+def _anchor_of(tokenizer: Tokenizer) -> tuple[str, int | None]:
+    """A special token that leaves the text behind it alone."""
+    for id, token in sorted(tokenizer.get_added_tokens_decoder().items()):
+        if token.special and not token.rstrip and token.content:
+            return str(token.content), int(id)
+    return "", None
