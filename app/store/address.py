@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -13,7 +15,12 @@ from redis.backoff import NoBackoff
 _MAX_CONNECTIONS = 64  # far more than a hub has calls in flight; past it a call waits within its time limit
 
 
-def open_client(url: str, connect_timeout_s: float, command_timeout_s: float) -> Redis:
+class Opened(NamedTuple):
+    serving: Redis
+    helping: Sequence[Redis] = ()  # Sentinels that were asked on the way; to be closed with it
+
+
+def open_client(url: str, connect_timeout_s: float, command_timeout_s: float) -> Opened:
     """A client that connects on first use. Raises ValueError for an address of no known form.
 
     `redis://`, `rediss://` and `unix://` are redis-py's own; `redis+sentinel://host:port,host:port/master/db`
@@ -32,18 +39,18 @@ def open_client(url: str, connect_timeout_s: float, command_timeout_s: float) ->
             pool = BlockingConnectionPool.from_url(
                 url, max_connections=_MAX_CONNECTIONS, timeout=command_timeout_s, **single
             )
-            return Redis.from_pool(pool)
+            return Opened(Redis.from_pool(pool))
         case "redis+sentinel":
             return _sentinel(parts, timeouts, single)
         case "redis+cluster":
-            return _cluster(parts, timeouts)
+            return Opened(_cluster(parts, timeouts))
         case _:
             raise ValueError(
                 "the store's address must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
             )
 
 
-def _sentinel(parts: SplitResult, timeouts: dict[str, Any], single: dict[str, Any]) -> Redis:
+def _sentinel(parts: SplitResult, timeouts: dict[str, Any], single: dict[str, Any]) -> Opened:
     master, _, db = parts.path.strip("/").partition("/")
     if not master:
         raise ValueError(
@@ -51,12 +58,11 @@ def _sentinel(parts: SplitResult, timeouts: dict[str, Any], single: dict[str, An
         )
     hosts = _hosts(parts, 26379)
     sentinel = Sentinel(hosts, sentinel_kwargs=timeouts, **single)  # type: ignore[no-untyped-call]
-    return cast(Redis, sentinel.master_for(master, db=int(db or 0), **_credentials(parts)))
+    serving = cast(Redis, sentinel.master_for(master, db=int(db or 0), **_credentials(parts)))
+    return Opened(serving, sentinel.sentinels)
 
 
 def _cluster(parts: SplitResult, timeouts: dict[str, Any]) -> Redis:
-    from redis.asyncio.cluster import ClusterNode
-
     nodes = [ClusterNode(host, port) for host, port in _hosts(parts, 6379)]
     cluster = RedisCluster(
         startup_nodes=nodes,

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar, cast
 
 from redis import exceptions as faults
-from redis.asyncio import Redis
 
 from app.store.address import open_client
 from protocol.codes import ProtocolError
@@ -62,7 +61,7 @@ class Store:
         command_timeout_s: float = COMMAND_TIMEOUT_S,
     ) -> None:
         """Raises ValueError for an address of no known form."""
-        self.redis: Redis = open_client(url, connect_timeout_s, command_timeout_s)
+        self.redis, self._helping = open_client(url, connect_timeout_s, command_timeout_s)
         self._command_timeout_s = command_timeout_s
         self.fault: str | None = None  # why the last call failed; None while all is well
 
@@ -102,7 +101,8 @@ class Store:
         return self.redis.eval(script, len(keys), *keys, *arguments)
 
     async def close(self) -> None:
-        await self.redis.aclose()
+        for client in (self.redis, *self._helping):
+            await client.aclose()
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")

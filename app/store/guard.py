@@ -35,5 +35,5 @@ def main(argv: Sequence[str]) -> None:
     os.execv(program, list(argv[2:]))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - in a process of its own, which the exec ends
     main(sys.argv)

@@ -19,6 +19,7 @@ from app.store.probe import ask
 _SOCKET_PATH_BYTES = 103  # sun_path holds 108 bytes on Linux and 104 on macOS, with a NUL
 _LEFTOVER_S = 5.0  # how long a leftover may take to end by itself
 _POLL_S = 0.02
+_PROC = Path("/proc")  # absent on macOS
 _LOG_BYTES = 8 << 20  # some years of a quiet store's log
 
 
@@ -33,11 +34,10 @@ class StateFolderInUse(Exception):
 
 
 class StateFolder:
-    """`<state>/valkey`, mode 700: configuration, data, log, pid, lock and, if its path fits, the socket."""
+    """`<state>/valkey`, mode 700: data, log, pid, lock and, if its path is short enough, the socket."""
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir.absolute() / "valkey"
-        self.conf = self.path / "valkey.conf"
         self.data = self.path / "data"
         self.log = self.path / "valkey.log"
         self.pid = self.path / "valkey.pid"
@@ -121,15 +121,17 @@ class StateFolder:
         return pid if self._is_ours(pid) else None
 
     def _is_ours(self, pid: int) -> bool:
-        """Whether it runs with our configuration file: a pid alone may have been given to another."""
+        """Whether it was given our socket: a pid alone may have been passed on to another."""
         try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            command = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
         except OSError:
-            if Path("/proc/self").exists():
+            if _PROC.exists():
                 return False
-            shown = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False)
-            return os.fsencode(self.conf) in shown.stdout
-        return os.fsencode(self.conf) in command
+            shown = subprocess.run(
+                ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, check=False
+            )
+            return os.fsencode(self.socket) in shown.stdout
+        return os.fsencode(self.socket) in command
 
     def _forget_process(self) -> None:
         self.socket.unlink(missing_ok=True)

@@ -26,23 +26,22 @@ _FIRST_PAUSE_S = 0.1  # before a crashed store is started again; doubles up to t
 _LAST_PAUSE_S = 5.0
 _STEADY_S = 30.0  # a store that lived this long has not crashed for the reason of the last time
 
+# On the command line, not in a file: its path would be taken for a pattern, and a store that finds no file listens on
+# TCP. It also is how a leftover is known, so the title stays as it was given.
 # port 0: no TCP at all. appendfsync everysec: a power cut costs a second of turns, a crash of ours none.
 # save "": the append-only file is the data; it is rewritten early, so that expired text leaves the disk.
-# set-proc-title no: the command line keeps the configuration's path, by which a leftover is known.
-_CONF: Final = """port 0
-unixsocket {socket}
-unixsocketperm 700
-dir {data}
-logfile {log}
-appendonly yes
-appendfsync everysec
-auto-aof-rewrite-min-size 4mb
-save ""
-databases 1
-maxclients 256
-daemonize no
-set-proc-title no
-"""
+_OPTIONS: Final = {
+    "port": "0",
+    "unixsocketperm": "700",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "auto-aof-rewrite-min-size": "4mb",
+    "save": "",
+    "databases": "1",
+    "maxclients": "256",
+    "daemonize": "no",
+    "set-proc-title": "no",
+}
 
 
 class EmbeddedValkeyError(Exception):
@@ -82,7 +81,6 @@ class EmbeddedValkey:
         self._stopping = False
         try:
             await self._folder.end_leftover()
-            self._write_conf()
             await self._spawn()
         except BaseException:
             await self.stop()
@@ -140,11 +138,18 @@ class EmbeddedValkey:
         log.info("embedded store ready pid=%d", process.pid)
 
     async def _launch(self, binary: Path) -> asyncio.subprocess.Process:
+        folder = self._folder
+        options = _OPTIONS | {
+            "unixsocket": str(folder.socket),
+            "dir": str(folder.data),
+            "logfile": str(folder.log),
+        }
         # an early failure, before the store opens its log, is written to the same file
-        with self._folder.log.open("ab") as output:
+        with folder.log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", guard.__file__, str(os.getpid())),
-                *(str(binary), str(self._folder.conf)),
+                str(binary),
+                *(word for name, value in options.items() for word in (f"--{name}", value)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -157,11 +162,6 @@ class EmbeddedValkey:
             f"the embedded Valkey does not run: {why}; its log is {self._folder.log}, and ends:\n"
             f"{self._folder.log_tail()}"
         )
-
-    def _write_conf(self) -> None:
-        folder = self._folder
-        text = _CONF.format(socket=_quoted(folder.socket), data=_quoted(folder.data), log=_quoted(folder.log))
-        folder.conf.write_bytes(os.fsencode(text))
 
     def __repr__(self) -> str:
         return f"<EmbeddedValkey {'stopping' if self._stopping else 'running'} pid={self.pid}>"
@@ -200,8 +200,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             log.warning("embedded store killed pid=%d", process.pid)
             process.kill()
     await process.wait()
-
-
-def _quoted(path: Path) -> str:
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
