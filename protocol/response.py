@@ -12,7 +12,10 @@ Status: TypeAlias = Literal["queued", "in_progress", "completed", "incomplete", 
 
 
 class InputTokensDetails(Struct, frozen=True):
+    """`cache_write_tokens` is for servers that charge for them; the SDK's type requires the field."""
+
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 class OutputTokensDetails(Struct, frozen=True):
