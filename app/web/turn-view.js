@@ -46,14 +46,14 @@ export class TurnView {
       "article",
       { className: "turn" },
       element(
-        "section",
-        { className: "asked", "aria-label": "You" },
+        "div",
+        { className: "asked", role: "group", "aria-label": "You" },
         this.#question,
         element("div", { className: "tools" }, edit),
       ),
       element(
-        "section",
-        { className: "answered", "aria-label": "Reply" },
+        "div",
+        { className: "answered", role: "group", "aria-label": "Reply" },
         this.#reply,
         this.#waiting,
         this.#notice,

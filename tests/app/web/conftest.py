@@ -1,0 +1,105 @@
+"""A real browser on the real server. The page must be at peace: no fault, nothing refused by its own policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+from scripts.external import find_chromium
+from tests.app.web.serving import KEY, Served, served
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT_MS = 30_000  # bounds every wait for a condition; nothing is expected to take it
+
+POLICY = """
+version = "2026-11-22"
+[[rule]]
+category = "custom/example"
+action = "block"
+applies_to = ["output"]
+terms = ["forbidden phrase"]
+[[rule]]
+category = "custom/unasked"
+action = "block"
+applies_to = ["input"]
+terms = ["unspeakable question"]
+"""
+
+# Before any script of the page: what its policy refuses is noted, whoever asked for it.
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`);
+});
+"""
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Echoes at 100 tokens a second: slow enough to be seen streaming, fast enough to wait for."""
+    folder = tmp_path_factory.mktemp("served")
+    policy = folder / "policy.toml"
+    policy.write_text(POLICY)
+    with served(folder, SLUICE_POLICY=str(policy), SLUICE_SCRIPTED_TOKENS_PER_S="100") as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page in a context of its own; at the end of the test each must have been at peace."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # A refused request is logged by the browser itself; the tests that provoke one look at the page.
+        if message.type in ("error", "warning") and not message.text.startswith(
+            ("Failed to load resource", "WebSocket connection to")
+        ):
+            faults.append(message.text)
+
+    def open_page(address: str, **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        context.set_default_timeout(WAIT_MS)
+        context.add_init_script(WATCH)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        for page in context.pages:
+            faults += page.evaluate("window.violations")
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def page(visit: Callable[..., Page], server: Served) -> Page:
+    """The playground, connected."""
+    page = visit(f"{server.url}/#key={KEY}")
+    page.locator('#status[data-light="on"]').wait_for()
+    return page

@@ -1,0 +1,45 @@
+"""What a user does on the page, in the user's words."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+ENDED = re.compile("^(?!sending|queued|working|writing)")
+
+
+def say(page: Page, text: str) -> Locator:
+    """Type and send a message; the turn that begins."""
+    turns = page.locator(".turn")
+    before = turns.count()
+    page.get_by_label("Message", exact=True).fill(text)
+    page.keyboard.press("Enter")
+    expect(turns).to_have_count(before + 1)
+    return turns.last
+
+
+def ask(page: Page, text: str) -> Locator:
+    """Send a message and wait for the end of its reply."""
+    turn = say(page, text)
+    has_ended(turn)
+    return turn
+
+
+def has_ended(turn: Locator, state: str | None = None) -> None:
+    expect(turn).to_have_attribute("data-state", ENDED if state is None else state)
+
+
+def reply(turn: Locator) -> Locator:
+    return turn.locator(".reply")
+
+
+def figures(turn: Locator) -> dict[str, str]:
+    """The figures under a reply by their names."""
+    found = turn.locator(".figures > div")
+    return {row.locator("dt").inner_text(): row.locator("dd").inner_text() for row in found.all()}
+
+
+def words(count: int) -> str:
+    """A text of this many words, a token each in the scripted engine."""
+    return " ".join(f"word{number}" for number in range(count))
