@@ -43,7 +43,7 @@ class Automaton:
         self.ending: list[tuple[Term, ...]] = [()]
         self._fail = [0]
         self._length = [0]  # in characters, EDGE not counted
-        self._alive: list[set[int]] = [set()]  # tiers with a term that goes on from here
+        self.alive: list[set[int]] = [set()]  # state -> tiers of the terms that go on, or wait, here
         for term in terms:
             self._insert(term)
         self.depths: list[list[int]] = [[0] * len(self.children) for _ in range(tiers)]
@@ -75,7 +75,7 @@ class Automaton:
     def _insert(self, term: Term) -> None:
         state = 0
         for symbol in encode(term.text, term.whole):
-            self._alive[state].add(term.tier)
+            self.alive[state].add(term.tier)
             following = self.children[state].get(symbol)
             if following is None:
                 following = len(self.children)
@@ -85,10 +85,10 @@ class Automaton:
                 self.ending.append(())
                 self._fail.append(0)
                 self._length.append(self._length[state] + (symbol != EDGE))
-                self._alive.append(set())
+                self.alive.append(set())
             state = following
         if term.whole:
-            self._alive[state].add(term.tier)
+            self.alive[state].add(term.tier)
             self.ending[state] += (term,)
         else:
             self.found[state] += (term,)
@@ -107,7 +107,7 @@ class Automaton:
         self.found[state] += self.found[shorter]
         self.ending[state] += self.ending[shorter]
         for tier in range(tiers):
-            alive = tier in self._alive[state]
+            alive = tier in self.alive[state]
             self.depths[tier][state] = self._length[state] if alive else self.depths[tier][shorter]
             self._owner[tier][state] = state if alive else self._owner[tier][shorter]
 

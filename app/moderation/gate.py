@@ -15,10 +15,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from app.moderation.matcher import BLOCK, REDACT, SHOW, CompiledPolicy
+from app.moderation.matcher import CompiledPolicy
 from app.moderation.notes import Annotation, Notes
-from app.moderation.policy import HOLD_CAP, Action, Direction
-from app.moderation.prefilter import PLAIN
+from app.moderation.policy import BLOCK, HOLD_CAP, REDACT, SHOW, Action, Direction
+from app.moderation.prefilter import PLAIN, place
 from app.moderation.scanner import Match, Scanner
 
 REDACTED: Final = "[redacted]"
@@ -69,6 +69,8 @@ class Gate:
         self._cut: Cut | None = None
         # The last character taken, if the fast path is open: it is plain, and nothing is under way.
         self._last = " " if self._trigger is None else ""
+        # Held by the fast path: the end of the text so far, which only a regex has looked at.
+        self._tail = ""
         self._buffer = ""  # raw text from `_base` on, what was released of this push included
         self._base = 0
         self._position = 0  # raw; before it all is released or redacted
@@ -86,7 +88,7 @@ class Gate:
     @property
     def held(self) -> int:
         """Raw characters held because nothing is decided about them yet."""
-        return len(self._buffer)
+        return len(self._buffer) + len(self._tail)
 
     @property
     def cut(self) -> Cut | None:
@@ -96,11 +98,21 @@ class Gate:
         """Take a delta; return what may be shown now. After the cut, or the end, nothing."""
         if not text:
             return _NOTHING
-        # The way of nearly every delta: nothing under way, and no match may begin in it.
-        if self._last and (self._trigger is None or self._trigger.search(self._last + text) is None):
-            self._last = text[-1]
-            self._passed += len(text)
-            return GateStep(text)
+        if self._last:
+            if self._trigger is None:
+                self._passed += len(text)
+                return GateStep(text)
+            # The way of nearly every delta: nothing under way, and no match may begin in it.
+            text = self._tail + text
+            found = self._trigger.search(self._last + text)
+            if found is None:
+                self._tail = ""
+                return self._pass(text)
+            start = place(found) - 1
+            if len(text) - start < self._trigger.reach and self._trigger.waits(self._last + text, start + 1):
+                self._tail = text[start:]
+                return self._pass(text[:start]) if start else _NOTHING
+            self._tail = ""
         if not self._open:
             self._late += len(text)
             return _NOTHING
@@ -113,6 +125,9 @@ class Gate:
         if not self._open:
             return _NOTHING
         self._settle()
+        if self._tail:
+            self._walk(self._tail)
+            self._tail = ""
         self._scanner.finish()
         self._collect()
         self._try_cut()
@@ -129,12 +144,17 @@ class Gate:
             seen=tuple(sorted(self._notes.seen)),
             redactions=self._redactions,
             released=self._shown,
-            withheld=self._scanner.at + self._late - self._kept,
+            withheld=self._scanner.at + len(self._tail) + self._late - self._kept,
         )
 
     def __repr__(self) -> str:
         state = "open" if self._open else "cut" if self._cut else "finished"
-        return f"<Gate {state} policy={self._policy.version} at={self._scanner.at} held={self.held}>"
+        return f"<Gate {state} policy={self._policy.version} held={self.held}>"
+
+    def _pass(self, text: str) -> GateStep:
+        self._last = text[-1]
+        self._passed += len(text)
+        return GateStep(text)
 
     def _settle(self) -> None:
         """Tell the scanner what the fast path let through."""

@@ -13,6 +13,7 @@ from app.moderation.fold import is_word
 from app.moderation.syntax import Accept, Boundary, CharSets, Consume, Look, Program, Split
 
 EDGE_CLASS = 0  # the class of what is before the first and after the last character
+_ANY = -1  # in place of a class: suppose that lookarounds agree
 _MEMO_LIMIT = 1 << 15  # entries of a memo; past it the work is done again instead
 
 
@@ -98,8 +99,8 @@ class Machine:
         return known
 
     def may_end(self, point: Point) -> bool:
-        """Whether some next character, or the text's end, may make what has been taken so far a match."""
-        return self.ends(point) or any(self.step(point, ahead)[1] for ahead in self._classes.samples)
+        """Whether what has been taken so far may be a match; also True for some that cannot, with lookarounds."""
+        return self._closure(point.kernel, point.behind, _ANY)[1]
 
     def ends(self, point: Point) -> bool:
         """Whether a run is a match if the text ends here."""
@@ -149,8 +150,8 @@ class Machine:
     def _agrees(self, state: Look | Boundary, behind: int, ahead: int | None) -> bool:
         if isinstance(state, Look) and state.behind:
             return self._sees(state.chars, behind) is state.wanted
-        if ahead is None:
-            return False
+        if ahead is None or ahead == _ANY:
+            return ahead is not None
         if isinstance(state, Look):
             return self._sees(state.chars, ahead) is state.wanted
         word = self._classes.word

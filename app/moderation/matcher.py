@@ -7,14 +7,10 @@ from collections.abc import Callable
 from app.moderation.automaton import Automaton, Term
 from app.moderation.fold import FoldTable, fold_text
 from app.moderation.machine import Classes, Machine, Point, Span
-from app.moderation.policy import Action, Direction, Policy, Rule
-from app.moderation.prefilter import build_trigger
+from app.moderation.policy import TIERS, Direction, Policy, Rule
+from app.moderation.prefilter import Trigger
 from app.moderation.syntax import CharSets, parse
 from app.moderation.verify import VERIFIERS
-
-# What a match of a rule needs held back. Text that will be shown anyway need not wait.
-BLOCK, REDACT, SHOW = range(3)
-_TIERS: dict[Action, int] = {"block": BLOCK, "redact": REDACT, "annotate": SHOW, "flag": SHOW}
 
 
 class Matcher:
@@ -22,7 +18,7 @@ class Matcher:
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
-        self.tiers = tuple(_TIERS[rule.action] for rule in rules)
+        self.tiers = tuple(TIERS[rule.action] for rule in rules)
         self.fold = FoldTable()
         sets = CharSets()
         programs = [
@@ -33,12 +29,12 @@ class Matcher:
         self.classes = Classes(sets)
         self.machines = [Machine(program, self.classes, span) for program, span in programs]
         terms = _terms(rules, self.tiers)
-        self.automaton = Automaton(terms, tiers=3)
+        self.automaton = Automaton(terms, tiers=len(set(TIERS.values())))
         self._inside = {term.tier for term in terms if not term.whole}  # tiers that may begin inside a word
         self._edge = {term.tier for term in terms}
         self._begins: dict[tuple[int, int], tuple[tuple[Machine, Point], ...]] = {}
         self._may_begin: dict[tuple[int, int], bool] = {}
-        self.trigger = build_trigger(self) if rules else None
+        self.trigger = Trigger(self) if rules else None
 
     def begins(self, behind: int, ahead: int) -> tuple[tuple[Machine, Point], ...]:
         """The pattern runs that begin with a character of class `ahead` after one of class `behind`."""
@@ -70,9 +66,13 @@ class CompiledPolicy:
         self.policy = policy
         self.version = policy.version
         self.digest = policy.digest
-        self.output = self._matcher("output")
-        self.input = self._matcher("input")
-        self.every = Matcher(policy.rules)
+        matchers: dict[tuple[Rule, ...], Matcher] = {}
+        for rules in (policy.rules, self._rules("output"), self._rules("input")):
+            if rules not in matchers:
+                matchers[rules] = Matcher(rules)
+        self.every = matchers[policy.rules]  # for questions about a text that is neither
+        self.output = matchers[self._rules("output")]
+        self.input = matchers[self._rules("input")]
 
     def matcher(self, direction: Direction) -> Matcher:
         return self.output if direction == "output" else self.input
@@ -80,8 +80,8 @@ class CompiledPolicy:
     def __repr__(self) -> str:
         return f"<CompiledPolicy {self.version} {self.digest} {len(self.policy.rules)} rules>"
 
-    def _matcher(self, direction: Direction) -> Matcher:
-        return Matcher(tuple(rule for rule in self.policy.rules if direction in rule.applies_to))
+    def _rules(self, direction: Direction) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.policy.rules if direction in rule.applies_to)
 
 
 def compile_policy(policy: Policy) -> CompiledPolicy:

@@ -17,6 +17,11 @@ from app.moderation.syntax import CharSets, parse
 from app.moderation.verify import VERIFIERS
 
 Action = Literal["block", "redact", "annotate", "flag"]
+
+# What a match of a rule needs held back. Text that will be shown anyway need not wait.
+BLOCK, REDACT, SHOW = range(3)
+TIERS: Final[dict[Action, int]] = {"block": BLOCK, "redact": REDACT, "annotate": SHOW, "flag": SHOW}
+
 Direction = Literal["output", "input"]
 AtCap = Literal["block", "release"]
 

@@ -92,10 +92,7 @@ class Scanner:
         Only while idle, and only if that character is plain.
         """
         trigger = self._matcher.trigger
-        found = None if trigger is None else trigger.search(text, behind)
-        if found is None:
-            return None
-        return found.start() if found.lastindex else found.end()
+        return None if trigger is None else trigger.find(text, behind)
 
     def finish(self) -> None:
         """The text has ended: what waited for its end is a match now or never."""

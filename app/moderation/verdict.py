@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.moderation.gate import REDACTED, Cut
-from app.moderation.matcher import BLOCK, REDACT, CompiledPolicy, Matcher
-from app.moderation.policy import OPENAI_CATEGORIES, Action
+from app.moderation.matcher import CompiledPolicy, Matcher
+from app.moderation.policy import BLOCK, OPENAI_CATEGORIES, REDACT, Action
 from app.moderation.prefilter import PLAIN
 from app.moderation.scanner import Match, Scanner
 

@@ -1,0 +1,104 @@
+"""What the gate costs: microseconds a token of benign English, for the default and the empty policy.
+
+    .venv/bin/python scripts/bench_gate.py [--tokens 20000] [--runs 9] [--policy FILE]
+
+Tokens are words with the space before them and single punctuation marks, as a model's tokeniser makes them.
+Prints the median of the runs, and the median and 99th percentile of single pushes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from app.moderation import CompiledPolicy, Gate, compile_policy, load_policy
+from app.moderation.policy import parse_policy
+
+PROSE = """\
+The lighthouse keeper climbed the stairs before dawn, as she had done every day since 1987. From the gallery
+she could see the harbour, the long grey breakwater and, on a clear morning, the islands to the north. "It is
+not a lonely life," she used to say; "the sea keeps talking, and I don't mind listening." Visitors asked about
+storms, but what she remembered best were the quiet nights, when the beam turned over flat water and nothing
+moved at all.
+
+To bake a simple loaf you need 500 g of flour, 350 ml of water, 10 g of salt and a little yeast. Mix everything
+in a large bowl, cover it and wait for about 12 hours. The dough should be soft, sticky and full of bubbles.
+Fold it twice, let it rest for half an hour, then bake it in a hot pot: 30 minutes with the lid on, 15 without.
+Is it done? Knock on the bottom; it should sound hollow.
+
+In Python, a generator is a function that yields its results one at a time. It keeps its place between calls,
+so a loop over a very large file needs no more memory than a single line. For example:
+
+    def lines(path):
+        with open(path) as file:
+            for line in file:
+                yield line.rstrip()
+
+Use it when the whole list is not needed at once. If you have to sort the values, or go back to an earlier one,
+a list is simpler and often faster. As with most things, measure first: on our machine the generator took 1.8 s
+for 10,000,000 lines and 14 MB of memory, and the list took 1.6 s and 1.2 GB.
+
+Three points were raised at the meeting on 4 March. First, the bridge at Mill Lane is to be closed from 7:30 to
+16:00 for repairs. Second, the council will plant 240 trees along the river, mostly oak, ash and lime. Third, the
+library asks for volunteers who can read to children on Saturdays. The next meeting is on 1 April at 19:00 in
+the town hall; everyone is welcome, and tea will be served."""
+
+
+def tokens(count: int) -> list[str]:
+    once = re.findall(r" ?[A-Za-z']+| ?\d{1,3}|\s+|[^\w\s]", PROSE)
+    return (once * (count // len(once) + 1))[:count]
+
+
+def one_run(compiled: CompiledPolicy, stream: list[str], response: int = 500) -> float:
+    """Microseconds a token, a new gate for every `response` tokens."""
+    began = time.perf_counter()
+    for start in range(0, len(stream), response):
+        gate = Gate(compiled)
+        push = gate.push
+        for token in stream[start : start + response]:
+            push(token)
+        gate.finish()
+    return (time.perf_counter() - began) / len(stream) * 1e6
+
+
+def single_pushes(compiled: CompiledPolicy, stream: list[str]) -> tuple[list[float], float]:
+    """Microseconds of each push (the clock's own cost included), and the share of tokens not shown at once."""
+    gate, clock, delayed = Gate(compiled), time.perf_counter, 0
+    times: list[float] = []
+    for token in stream:
+        began = clock()
+        gate.push(token)
+        times.append((clock() - began) * 1e6)
+        delayed += gate.held > 0
+    return sorted(times), delayed / len(stream)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--policy", type=Path, help="a policy file to measure as well")
+    arguments = parser.parse_args()
+    stream = tokens(arguments.tokens)
+    policies = {"empty": parse_policy(b'version = "empty"', "empty"), "default": load_policy()}
+    if arguments.policy:
+        policies[arguments.policy.name] = load_policy(arguments.policy)
+    print(f"{'policy':<16}{'µs/token':>10}{'min':>8}{'push p50':>10}{'p99':>8}{'delayed':>9}")
+    for name, policy in policies.items():
+        compiled = compile_policy(policy)
+        one_run(compiled, stream)
+        runs = [one_run(compiled, stream) for _ in range(arguments.runs)]
+        times, delayed = single_pushes(compiled, stream)
+        p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
+        figures = f"{statistics.median(runs):>10.2f}{min(runs):>8.2f}{p50:>10.2f}{p99:>8.2f}{delayed:>9.1%}"
+        print(f"{name:<16}{figures}")
+
+
+if __name__ == "__main__":
+    main()
