@@ -118,16 +118,6 @@ class Fields:
                 return option
         raise invalid(self.path(name), " or ".join(f"'{option}'" for option in allowed))
 
-    def items(self, name: str, max_items: int) -> list[Any] | None:
-        value = self.take(name)
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            raise invalid(self.path(name), "an array")
-        if len(value) > max_items:
-            raise invalid(self.path(name), f"an array of at most {max_items} items")
-        return value
-
     def inner(self, name: str) -> Fields | None:
         value = self.take(name)
         return None if value is None else nested(value, self.path(name))
