@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from tests.test_layers import imported_by
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -76,6 +79,28 @@ def test_all_that_a_requirement_brings_along_is_pinned_as_installed(requirement:
     for name in needed(requirement.name, frozenset(requirement.extras)):
         assert name in pins(), f"{name} is not in constraints.txt"
         assert Version(importlib.metadata.version(name)).public == str(pins()[name])
+
+
+IMPORTS = sorted(
+    {
+        (root, name)
+        for root in ("protocol", "engine", "app", "loadtest", "scripts", "tests")
+        for path in (ROOT / root).rglob("*.py")
+        for name in imported_by(path.read_text())
+        if name not in sys.stdlib_module_names and not (ROOT / name).is_dir()
+    }
+)
+
+
+@pytest.mark.parametrize(("root", "name"), IMPORTS)
+def test_what_is_imported_is_asked_for(root: str, name: str) -> None:
+    """Not only brought along by something else that was asked for."""
+    asked = PROJECT["dependencies"] + (
+        PROJECT["optional-dependencies"]["dev"] if root in ("scripts", "tests") else []
+    )
+    names = {canonicalize_name(Requirement(line).name) for line in asked}
+    owners = {canonicalize_name(owner) for owner in importlib.metadata.packages_distributions().get(name, [])}
+    assert owners & names
 
 
 def test_transformers_stays_within_the_major_version_the_engine_knows() -> None:
