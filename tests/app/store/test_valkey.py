@@ -238,12 +238,12 @@ async def test_a_stop_at_any_moment_of_a_restart_leaves_nothing(
     embedded = EmbeddedValkey(tmp_path)
     for turns in range(12):
         await embedded.start()
-        crashed = embedded.pid
+        crashed = embedded._process
         assert crashed is not None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(embedded.run())
-            os.kill(crashed, signal.SIGKILL)
-            await until(lambda: embedded.pid is None)
+            crashed.kill()
+            await crashed.wait()
             for _ in range(turns):
                 await asyncio.sleep(0)
             await embedded.stop()
