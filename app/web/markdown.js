@@ -93,12 +93,16 @@ const MARKS = [
   { mark: "*", kind: "em" },
 ];
 
+const MARK = /[`*]/g;
+
 /** The spans of a line or paragraph: text, code, strong, em; the last two carry `spans` of their own. */
 export function spans(text) {
   const found = [];
   const closers = new Map(); // mark -> the next place where it can close, so that no part is searched twice
   let plain = 0;
   for (let at = 0; at < text.length; ) {
+    MARK.lastIndex = at;
+    at = MARK.exec(text)?.index ?? text.length;
     const opened = MARKS.find(({ mark }) => opens(text, at, mark));
     const end = opened ? nextCloser(text, at + opened.mark.length, opened.mark, closers) : -1;
     if (end < 0) {

@@ -31,15 +31,15 @@ const REFUSALS = {
   model_not_allowed: {
     title: "This key may not use this model",
     text: "Choose another model, or enter another key.",
-    actions: ["settings", "key"],
+    actions: ["settings", "key", "retry"],
   },
   insufficient_scope: {
     title: "This key may not ask for responses",
     text: "Enter a key that may.",
-    actions: ["key"],
+    actions: ["key", "retry"],
   },
-  insufficient_quota: { title: "The quota of this key is used up", text: "", actions: ["key"] },
-  budget_exceeded: { title: "The budget of this key is used up", text: "", actions: ["key"] },
+  insufficient_quota: { title: "The quota of this key is used up", text: "", actions: ["key", "retry"] },
+  budget_exceeded: { title: "The budget of this key is used up", text: "", actions: ["key", "retry"] },
   draining: { title: "The server is about to restart", text: "Try again in a moment.", actions: ["retry"] },
   queue_full: { title: "The server is busy", text: "Its queue is full.", actions: ["retry"] },
   queue_timeout: { title: "The server is busy", text: "The message waited too long for its turn.", actions: ["retry"] },
@@ -56,7 +56,7 @@ const REFUSALS = {
   slow_down: { title: "Too many requests at once", text: "", actions: ["retry"] },
 };
 
-const EXPIRED = { title: "The key no longer counts", text: "Enter another one.", actions: ["key"] };
+const EXPIRED = { title: "The key no longer counts", text: "Enter another one.", actions: ["key", "retry"] };
 for (const code of ["invalid_api_key", "expired_api_key", "revoked_api_key"]) REFUSALS[code] = EXPIRED;
 
 /** @returns {{tone: "quiet" | "warning" | "error", title: string, text: string, actions: string[]} | null} */

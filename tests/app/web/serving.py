@@ -38,14 +38,26 @@ class Served:
     def log(self) -> Path:
         return self.folder / "server.log"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+        return ours | self.settings
+
+    def keys(self, *arguments: str) -> str:
+        """What `sluice keys` prints for this server."""
+        command = [sys.executable, "-m", "app", "keys", *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
+
     def start(self) -> None:
         assert self.process is None
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app", "serve"],
                 cwd=ROOT,
-                env=environment | self.settings,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -43,6 +43,39 @@ def test_a_wrong_key_is_refused_with_the_reason(visit: Callable[..., Page], serv
     page.locator('#status[data-light="on"]').wait_for()
 
 
+def test_a_revoked_key_is_told_and_another_one_goes_on(visit: Callable[..., Page], server: Served) -> None:
+    key = next(word for word in server.keys("create", "short-lived").split() if word.startswith("sluice_"))
+    page = visit(f"{server.url}/#key={key}")
+    page.locator('#status[data-light="on"]').wait_for()
+    has_ended(ask(page, "still trusted"), "completed")
+    listed = next(line for line in server.keys("list").splitlines() if "short-lived" in line)
+    server.keys("revoke", listed.split()[0])
+    turn = ask(page, "no longer")
+    expect(turn.locator(".notice")).not_to_be_empty()
+    expect(page.get_by_role("dialog", name="Enter a key")).to_be_visible()
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.keyboard.press("Enter")
+    page.locator('#status[data-light="on"]').wait_for()
+    turn.locator(".notice").get_by_role("button", name="Try again").click()
+    has_ended(page.locator(".turn").last, "completed")
+
+
+def test_a_message_that_waits_for_its_turn_says_so(visit: Callable[..., Page], tmp_path: Path) -> None:
+    one_at_a_time = {"SLUICE_SCRIPTED_MAX_RUNNING": "1", "SLUICE_SCRIPTED_TOKENS_PER_S": "100"}
+    with served(tmp_path, **one_at_a_time) as server:
+        pages = [visit(f"{server.url}/#key={KEY}") for _ in range(2)]
+        for page in pages:
+            page.locator('#status[data-light="on"]').wait_for()
+        first = say(pages[0], words(3000))
+        expect(first).to_have_attribute("data-state", "writing")
+        second = say(pages[1], "my turn")
+        expect(second).to_have_attribute("data-state", "queued")
+        expect(second.locator(".waiting")).to_have_text("Waiting for its turn…")
+        pages[0].keyboard.press("Escape")
+        has_ended(first, "stopped")
+        has_ended(second, "completed")
+
+
 def test_a_restarted_server_is_found_again_and_nothing_is_lost(
     visit: Callable[..., Page], tmp_path: Path
 ) -> None:
