@@ -9,9 +9,13 @@ import msgspec
 
 from protocol.codes import ProtocolError
 from protocol.events import ErrorAnswer, ErrorBody, ErrorEvent
+from protocol.limits import MAX_CONTAINERS
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder()
+
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 SSE_DONE: Final = b"data: [DONE]\n\n"
 SSE_KEEPALIVE: Final = b": keep-alive\n\n"
@@ -22,21 +26,30 @@ _RETRY_AFTER_DEFAULT_S: Final = 1.0
 _RETRIED_STATUSES: Final = frozenset({408, 409, 429})
 
 
-def decode_object(data: str | bytes, *, max_nesting: int) -> dict[str, Any]:
+def decode_object(
+    data: str | bytes, *, max_nesting: int, max_containers: int = MAX_CONTAINERS
+) -> dict[str, Any]:
     """The JSON object in `data`; of a repeated key the last value counts.
 
     Raises ProtocolError `invalid_json` for anything else: no JSON, NaN, a number out of range, a byte-order
-    mark, an empty text, more than `max_nesting` levels, half a surrogate pair (which cannot be encoded).
+    mark, an empty text, half a surrogate pair (which cannot be encoded), more than `max_nesting` levels, or more
+    than `max_containers` arrays and objects, which is told before any of them is made.
     """
     try:
-        value = _DECODER.decode(data)
+        raw = data.encode() if isinstance(data, str) else data
+        brackets = b"" if _brackets(raw) <= max_nesting else _skeleton(raw)
+        if brackets.count(b"[") > max_containers:
+            raise ProtocolError(
+                "invalid_json", f"The body has more than {max_containers} arrays and objects."
+            )
+        value = _DECODER.decode(raw)
     except RecursionError:
         raise _too_deep(max_nesting) from None
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise ProtocolError("invalid_json", f"The body is not valid JSON: {_reason(error)}.") from None
     if not isinstance(value, dict):
         raise ProtocolError("invalid_json", "The body must be a JSON object.")
-    if _opens(data) > max_nesting and _nests_deeper(value, max_nesting):
+    if _nests_deeper(brackets, max_nesting):
         raise _too_deep(max_nesting)
     return value
 
@@ -51,24 +64,27 @@ def _too_deep(max_nesting: int) -> ProtocolError:
     return ProtocolError("invalid_json", f"The body nests deeper than {max_nesting} levels.")
 
 
-def _opens(data: str | bytes) -> int:
-    """How many levels there are at most, since each opens with a bracket. Spares the walk as a rule."""
-    if isinstance(data, str):
-        return data.count("[") + data.count("{")
+def _brackets(data: bytes) -> int:
+    """As many levels as there can be at most. Most bodies have so few that nothing else needs a look."""
     return data.count(b"[") + data.count(b"{")
 
 
-def _nests_deeper(value: dict[str, Any], limit: int) -> bool:
-    level: list[Any] = [value]
+def _skeleton(data: bytes) -> bytes:
+    """The brackets of valid JSON that stand outside its strings, all of them square.
+
+    Walking 4 MiB of decoded lists took seconds; this, in whole-buffer steps, takes a twentieth of one.
+    """
+    unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(unescaped.split(b'"')[::2]).translate(_SQUARE, _NOT_BRACKETS)
+
+
+def _nests_deeper(brackets: bytes, limit: int) -> bool:
+    """Whether the balanced `brackets` have more than `limit` levels; each pass takes the innermost away."""
     for _ in range(limit):
-        inner: list[Any] = []
-        for node in level:
-            children = node.values() if isinstance(node, dict) else node
-            inner.extend(child for child in children if isinstance(child, (dict, list)))
-        if not inner:
+        if not brackets:
             return False
-        level = inner
-    return True
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 def encode(value: Any) -> bytes:

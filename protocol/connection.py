@@ -91,7 +91,8 @@ class ServerConnection:
             return self._close(Close.TOO_BIG, f"a message may have {limit} bytes")
         body: dict[str, Any] = {}
         try:
-            body = decode_object(text, max_nesting=self._request_limits.max_nesting)
+            limits = self._request_limits
+            body = decode_object(text, max_nesting=limits.max_nesting, max_containers=limits.max_containers)
             return self._receive(body)
         except ProtocolError as error:
             return [Send(error_event(error, lane_name(body.get("stream_id"))))]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MAX_CONTAINERS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,9 @@ class Limits:
     """Of a body or a message: some 1M tokens of English text, more than any context here."""
     max_nesting: int = 64
     """Levels of JSON: a request needs 6; metadata of ours never nests."""
+    max_containers: int = MAX_CONTAINERS
+    """Arrays and objects in a body: 4,096 messages of a few parts each. A million of them, which 4 MiB can hold,
+    would keep the event loop busy for most of a second."""
     max_input_items: int = 4096
     """Messages in one request: a conversation of 2,000 turns sent whole."""
     max_parts: int = 256

@@ -97,6 +97,46 @@ def test_many_shallow_levels_are_not_deep() -> None:
     assert len(wide["a"]) == 1000
 
 
+@pytest.mark.parametrize("text", ["[[[{{{" * 50, '\\"[[' * 50, "\\\\", '"', '\\\\"]}', "\\"])
+def test_brackets_in_a_string_are_text(text: str) -> None:
+    body = {"a": text, "b": [[text], {text: [[[]]]}] * 3}
+    assert decode_object(json.dumps(body), max_nesting=6) == body
+    with pytest.raises(ProtocolError, match="deeper than 5 levels"):
+        decode_object(json.dumps(body), max_nesting=5)
+
+
+@pytest.mark.parametrize("opened", ["[", '{"a":', '{"[":'])
+def test_arrays_and_objects_under_at_and_over_their_number(opened: str) -> None:
+    close = "]" if opened == "[" else "}"
+    one = opened + ("1" if opened != "[" else "") + close
+
+    def body(containers: int) -> str:
+        return '{"a":[' + ",".join([one] * (containers - 2)) + "]}"
+
+    for containers in (99, 100):
+        assert decode_object(body(containers), max_nesting=4, max_containers=100)
+    with pytest.raises(ProtocolError, match="more than 100 arrays and objects"):
+        decode_object(body(101), max_nesting=4, max_containers=100)
+
+
+def depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(depth, value), default=0)
+    return 0
+
+
+@given(st.dictionaries(st.text(), json_values), st.integers(1, 6))
+def test_nesting_is_what_it_is_whatever_the_strings_hold(value: dict[str, Any], limit: int) -> None:
+    text = json.dumps(value)
+    if depth(value) <= limit:
+        assert decode_object(text, max_nesting=limit) == value
+        return
+    with pytest.raises(ProtocolError, match=f"deeper than {limit} levels"):
+        decode_object(text, max_nesting=limit)
+
+
 def test_the_last_of_repeated_keys_counts() -> None:
     assert decode_object('{"a":1,"a":2}', max_nesting=2) == {"a": 2}
 

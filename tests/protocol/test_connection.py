@@ -186,6 +186,13 @@ def test_a_message_under_at_and_over_its_size_in_bytes(filler: str) -> None:
     assert isinstance(close, CloseWith)
 
 
+def test_the_limits_of_json_are_those_given() -> None:
+    server = connection(max_nesting=2, max_containers=4)
+    assert refused(server.receive_text(create(input=[[[]]])))[0] == "invalid_json"
+    assert refused(server.receive_text(create(input=[[], [], [], []])))[0] == "invalid_json"
+    assert refused(server.receive_text(create(input=[[]])))[0] == "invalid_value"
+
+
 def test_what_comes_after_a_close_is_ignored() -> None:
     server = connection()
     for _ in range(3):
