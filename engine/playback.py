@@ -10,12 +10,12 @@ from itertools import islice
 from typing import Final
 
 from engine.reply import Reply
-from engine.request import ChatMessage, Delta, EngineError, EngineRequest
+from engine.request import ChatMessage, EngineError, EngineRequest, FinishReason
 from engine.scripted_tokenizer import END_OF_TURN, text_id
 from engine.sequence import Sequence
 
 AHEAD: Final = 256
-"""Deltas built at once: long replies neither stall a step nor fill the memory."""
+"""Tokens worked out at once: long replies neither stall a step nor fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,64 +38,91 @@ def echoed_text(source: tuple[ChatMessage, ...] | str) -> str:
 
 
 class _Texts:
-    """The TextStream of a script: one text a token, whatever its id."""
+    """The TextStream of a script: the text of the next token is put here before the token is."""
 
-    def __init__(self, pieces: Items[str]) -> None:
-        self._pieces = pieces
-        self._next = 0
-
-    @property
-    def holding(self) -> bool:
-        return False
+    holding = False
+    next = ""
 
     def push(self, token: int) -> str:
-        if token == END_OF_TURN:  # it was ignored: say it all again
-            self._next = 0
-            return ""
-        self._next += 1
-        return self._pieces[self._next - 1]
+        return self.next
 
     def flush(self) -> str:
         return ""
 
 
 class Playback(Reply):
-    """One sequence's script: `deltas[n]` is what its token n gives; None while a stop string is undecided."""
+    """One sequence's script: what each of its tokens says, worked out ahead of its steps.
+
+    Deltas are built as they are played. Kept, they would be garbage collected once a generation, which took half of
+    the time: 3.1 against 1.2 us a token (500 replies of 200 tokens to consumers that do nothing, one core).
+    """
 
     def __init__(
         self, request: EngineRequest, max_output: int, pieces: Items[str], fault: Fault | None
     ) -> None:
-        super().__init__(_Texts(pieces), request.sampling, max_output, {END_OF_TURN})
+        self._texts = _Texts()
+        super().__init__(self._texts, request.sampling, max_output, {END_OF_TURN})
         self.sequence: Sequence | None = None
         self.on_wheel = False
         self.due_s = 0.0  # when its next token should come
         self.ids: list[int] = []
-        self.deltas: list[Delta | None] = []
+        # What token n adds to the text: "" for none, or while a stop string is undecided.
+        self.texts: list[str] = []
+        # Whether each text is its own token's alone.
+        self.plain = not (request.sampling.stop or request.sampling.ignore_eos)
+        self.end: float = math.inf  # how many tokens there are, once that is known
         self.fault = fault
         self.fault_at: float = fault.after_tokens if fault else math.inf
-        self._source = _tokens(pieces)
+        self._unstoppable = not request.sampling.stop
+        self._max_output = max_output
+        self._again = request.sampling.ignore_eos
+        self._source = _tokens(pieces, self._again)
 
     def known(self, output: int) -> int:
-        """How many tokens can be played after `output` have been, building more where they run out."""
-        if output >= len(self.deltas) and self.reason is None:
-            self._build()
-        return int(min(len(self.deltas), self.fault_at))
+        """How many tokens can be played after `output` have been, working out more where they run out."""
+        if output >= len(self.ids) and self.reason is None:
+            if self._unstoppable:
+                self._build_plain()
+            else:
+                self._build()
+            if self.reason is not None:
+                self.end = len(self.ids)
+        return int(min(len(self.ids), self.fault_at))
+
+    def carried(self, output: int) -> tuple[int, ...]:
+        """The ids that a delta with the text of token `output` carries."""
+        return (*self.unsent(output), self.ids[output])
 
     def unsent(self, output: int) -> tuple[int, ...]:
         first = output
-        while first > 0 and self.deltas[first - 1] is None:
+        while first > 0 and not self.texts[first - 1]:
             first -= 1
         return tuple(self.ids[first:output])
 
     def _build(self) -> None:
-        for token in islice(self._source, AHEAD):
+        for token, text in islice(self._source, AHEAD):
+            self._texts.next = text
+            delta = self.push(token)
             self.ids.append(token)
-            self.deltas.append(self.push(token))
+            self.texts.append(delta.text if delta else "")
             if self.reason is not None:
                 return
 
+    def _build_plain(self) -> None:
+        """The same for a reply that only its source or its length ends."""
+        for token, text in islice(self._source, min(AHEAD, self._max_output - len(self.ids))):
+            self.ids.append(token)
+            self.texts.append(text)
+        if self.ids[-1] == END_OF_TURN and not self._again:
+            self.reason = FinishReason.STOP
+        elif len(self.ids) == self._max_output:
+            self.reason = FinishReason.LENGTH
 
-def _tokens(pieces: Items[str]) -> Iterator[int]:
-    while True:
-        yield from map(text_id, pieces)
-        yield END_OF_TURN
+
+def _tokens(pieces: Items[str], again: bool) -> Iterator[tuple[int, str]]:
+    """The tokens of a message and the end of the turn; where that is ignored, over and over."""
+    yield from zip(map(text_id, pieces), pieces, strict=True)
+    yield END_OF_TURN, ""
+    while again:
+        yield from zip(map(text_id, pieces), pieces, strict=True)
+        yield END_OF_TURN, ""

@@ -17,7 +17,7 @@ from engine.interface import EngineStats, ModelInfo
 from engine.limits import Limits
 from engine.playback import Fault, Playback, echoed_text
 from engine.reply import Reply
-from engine.request import Deliver, EngineError, EngineRequest
+from engine.request import Deliver, Delta, EngineError, EngineRequest
 from engine.scheduler import Scheduler
 from engine.scripted_tokenizer import ScriptedTokenizer, Split, words
 from engine.sequence import Phase
@@ -184,13 +184,14 @@ class ScriptedEngine:
                 continue
             sequence.output = output + 1
             generated += 1
-            delta = playback.deltas[output]
-            if delta is not None:
+            if text := playback.texts[output]:
+                ids = (playback.ids[output],) if playback.plain else playback.carried(output)
                 try:
-                    sequence.deliver(delta)
+                    sequence.deliver(Delta(text, ids))
                 except Exception:
                     log_failed_delivery(sequence)
-            if output + 1 == len(playback.deltas) and playback.reason is not None:
+            if output + 1 == playback.end:
+                assert playback.reason is not None
                 self._scheduler.finish(sequence, playback.reason)
             else:
                 again(playback, now)

@@ -36,6 +36,9 @@ class Wheel:
 
     def again(self, playback: Playback, now: float) -> None:
         """Put back one that was due, an interval later."""
+        if not self._interval_s:
+            self._slots.setdefault(0, []).append(playback)
+            return
         due = playback.due_s + self._interval_s
         if due < now - CATCH_UP_S:
             due = now - CATCH_UP_S
