@@ -17,6 +17,8 @@ SETUP = @$(PYTHON) -m scripts.setup
 require := $(if $(REQUIRE_ALL),--require-all)
 # Two workers on two cores: torch takes one thread in each. The venv first, as Node.js may have been put there.
 PYTEST = @PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(require)
+# A timeout that fits any number of cases.
+fuzz = -m fuzz -n $(WORKERS) --fuzz-cases=$(FUZZ_CASES) --timeout=3600
 coverage := $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 
 .PHONY: help run test check static format fuzz install-tests
@@ -34,10 +36,10 @@ run: .venv/.installed-run
 
 test: install-tests
 	$(PYTEST) -m "not fuzz" -n $(WORKERS) --dist loadscope $(coverage) $(ARGS)
-	$(if $(ARGS),,$(PYTEST) -m fuzz -n $(WORKERS) --fuzz-cases=$(FUZZ_CASES))
+	$(if $(ARGS),,$(PYTEST) $(fuzz))
 
 fuzz: .venv/.installed-dev
-	$(PYTEST) -m fuzz -n $(WORKERS) --fuzz-cases=$(FUZZ_CASES) $(ARGS)
+	$(PYTEST) $(fuzz) $(ARGS)
 
 check: static
 	@$(MAKE) --no-print-directory test COVERAGE=1
