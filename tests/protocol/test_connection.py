@@ -187,8 +187,8 @@ def test_a_message_under_at_and_over_its_size_in_bytes(filler: str) -> None:
 
 
 def test_the_limits_of_json_are_those_given() -> None:
-    server = connection(max_nesting=2, max_containers=4)
-    assert refused(server.receive_text(create(input=[[[]]])))[0] == "invalid_json"
+    server = connection(max_nesting=3, max_containers=4)
+    assert refused(server.receive_text(create(input=[[[[]]]])))[0] == "invalid_json"
     assert refused(server.receive_text(create(input=[[], [], [], []])))[0] == "invalid_json"
     assert refused(server.receive_text(create(input=[[]])))[0] == "invalid_value"
 
