@@ -20,17 +20,20 @@ class EngineSettings:
     dtype: str = "auto"  # cpu: bfloat16 where the processor multiplies it natively, else float32
     threads: int = 0  # torch's own threads; 0 leaves its choice, one a core
     page_tokens: int = 16  # a tail page wastes 8 tokens on average; larger pages share fewer prefixes
-    kv_bytes: int = 1 << 30  # touched page by page, so an idle server does not pay for it
+    kv_bytes: int = (
+        0  # memory for keys and values; 0: what the device suggests (see runner.suggested_kv_bytes)
+    )
     context_tokens: int = 0  # 0: what the model was trained for
     max_running: int = 32
     max_waiting: int = 256
     chunk_tokens: int = 256  # the longest a running reply waits for a newcomer's prompt, in tokens computed
+    keep_warm_s: float = 300.0  # how long a warmed-up context keeps its pages: a person's pause for thought
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
-        least = {"threads": 0, "page_tokens": 1, "kv_bytes": 1, "context_tokens": 0}
-        least |= {"max_running": 1, "max_waiting": 0, "chunk_tokens": 1}
+        least = {"threads": 0, "page_tokens": 1, "kv_bytes": 0, "context_tokens": 0}
+        least |= {"max_running": 1, "max_waiting": 0, "chunk_tokens": 1, "keep_warm_s": 0}
         for name, bound in least.items():
             if (value := getattr(self, name)) < bound:
                 raise ValueError(f"{name} must be at least {bound}, not {value}")

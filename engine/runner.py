@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import chain
 from typing import Final
@@ -17,6 +18,7 @@ from engine.request import EngineError
 from engine.sampler import Choice, sample
 
 _LEAST_PAGES: Final = 2
+_GPU_SHARE: Final = 0.8  # the rest is for the steps' own tensors
 
 
 class TorchRunner:
@@ -127,14 +129,27 @@ def pages_for(loaded: LoadedModel, settings: EngineSettings) -> int:
     """How many pages the settings' memory holds, no more than all running sequences could fill."""
     element = torch.empty(0, dtype=loaded.dtype).element_size()
     token_bytes = sum(_elements(shape) for shape in loaded.model.shapes) * element
-    affordable = settings.kv_bytes // (token_bytes * settings.page_tokens)
+    kv_bytes = settings.kv_bytes or suggested_kv_bytes(loaded, token_bytes)
+    affordable = kv_bytes // (token_bytes * settings.page_tokens)
     if affordable < _LEAST_PAGES:
         raise ModelError(
-            f"kv_bytes={settings.kv_bytes} holds {affordable} pages of {settings.page_tokens} tokens "
+            f"kv_bytes={kv_bytes} holds {affordable} pages of {settings.page_tokens} tokens "
             f"({token_bytes} bytes each); raise it or choose a smaller model"
         )
     fillable = settings.max_running * -(-loaded.context_tokens // settings.page_tokens)
     return max(_LEAST_PAGES, min(affordable, fillable))
+
+
+def suggested_kv_bytes(loaded: LoadedModel, token_bytes: int) -> int:
+    """On a GPU most of what the weights left free; elsewhere 1 GiB, or a whole context if memory allows it.
+
+    Memory of the processor is touched page by page, so an idle server does not pay for it.
+    """
+    if loaded.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(loaded.device)
+        return int(free * _GPU_SHARE)
+    quarter = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    return min(quarter, max(1 << 30, loaded.context_tokens * token_bytes))
 
 
 def _elements(shape: LayerShape) -> int:

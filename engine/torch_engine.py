@@ -1,0 +1,64 @@
+"""The in-process engine: a loaded model, its tokenizer and the scheduler put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from engine.batch import Row
+from engine.config import EngineSettings, ModelError
+from engine.interface import ModelInfo
+from engine.limits import Limits
+from engine.loop import StepEngine
+from engine.models import load_model
+from engine.request import Sampling
+from engine.runner import TorchRunner
+from engine.tokenizer import HFTokenizer
+
+
+def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | None = None) -> StepEngine:
+    """An engine, not started, for the model in `folder` (see `fetch.ensure_model`); slow, so call it in a thread.
+
+    `model_id` is what clients call the model, by default the folder's name. Raises ModelError.
+    """
+    tokenizer = _load_tokenizer(folder)
+    loaded = load_model(folder, settings)
+    runner = TorchRunner(loaded, settings)
+    _warm_up(runner)
+    model = ModelInfo(
+        id=model_id or folder.name,
+        created_at=int((folder / "config.json").stat().st_mtime),
+        context_tokens=runner.context_tokens,
+        defaults=loaded.defaults,
+    )
+    limits = Limits(
+        context_tokens=runner.context_tokens,
+        max_running=settings.max_running,
+        max_waiting=settings.max_waiting,
+        step_tokens=settings.chunk_tokens,
+        pin_s=settings.keep_warm_s,
+    )
+    eos_ids = loaded.eos_ids | ({tokenizer.eos_token_id} - {None})
+    return StepEngine(model, HFTokenizer(tokenizer), runner, limits, eos_ids)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers lets through whatever the files' parsing meets
+        raise ModelError(
+            f"{folder}: no tokenizer that transformers can read ({error}); copy the model's tokenizer files there"
+        ) from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"{folder}: its tokenizer has no tokenizer.json; copy the model's one there")
+    return tokenizer
+
+
+def _warm_up(runner: TorchRunner) -> None:
+    """The first products take longer, for kernels are chosen in them: not at the first user's expense."""
+    tokens = [0] * min(8, runner.context_tokens - 1)
+    pages = range(-(-(len(tokens) + 1) // runner.page_tokens))
+    for start, part in ((0, tokens), (len(tokens), [0])):
+        runner.step([Row(part, start, pages, Sampling(temperature=1.0, top_p=0.9), 0, True)])
