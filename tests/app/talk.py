@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,7 @@ class Talk:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.events: list[Event] = []
+        self._waiting: defaultdict[str | None, deque[Event]] = defaultdict(deque)
 
     async def send(self, **event: Any) -> None:
         await self.socket.send(json.dumps(event))
@@ -36,11 +38,13 @@ class Talk:
         return event
 
     async def until(self, *types: str, lane: str | None = None) -> list[Event]:
-        """Events of a lane up to the first of one of these types; those of other lanes stay in `events`."""
+        """A lane's next events up to the first of one of these types; those of other lanes wait their turn."""
         found: list[Event] = []
         while True:
-            event = await self.next()
+            waiting = self._waiting[lane]
+            event = waiting.popleft() if waiting else await self.next()
             if event.get("stream_id") != lane:
+                self._waiting[event.get("stream_id")].append(event)
                 continue
             found.append(event)
             if event["type"] in types:
