@@ -26,6 +26,7 @@ class _Node:
     salt: str
     children: dict[tuple[int, ...], _Node] = field(default_factory=dict)
     pinned_until: float = 0.0
+    pin: int | None = None  # the warm-up whose deepest page this is
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +70,10 @@ class BlockPool:
         # front of their ancestors in both, and taking from the front takes leaves first.
         self._idle: OrderedDict[int, _Node] = OrderedDict()
         self._pinned: OrderedDict[int, _Node] = OrderedDict()
-        self._pins: OrderedDict[_Node, float] = OrderedDict()  # deepest page of each warm-up
+        self._pins: dict[
+            int, tuple[float, _Node]
+        ] = {}  # each warm-up's end and deepest page, first to end first
+        self._pins_made = 0
 
     @property
     def available(self) -> int:
@@ -140,20 +144,23 @@ class BlockPool:
         if tail := tuple(prompt[lease.known * self.page_tokens :]):
             self._enter(lease, tail)
         deepest = node = lease._node
+        assert deepest is not None
         while node is not None and node.parent is not None:
             node.pinned_until = max(node.pinned_until, until)
             node = node.parent
-        if deepest is not None:
-            self._pins[deepest] = until
-            self._pins.move_to_end(deepest)
+        if deepest.pin is not None:
+            del self._pins[deepest.pin]
+        deepest.pin = self._pins_made = self._pins_made + 1
+        self._pins[deepest.pin] = (until, deepest)
 
     def expire(self, now: float) -> None:
         """End the pins whose time has come; their pages stay known."""
         while self._pins:
-            node, until = next(iter(self._pins.items()))
+            pin, (until, node) = next(iter(self._pins.items()))
             if until > now:
                 return
-            del self._pins[node]
+            del self._pins[pin]
+            node.pin = None
             self._unpin(node, now)
 
     def close(self, lease: Lease) -> None:
@@ -249,9 +256,20 @@ class BlockPool:
         assert not node.children, "leaves are evicted first"
         del self._nodes[node.page]
         del parent.children[node.tokens]
-        self._pins.pop(node, None)
+        if node.pin is not None:
+            self._move_pin(node.pin, parent)
         if parent.parent is None and not parent.children:
             del self._roots[parent.salt]
+
+    def _move_pin(self, pin: int, parent: _Node) -> None:
+        """The deepest page of a pin was evicted: the one above is the deepest now, of the later pin if of two."""
+        if parent.parent is None or (parent.pin is not None and parent.pin > pin):
+            del self._pins[pin]
+            return
+        if parent.pin is not None:
+            del self._pins[parent.pin]
+        parent.pin = pin
+        self._pins[pin] = (self._pins[pin][0], parent)
 
     def __repr__(self) -> str:
         return f"<BlockPool used={self.used} cached={self.cached} total={self.pages_total}>"
