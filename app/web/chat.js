@@ -6,6 +6,7 @@ import { afterEvent, afterLoss, afterRefusal, isRunning } from "./turn.js";
 const STORED = "sluice.conversation";
 const LANES = 8; // a chat left behind may still be ending on its lane; a connection has 32 in all
 const TOO_LARGE_CLOSE = 1009;
+const STOPPED_BY_SERVER = { code: "stopped_by_server", message: "" };
 const HARMLESS = new Set(["response_not_found"]); // a stop that came after the end
 
 /**
@@ -137,7 +138,8 @@ export class Chat extends EventTarget {
     if (event.type === "error") return this.#hearError(event, asked);
     if (asked === undefined) return;
     const turn = afterEvent(asked.conversation.turn(asked.id), event, performance.now());
-    this.#put(turn, asked, event.stream_id);
+    const unasked = turn.state === "stopped" && !asked.stopWanted;
+    this.#put(unasked ? { ...turn, problem: STOPPED_BY_SERVER } : turn, asked, event.stream_id);
     if (event.type === "response.created" && asked.stopWanted) this.#sendStop(asked);
   }
 

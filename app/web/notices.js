@@ -56,6 +56,13 @@ const REFUSALS = {
   slow_down: { title: "Too many requests at once", text: "", actions: ["retry"] },
 };
 
+const STOPPED_BY_SERVER = {
+  tone: "warning",
+  title: "The server stopped this reply",
+  text: "What had arrived of it is kept.",
+  actions: ["retry"],
+};
+
 const EXPIRED = { title: "The key no longer counts", text: "Enter another one.", actions: ["key", "retry"] };
 for (const code of ["invalid_api_key", "expired_api_key", "revoked_api_key"]) REFUSALS[code] = EXPIRED;
 
@@ -65,7 +72,7 @@ export function notice(turn) {
     case "completed":
       return turn.reply === "" ? quiet("The model ended its reply without any text.") : null;
     case "stopped":
-      return quiet("Stopped.");
+      return turn.problem === null ? quiet("Stopped.") : STOPPED_BY_SERVER;
     case "limit":
       return quiet(limitTitle(turn), "The reply is not finished. The limit can be raised in the settings.", ["settings"]);
     case "cut":

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KEY = "sluice-tests-drive-this-server"
+KEPT = {"SLUICE_CACHE_DIR"}  # where the default model is; no other setting of the caller reaches the server
 READY_WITHIN_S = 60.0  # two busy cores start Python, the store and the engine
 ENDED_WITHIN_S = 30.0
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,7 +41,7 @@ class Served:
 
     @property
     def environment(self) -> dict[str, str]:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+        ours = {name: value for name, value in os.environ.items() if name in KEPT or name[:7] != "SLUICE_"}
         return ours | self.settings
 
     def keys(self, *arguments: str) -> str:

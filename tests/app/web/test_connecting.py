@@ -89,6 +89,7 @@ def test_a_restarted_server_is_found_again_and_nothing_is_lost(
         page.locator('#status[data-light="busy"]').wait_for()
         expect(turn).to_have_attribute("aria-busy", "false")
         expect(reply(turn)).to_contain_text("word3")
+        expect(turn.locator(".notice").get_by_role("button", name="Try again")).to_be_visible()
         page.get_by_label("Message", exact=True).fill("typed while away")
         page.keyboard.press("Enter")
         expect(page.locator("#hint")).to_contain_text("Not connected")

@@ -168,6 +168,7 @@ def test_a_shortened_text_takes_back_what_was_shown(page: Page) -> None:
         ("refused", {"code": "never_heard_of", "message": "Told so."}, ["Told so."]),
         ("failed", {"code": "model_error", "message": "It broke."}, ["It broke."]),
         ("interrupted", {"code": "connection_lost", "message": ""}, ["connection was lost"]),
+        ("stopped", {"code": "stopped_by_server", "message": ""}, ["server stopped this reply"]),
         ("limit", None, ["limit of output tokens"]),
     ],
 )
