@@ -23,6 +23,7 @@ from app.keys import (
     parse_key,
 )
 from app.principal import EPHEMERAL_SCOPES, ROLES, SCOPES, Principal, check_tenant
+from app.settings import ConfigError
 from app.store.client import StoreUnavailable
 from app.store.keys import FoundKey, KeyRecord, KeyRecords
 from protocol.codes import ProtocolError
@@ -38,7 +39,7 @@ EPHEMERAL_TTL_S = (10, 7200)  # as the hosted API has it
 DEFAULT_TENANT = "default"
 
 
-class PepperMismatch(Exception):
+class PepperMismatch(ConfigError):
     """The stored keys were made with another pepper: none of them would be accepted."""
 
     def __init__(self) -> None:
@@ -95,8 +96,7 @@ class Authenticator:
 
         Raises PepperMismatch and StoreUnavailable.
         """
-        if not await self._records.claim_pepper(digest(self._pepper, "fingerprint").hex()):
-            raise PepperMismatch
+        await self._claim_pepper()
         if self._bootstrap is not None:
             return None
         key = self._new_key("first", DEFAULT_TENANT, "admin", None)
@@ -148,10 +148,14 @@ class Authenticator:
         role: str = "developer",
         expires_at: int | None = None,
     ) -> NewKey:
-        """A new key; its value is in this answer and nowhere else. Raises StoreUnavailable, ValueError."""
+        """A new key; its value is in this answer and nowhere else.
+
+        Raises PepperMismatch, StoreUnavailable, ValueError for a role or tenant that cannot be.
+        """
         if role not in ROLES:
             raise ValueError(f"{role!r} is not a role; the roles are {', '.join(ROLES)}")
         check_tenant(tenant)
+        await self._claim_pepper()
         key = self._new_key(name, tenant, role, expires_at)
         if not await self._records.add(key.record):
             return await self.create_key(name, tenant=tenant, role=role, expires_at=expires_at)
@@ -255,6 +259,10 @@ class Authenticator:
     def _check_expiry(self, expires_at: int | None) -> None:
         if expires_at is not None and self._now() >= expires_at:
             raise ProtocolError("expired_api_key", "This API key has expired.")
+
+    async def _claim_pepper(self) -> None:
+        if not await self._records.claim_pepper(digest(self._pepper, "fingerprint").hex()):
+            raise PepperMismatch
 
     def _new_key(self, name: str, tenant: str, role: str, expires_at: int | None) -> NewKey:
         value = make_key(secrets.token_bytes(ENTROPY_BYTES))
