@@ -86,12 +86,11 @@ class ServerConnection:
         """A text frame came. Nothing in it closes the connection but its size."""
         if self._closed:
             return []
-        limit = self._request_limits.max_body_bytes
-        if _exceeds(text, limit):
-            return self._close(Close.TOO_BIG, f"a message may have {limit} bytes")
+        limits = self._request_limits
+        if _exceeds(text, limits.max_body_bytes):
+            return self._close(Close.TOO_BIG, f"a message may have {limits.max_body_bytes} bytes")
         body: dict[str, Any] = {}
         try:
-            limits = self._request_limits
             body = decode_object(text, max_nesting=limits.max_nesting, max_containers=limits.max_containers)
             return self._receive(body)
         except ProtocolError as error:
