@@ -100,8 +100,7 @@ async def rest(connected: ClientConnection) -> tuple[list[dict[str, object]], in
         while True:
             events.append(json.loads(await connected.recv()))
     except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        return events, closed.rcvd.code
+        return events, closed.rcvd.code if closed.rcvd is not None else 1006
 
 
 def children_of(pid: int) -> list[int]:

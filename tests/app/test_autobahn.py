@@ -1,0 +1,71 @@
+"""The Autobahn cases against our server stack: the same protocol classes and settings, in front of an echo.
+
+The cases judge what comes back, so the endpoint must echo; text goes out through the hub's `Wire`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from kosoku import FailureError, run_fuzzingclient
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.server import make_server
+from app.transport import WIRE
+from tests.app.serving import config_for
+
+pytestmark = pytest.mark.anyio
+
+KNOWN_DEVIATIONS = {
+    "7.1.5",  # a text message ends in an invalid way inside a fragment: the stack answers with another close code
+}
+
+
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    wire = websocket.scope["extensions"][WIRE]
+    try:
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is not None:
+                await wire.wait_writable()
+                wire.write([text.encode()])
+            else:
+                await websocket.send_bytes(message["bytes"])
+    except WebSocketDisconnect:
+        return
+
+
+@pytest.fixture
+async def address(tmp_path: Path) -> AsyncIterator[str]:
+    config = config_for(tmp_path, max_body_bytes=64 << 20)
+    server = make_server(config, Starlette(routes=[WebSocketRoute("/", echo)]))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve())
+        await server.listening.wait()
+        yield f"ws://127.0.0.1:{server.port}"
+        server.should_exit = True
+
+
+@pytest.mark.timeout(600)
+async def test_every_case_passes_but_the_known_one(address: str) -> None:
+    try:
+        results = await run_fuzzingclient(address, exclude_cases=["12.*", "13.*"], concurrency=2)
+    except FailureError as failure:
+        results = failure.results
+    assert len(results) > 240  # compression is off, so its cases say nothing
+    accepted = {"OK", "NON-STRICT", "INFORMATIONAL"}
+    failed = {
+        result.case_id
+        for result in results
+        if result.behavior.value not in accepted or result.behavior_close.value not in {"OK", "INFORMATIONAL"}
+    }
+    assert failed <= KNOWN_DEVIATIONS
