@@ -94,9 +94,14 @@ class Authenticator:
     async def prepare(self) -> str | None:
         """Once at the start. Without a bootstrap key the very first start gets an admin key, to show once.
 
-        Raises PepperMismatch and StoreUnavailable.
+        Raises PepperMismatch, and StoreUnavailable where there is no bootstrap key to begin with.
         """
-        await self._claim_pepper()
+        try:
+            await self._claim_pepper()
+        except StoreUnavailable as error:
+            if self._bootstrap is None:
+                raise
+            log.warning("the pepper could not be compared with the store's reason=%r", error.reason)
         if self._bootstrap is not None:
             return None
         key = self._new_key("first", DEFAULT_TENANT, "admin", None)

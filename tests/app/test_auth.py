@@ -347,6 +347,16 @@ async def test_a_start_with_the_store_away_says_so(server: EmbeddedValkey, door:
         await door.prepare()
 
 
+async def test_a_server_with_a_bootstrap_key_starts_with_the_store_away(
+    server: EmbeddedValkey, store: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await server.stop()
+    door = server_of(store, clock, BOOTSTRAP)
+    assert await door.prepare() is None
+    assert "the pepper could not be compared" in caplog.text
+    await door.authenticate(BOOTSTRAP)
+
+
 async def test_a_role_or_tenant_that_cannot_be_is_refused(door: Authenticator) -> None:
     with pytest.raises(ValueError, match="'boss' is not a role; the roles are admin, developer, read-only"):
         await door.create_key("x", role="boss")
