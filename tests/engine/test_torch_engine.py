@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine.config import EngineSettings, ModelError
+from engine.interface import Engine, ModelInfo
+from engine.limits import Limits
+from engine.loop import StepEngine
+from engine.models import load_model
+from engine.request import ChatMessage, EngineRequest, FinishReason, Sampling
+from engine.runner import TorchRunner
+from engine.torch_engine import build_torch_engine
+from tests.engine.contract import EngineContract, Heard, Shape
+from tests.engine.paged_runner import EOS, VOCABULARY
+from tests.engine.tiny_models import save_tiny
+from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
+from tests.engine.toy_tokenizer import ToyTokenizer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the toy tokenizer's vocabulary and the contract's longest context."""
+    folder = tmp_path_factory.mktemp("toy")
+    return save_tiny(
+        "llama", folder, vocab_size=VOCABULARY, max_position_embeddings=16_384, num_hidden_layers=1
+    )
+
+
+class TestTorchEngine(EngineContract):
+    @pytest.fixture(autouse=True)
+    def model(self, toy: Path) -> None:
+        self.folder = toy
+
+    def build(self, shape: Shape) -> Engine:
+        settings = EngineSettings(
+            dtype="float32",
+            page_tokens=shape.page_tokens,
+            context_tokens=shape.context_tokens,
+            max_running=shape.max_running,
+            kv_bytes=shape.pages_total * shape.page_tokens * 2 * 2 * 8 * 4,
+        )
+        runner = TorchRunner(load_model(self.folder, settings), settings)
+        limits = Limits(
+            runner.context_tokens,
+            max_running=shape.max_running,
+            max_waiting=shape.max_waiting,
+            step_tokens=64,
+        )
+        return StepEngine(ModelInfo("toy", 0, shape.context_tokens), ToyTokenizer(), runner, limits, {EOS})
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokenizer = outer(byte_level(), CHATML, eos_token="<|im_end|>", bos_token="<|im_start|>")
+    folder = save_tiny("llama", tmp_path_factory.mktemp("chat"), vocab_size=len(tokenizer))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+async def reply(engine: Engine, text: str, sampling: Sampling) -> Heard:
+    messages = (ChatMessage("user", text),)
+    heard = Heard()
+    engine.submit(EngineRequest("resp_1", engine.tokenizer.encode_chat(messages), messages, sampling), heard)
+    await heard.end()
+    return heard
+
+
+async def test_a_folder_becomes_an_engine_that_answers(chat_model: Path) -> None:
+    engine = build_torch_engine(chat_model, EngineSettings(dtype="float32"), "tiny")
+    assert engine.model.id == "tiny"
+    assert engine.model.context_tokens == 128
+    assert engine.model.created_at == int((chat_model / "config.json").stat().st_mtime)
+    engine.start(asyncio.get_running_loop())
+    try:
+        sampling = Sampling(temperature=1.0, seed=3, max_tokens=20, ignore_eos=True)
+        first = await reply(engine, "hello there", sampling)
+        again = await reply(engine, "hello there", sampling)
+    finally:
+        await engine.close()
+    assert first.finished.reason is FinishReason.LENGTH
+    assert len(set(first.ids)) > 5
+    assert again.ids == first.ids
+
+
+async def test_the_tokenizers_end_of_turn_ends_the_reply(chat_model: Path) -> None:
+    engine = build_torch_engine(chat_model, EngineSettings(dtype="float32"))
+    eos = engine.tokenizer.encode("<|im_end|>")
+    engine.start(asyncio.get_running_loop())
+    try:
+        heard = await reply(engine, "hello", Sampling(temperature=50.0, seed=1, max_tokens=60))
+        endless = await reply(
+            engine, "hello", Sampling(temperature=50.0, seed=1, max_tokens=60, ignore_eos=True)
+        )
+    finally:
+        await engine.close()
+    place = endless.ids.index(eos[0]) if eos[0] in endless.ids else 60
+    assert heard.ids == endless.ids[: place + 1]
+
+
+def test_the_folder_names_the_model(chat_model: Path) -> None:
+    assert build_torch_engine(chat_model, EngineSettings()).model.id == chat_model.name
+
+
+def test_a_folder_without_a_tokenizer_is_refused(toy: Path) -> None:
+    with pytest.raises(ModelError, match="no tokenizer that transformers can read"):
+        build_torch_engine(toy, EngineSettings())
+
+
+def test_a_broken_tokenizer_is_refused(chat_model: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(chat_model, tmp_path / "model")
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0"}))
+    with pytest.raises(ModelError, match="no tokenizer that transformers can read"):
+        build_torch_engine(folder, EngineSettings())
