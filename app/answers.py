@@ -61,7 +61,8 @@ async def on_bug(request: Request, error: Exception) -> HttpResponse:
 
 async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
     """The request's JSON object. Raises ProtocolError: too large, not JSON."""
-    return decode_object(await read_body(request, limits.max_body_bytes), max_nesting=limits.max_nesting)
+    body = await read_body(request, limits.max_body_bytes)
+    return decode_object(body, max_nesting=limits.max_nesting, max_containers=limits.max_containers)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:

@@ -148,7 +148,7 @@ class Connection:
                 case Start():
                     self._start(action)
                 case Cancel():
-                    self._cancel(action.response_id)
+                    self._cancel(action)
                 case Send():
                     self.offer(encode(action.event))
                 case CloseWith():
@@ -173,11 +173,11 @@ class Connection:
         if not self._gone:
             self._act(self._protocol.ended(lane))
 
-    def _cancel(self, response_id: str) -> None:
+    def _cancel(self, action: Cancel) -> None:
         try:
-            self._hub.cancel(response_id, self._principal.tenant)
+            self._hub.cancel(action.response_id, self._principal.tenant)
         except ProtocolError as error:
-            self.offer(encode(error_event(error, None)))
+            self.offer(encode(error_event(error, action.lane)))
 
     async def _write_stalled(self) -> None:
         """Send what the direct way could not, as the client reads; end it when it does not."""

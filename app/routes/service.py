@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
@@ -17,6 +18,7 @@ from protocol.asyncapi import asyncapi_document
 from protocol.client_secret import ClientSecret, SecretSession
 from protocol.codec import encode
 from protocol.codes import ProtocolError
+from protocol.health import Health, Readiness
 from protocol.models import Model, model_list
 from protocol.moderation import moderation_answer
 from protocol.openapi import openapi_document
@@ -67,7 +69,7 @@ async def client_secrets(request: Request) -> HttpResponse:
 
 async def healthz(request: Request) -> HttpResponse:
     """Whether the process answers; it looks at nothing else."""
-    return json_answer({"status": "ok"})
+    return json_answer(Health())
 
 
 async def readyz(request: Request) -> HttpResponse:
@@ -75,17 +77,17 @@ async def readyz(request: Request) -> HttpResponse:
     service = service_of(request)
     try:
         await service.store.ping()
-        store = "ok"
     except StoreUnavailable:
-        store = "unavailable"
-    service.metrics.store_up.set(store == "ok")
-    parts = {
-        "engine": "ok" if service.hub.engine.ready else "unavailable",
-        "store": store,
-        "hub": "draining" if service.hub.draining else "ok",
-    }
-    ready = all(state == "ok" for state in parts.values())
-    return json_answer({"status": "ready" if ready else "unavailable", **parts}, 200 if ready else 503)
+        pass
+    service.metrics.store_up.set(service.store.healthy)
+    engine, store, open_ = service.hub.engine.ready, service.store.healthy, not service.hub.draining
+    readiness = Readiness(
+        status="ready" if engine and store and open_ else "unavailable",
+        engine="ok" if engine else "unavailable",
+        store="ok" if store else "unavailable",
+        hub="ok" if open_ else "draining",
+    )
+    return json_answer(readiness, 200 if readiness.status == "ready" else 503)
 
 
 async def metrics(request: Request) -> HttpResponse:
@@ -96,12 +98,22 @@ async def metrics(request: Request) -> HttpResponse:
 
 async def openapi(request: Request) -> HttpResponse:
     await service_of(request).authenticate(request, "models:read")
-    return json_answer(encode(openapi_document()))
+    return json_answer(_openapi())
 
 
 async def asyncapi(request: Request) -> HttpResponse:
     await service_of(request).authenticate(request, "models:read")
-    return json_answer(encode(asyncapi_document()))
+    return json_answer(_asyncapi())
+
+
+@cache
+def _openapi() -> bytes:
+    return encode(openapi_document())
+
+
+@cache
+def _asyncapi() -> bytes:
+    return encode(asyncapi_document())
 
 
 routes = [
