@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import cache
 
 from starlette.requests import Request
@@ -75,10 +76,8 @@ async def healthz(request: Request) -> HttpResponse:
 async def readyz(request: Request) -> HttpResponse:
     """Whether a turn sent now would be served, and if not, for want of what. Never generates."""
     service = service_of(request)
-    try:
+    with contextlib.suppress(StoreUnavailable):
         await service.store.ping()
-    except StoreUnavailable:
-        pass
     service.metrics.store_up.set(service.store.healthy)
     engine, store, open_ = service.hub.engine.ready, service.store.healthy, not service.hub.draining
     readiness = Readiness(
