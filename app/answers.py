@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -14,6 +15,9 @@ from app.ids import new_id
 from protocol.codec import decode_object, encode, error_answer, error_headers
 from protocol.codes import ProtocolError
 from protocol.limits import Limits
+
+BODY_WAIT_S: Final = 60.0
+"""How long a body may take: 4 MiB at 560 kbit/s."""
 
 log = logging.getLogger("sluice.http")
 
@@ -73,11 +77,17 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         raise refusal
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise refusal
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_WAIT_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > max_bytes:
+                    raise refusal
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise ProtocolError(
+            "request_timeout", f"The body did not arrive within {BODY_WAIT_S:g} seconds. Send it again."
+        ) from error
     return b"".join(chunks)
 
 

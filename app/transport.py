@@ -8,6 +8,7 @@ plain ASGI sends.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,6 +16,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 
 WIRE: Final = "sluice.wire"
+
+HEAD_WAIT_S: Final = 20.0
+"""How long a new connection may take to send a request's head; browsers and SDKs send it at once."""
 
 LINGER_S: Final = 5.0
 """How long a closed socket may keep unread bytes; a healthy peer reads them in milliseconds."""
@@ -101,11 +105,23 @@ class SluiceWebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class SluiceHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with an abort in the scope."""
+    """uvicorn's HTTP protocol with an abort in the scope, and an end for heads that never end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_WAIT_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_timer.cancel()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {WIRE: cast("dict[object, object]", self.transport.abort)}
+
+    def on_headers_complete(self) -> None:
+        self._head_timer.cancel()
+        super().on_headers_complete()
 
 
 def abort_of(scope: Any) -> Any:
