@@ -239,8 +239,7 @@ class Authenticator:
         try:
             found = await self._records.find(key_id)
         except StoreUnavailable:
-            # `known` is the record of before the call: a revocation meanwhile has taken it out of memory
-            if known is None or self._known.get(key_id) is not known or asked_at - known.seen_at > STALE_S:
+            if known is None or asked_at - known.seen_at > STALE_S:
                 raise
             known.asked_at = self._clock()
             return known.found

@@ -31,8 +31,9 @@ def open_client(url: str, connect_timeout_s: float, command_timeout_s: float) ->
         "socket_connect_timeout": connect_timeout_s,
         "socket_timeout": command_timeout_s,
     }
-    # One try more, at once: a connection that has idled through a restart is found dead only when it is used.
-    single: dict[str, Any] = {**timeouts, "retry": Retry(NoBackoff(), 1), "protocol": 2}
+    # No second try: the pool sees by itself that an idle connection has died, and only a caller knows whether a
+    # command may be repeated.
+    single: dict[str, Any] = {**timeouts, "retry": Retry(NoBackoff(), 0), "protocol": 2}
     parts = urlsplit(url)
     match parts.scheme:
         case "redis" | "rediss" | "unix":
