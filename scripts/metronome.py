@@ -1,0 +1,101 @@
+"""The server with an engine that says the time: one step for all sequences, each delta the moment of its step.
+
+`python -m loadtest hub` measures with it how old deltas are when they reach a client. It takes the settings
+of `sluice serve`; `SLUICE_SCRIPTED_TOKENS_PER_S` is the pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from app.__main__ import run
+from app.config import Config, load_config
+from app.main import create_app, running
+from app.server import make_server, serve
+from engine.interface import EngineStats, ModelInfo
+from engine.request import Deliver, Delta, EngineRequest, Finished, FinishReason, Started, Usage
+from engine.scripted_tokenizer import ScriptedTokenizer
+from loadtest.raw import moment
+
+_TOKEN: Final = (300,)
+
+
+class Metronome:
+    """An engine whose every token is the monotonic clock at its step; replies last until they are cancelled."""
+
+    def __init__(self, steps_per_s: float) -> None:
+        self._interval_s = 1 / steps_per_s
+        self._live: dict[str, tuple[Deliver, int]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = 0.0
+        self._steps = 0
+        self._ids = ScriptedTokenizer()
+
+    @property
+    def model(self) -> ModelInfo:
+        return ModelInfo("metronome", 0, 131_072)
+
+    @property
+    def tokenizer(self) -> ScriptedTokenizer:
+        return self._ids
+
+    @property
+    def ready(self) -> bool:
+        return self._loop is not None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due = loop.time()
+        self._step()
+
+    def submit(self, request: EngineRequest, deliver: Deliver) -> None:
+        assert self._loop is not None
+        self._live[request.id] = (deliver, len(request.prompt_ids))
+        self._loop.call_soon(deliver, Started(0))
+
+    def cancel(self, request_id: str) -> None:
+        if request_id in self._live and self._loop is not None:
+            self._loop.call_soon(self._finish, request_id)
+
+    def stats(self) -> EngineStats:
+        return EngineStats(running=len(self._live), steps=self._steps)
+
+    async def drain(self, timeout_s: float) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        for request_id in list(self._live):
+            self._finish(request_id)
+
+    def _finish(self, request_id: str) -> None:
+        if request_id in self._live:
+            deliver, prompt = self._live.pop(request_id)
+            deliver(Finished(FinishReason.CANCELLED, Usage(input=prompt)))
+
+    def _step(self) -> None:
+        assert self._loop is not None
+        self._due += self._interval_s
+        self._loop.call_at(self._due, self._step)
+        self._steps += 1
+        delta = Delta(moment(time.monotonic_ns()), _TOKEN)
+        for deliver, _ in list(self._live.values()):
+            deliver(delta)
+
+
+async def _serve(config: Config) -> int:
+    async def announce(port: int) -> None:
+        print(f"The metronome ticks at http://127.0.0.1:{port}/v1", flush=True)
+
+    async with running(config, Metronome(config.scripted_tokens_per_s)) as (service, _):
+        server = make_server(config, create_app(service))
+        await serve(server, service, announce)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(_serve(load_config(sys.argv[1:], os.environ, Path.cwd()))))
