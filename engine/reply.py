@@ -29,11 +29,11 @@ class Reply:
             return delta
         self._unsent.append(token)
         text = self._stops.push(self._stream.push(token))
-        if self._stops.matched:
-            self.reason = FinishReason.STOP
-        elif self._left <= 0:
+        if not self._stops.matched and self._left <= 0:
             self.reason = FinishReason.LENGTH
             text += self._last_text()
+        if self._stops.matched:
+            self.reason = FinishReason.STOP
         return self._emit(text)
 
     def unsent(self, output: int) -> tuple[int, ...]:

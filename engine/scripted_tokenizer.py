@@ -32,6 +32,8 @@ def text_id(text: str) -> int:
 
 
 def _role_id(role: str) -> int:
+    if role == "assistant":
+        return REPLY_BEGINS
     return REPLY_BEGINS + 1 + crc32(role.encode()) % (FIRST_TEXT_ID - REPLY_BEGINS - 1)
 
 
