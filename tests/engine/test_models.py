@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import engine.models
+from engine.attention import PagedCache, Span, StepAttention
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
 from engine.models import load_model
@@ -177,3 +178,16 @@ def test_a_gpu_computes_in_sixteen_bits(
 def test_a_setting_out_of_range_is_named(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         EngineSettings(**changes)
+
+
+def test_gemma_in_bfloat16_keeps_its_norms_precise(tmp_path: Path) -> None:
+    folder = save_tiny("gemma3_text", tmp_path)
+    logits = []
+    for dtype in ("float32", "bfloat16"):
+        loaded = load_model(folder, EngineSettings(dtype=dtype))
+        cache = PagedCache(loaded.model.shapes, 3, 8, loaded.dtype, loaded.device)
+        tokens, places = torch.tensor([5, 9, 77, 31]), torch.arange(4)
+        attention = StepAttention(cache, [Span(0, 4, 0, [0])], places)
+        with torch.inference_mode():
+            logits.append(loaded.model.forward(tokens, places, attention, torch.tensor([3])))
+    assert float(torch.corrcoef(torch.cat(logits))[0, 1]) > 0.99

@@ -118,3 +118,10 @@ def test_a_broken_tokenizer_is_refused(chat_model: Path, tmp_path: Path) -> None
     (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0"}))
     with pytest.raises(ModelError, match="no tokenizer that transformers can read"):
         build_torch_engine(folder, EngineSettings())
+
+
+def test_a_tokenizer_without_a_fast_form_is_refused(toy: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(toy, tmp_path / "model")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
+    with pytest.raises(ModelError, match=r"no tokenizer\.json"):
+        build_torch_engine(folder, EngineSettings())

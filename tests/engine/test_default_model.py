@@ -1,0 +1,104 @@
+"""The model that everybody meets first, against transformers, whole."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from engine.config import EngineSettings
+from engine.models import load_model
+from engine.request import ChatMessage, EngineRequest, FinishReason, Sampling
+from engine.runner import TorchRunner
+from engine.tokenizer import HFTokenizer
+from engine.torch_engine import build_torch_engine
+from tests.engine.contract import Heard
+from tests.engine.test_parity import Run, drive
+from tests.needs import find_default_model
+
+pytestmark = [pytest.mark.anyio, pytest.mark.model]
+
+QUESTIONS = (
+    "What is the capital of France?",
+    "Write a haiku about the sea.",
+    "List three uses of a brick, each in a short sentence, and say which you like best and why.",
+)
+COUNT = 32
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    found = find_default_model()
+    assert found is not None
+    return Path(found)
+
+
+@pytest.fixture(scope="module")
+def prompts(folder: Path) -> list[list[int]]:
+    tokenizer = HFTokenizer.load(folder)
+    return [tokenizer.encode_chat([ChatMessage("user", question)]) for question in QUESTIONS]
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    replies = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        with torch.inference_mode():
+            out = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=COUNT,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                eos_token_id=None,
+                pad_token_id=2,
+            )
+        replies.append(out[0, len(prompt) :].tolist())
+    return replies
+
+
+@pytest.fixture(scope="module")
+def runner(folder: Path) -> TorchRunner:
+    settings = EngineSettings(dtype="float32", kv_bytes=256 << 20)
+    return TorchRunner(load_model(folder, settings), settings)
+
+
+def test_greedy_replies_are_those_of_generate(
+    runner: TorchRunner, prompts: list[list[int]], expected: list[list[int]]
+) -> None:
+    for prompt, reply in zip(prompts, expected, strict=True):
+        assert drive(runner, [Run(prompt, list(range(16)), 0, 256, COUNT)]) == [reply]
+
+
+def test_so_are_they_in_a_mixed_batch_with_staggered_arrivals(
+    runner: TorchRunner, prompts: list[list[int]], expected: list[list[int]]
+) -> None:
+    scattered = [list(range(200 + index, 0, -13)) for index in range(len(prompts))]
+    runs = [
+        Run(prompt, scattered[index], 4 * index, 11 + index, COUNT) for index, prompt in enumerate(prompts)
+    ]
+    assert drive(runner, runs) == expected
+
+
+async def test_it_knows_the_capital_of_france(folder: Path) -> None:
+    engine = build_torch_engine(folder, EngineSettings(kv_bytes=64 << 20))
+    assert engine.model.context_tokens > 2000
+    assert engine.model.defaults == Sampling(temperature=0.2, top_p=0.9)
+    messages = (ChatMessage("user", QUESTIONS[0]),)
+    heard = Heard()
+    engine.start(asyncio.get_running_loop())
+    try:
+        ids = engine.tokenizer.encode_chat(messages)
+        engine.submit(EngineRequest("resp_1", ids, messages, Sampling(temperature=0)), heard)
+        await heard.end()
+    finally:
+        await engine.close()
+    assert "Paris" in heard.text
+    assert heard.finished.reason is FinishReason.STOP
