@@ -203,6 +203,8 @@ class Authenticator:
 
         None if there is no such key. Raises StoreUnavailable.
         """
+        if self._bootstrap is not None:
+            return self.mint_ephemeral(self._bootstrap, EPHEMERAL_TTL_S[1]).value
         for found in await self._records.all():
             if found.record.role != "admin":
                 continue

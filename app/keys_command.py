@@ -13,16 +13,14 @@ from app.config import Config
 from app.keys import load_pepper
 from app.principal import ROLES
 from app.settings import ConfigError
-from app.store.client import StoreUnavailable
 from app.store.keys import FoundKey, KeyRecords
 from app.store.opened import opened_store
-from app.store.valkey import EmbeddedValkeyError
 
 USAGE: Final = "usage: sluice keys create [NAME] [--role ROLE] | list | revoke ID   (settings as for serve)"
 
 
 def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -> int:
-    """Run one of the three. Settings may follow as flags. Raises ConfigError."""
+    """Run one of the three. Settings may follow as flags. Raises ConfigError, StoreUnavailable, EmbeddedValkeyError."""
     words = list(argv)
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
@@ -35,11 +33,7 @@ def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -
     if verb not in ("create", "list", "revoke") or (verb == "revoke") > (name is not None):
         print(USAGE, file=sys.stderr)
         return 2
-    try:
-        return asyncio.run(_run(load(words), verb, name, role))
-    except (StoreUnavailable, EmbeddedValkeyError) as error:
-        print(f"sluice keys: {error}", file=sys.stderr)
-        return 1
+    return asyncio.run(_run(load(words), verb, name, role))
 
 
 def _take_option(words: list[str], option: str) -> str | None:

@@ -18,10 +18,14 @@ from starlette.types import ASGIApp
 
 from app.config import Config
 from app.service import Service
+from app.settings import ConfigError
 from app.transport import SluiceHttpProtocol, SluiceWebSocketProtocol
 from protocol.codes import Close
 
 log = logging.getLogger("sluice.server")
+
+BACKLOG: Final = 4096
+"""Connections that wait to be accepted: a thousand clients may come back at once."""
 
 CANCEL_WAIT_S: Final = 3.0
 """How long cancelled responses may take to say so; the engine needs two steps."""
@@ -54,8 +58,6 @@ def make_server(config: Config, app: ASGIApp) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            host=config.host,
-            port=config.port,
             http=SluiceHttpProtocol,
             ws=SluiceWebSocketProtocol,
             ws_max_size=config.max_body_bytes,
@@ -69,12 +71,27 @@ def make_server(config: Config, app: ASGIApp) -> Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            backlog=4096,
+            backlog=BACKLOG,
         )
     )
 
 
-async def serve(server: Server, service: Service, announce: Callable[[int], Awaitable[None]]) -> None:
+def bind(config: Config) -> socket.socket:
+    """The listening socket, taken before anything slow is done. Raises ConfigError where it cannot be had."""
+    try:
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"SLUICE_HOST, SLUICE_PORT: cannot listen on {config.host}:{config.port} ({error.strerror or error}); "
+            "choose another, or end what listens there"
+        ) from error
+
+
+async def serve(
+    server: Server, service: Service, listener: socket.socket, announce: Callable[[int], Awaitable[None]]
+) -> None:
     """Serve until a signal, then end: SIGTERM lets running responses finish, SIGINT does not.
 
     `announce` is told the port once connections are accepted.
@@ -93,7 +110,7 @@ async def serve(server: Server, service: Service, announce: Callable[[int], Awai
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_announce(server, announce))
-            await server.serve()
+            await server.serve([listener])
             server.listening.set()
         for task in ending:
             await task

@@ -1,0 +1,56 @@
+"""`sluice serve`: from the settings to a server that listens, and what it says when it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+import uvloop
+
+from app.config import Config, binding_faults, help_text
+from app.main import create_app, running
+from app.server import bind, make_server, serve
+from app.service import Service
+from app.settings import ConfigError
+
+
+def serve_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -> int:
+    """Serve until a signal. Raises ConfigError, StoreUnavailable, EmbeddedValkeyError, OSError."""
+    if "-h" in argv or "--help" in argv:
+        print(help_text())
+        return 0
+    config = load(argv)
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    with bind(config) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, listener))
+    return 0
+
+
+async def _serve(config: Config, listener: socket.socket) -> None:
+    async with running(config) as (service, first_key):
+        faults = binding_faults(config, await service.auth.has_keys())
+        if faults.refusal is not None:
+            raise ConfigError(faults.refusal)
+        for warning in faults.warnings:
+            print(f"sluice: warning: {warning}", file=sys.stderr)
+        server = make_server(config, create_app(service))
+        await serve(server, service, listener, lambda port: _announce(config, service, port, first_key))
+
+
+async def _announce(config: Config, service: Service, port: int, first_key: str | None) -> None:
+    """Where it answers, and a key to open the playground with: the first start's own, later a short-lived one."""
+    scheme = "https" if config.tls else "http"
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"{scheme}://{host}:{port}"
+    print(f"Sluice serves {service.hub.engine.model.id} at {address}/v1", flush=True)
+    if first_key is not None:
+        print(f"Key (shown this once; `sluice keys create` makes more): {first_key}", flush=True)
+    key = first_key or await service.auth.playground_key()
+    print(f"Playground: {address}/" + (f"#key={key}" if key is not None else ""), flush=True)
