@@ -246,7 +246,8 @@ class Gate:
         """What was released since the last step; only the held text stays in memory."""
         scanner = self._scanner
         if self._open:
-            self._release(scanner.hold_from(BLOCK), self._hold())
+            block_hold = scanner.hold_from(BLOCK)
+            self._release(block_hold, min(block_hold, scanner.hold_from(REDACT)))
             self._buffer = self._buffer[self._position - self._base :]
             self._base = self._position
         else:
@@ -258,6 +259,8 @@ class Gate:
         return step
 
     def _note(self) -> None:
+        if not self._notes.busy:
+            return
         decided = min(self._position, self._scanner.hold_from(SHOW)) if self._open else self._position
         self._annotations += self._notes.settle(decided)
 

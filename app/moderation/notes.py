@@ -37,6 +37,10 @@ class Notes:
         self._used = any(rule.action == "annotate" for rule in rules)
         self._places: list[_Place] = []
 
+    @property
+    def busy(self) -> bool:
+        return bool(self.pending or self._places)
+
     def add(self, match: Match) -> None:
         others: list[Match] = []
         for known in self.pending:

@@ -13,7 +13,7 @@ from app.moderation.machine import EDGE_CLASS, Machine, Point
 from app.moderation.matcher import Matcher
 
 _WINDOW = 1024  # folded characters whose places are kept for matches under way; twice that before trimming
-_CROWD = 8  # runs under way, past which those that cannot end differently are dropped
+_CROWD = 8  # runs under way, past which those that cannot end differently are merged
 
 
 class Match(NamedTuple):
@@ -29,6 +29,7 @@ class Match(NamedTuple):
 
 class _Run(NamedTuple):
     first: int  # folded position of its first character
+    newest: int  # the same of the last run that was merged into it; the pattern's width counts from there
     start: int  # raw position, as in Match
     machine: Machine
     point: Point
@@ -107,6 +108,8 @@ class Scanner:
 
     def hold_from(self, tier: int) -> int:
         """The raw position from which on a match of that tier may yet turn up; `at` where none is under way."""
+        if self.idle:
+            return self.at
         position: int | None = None
         depth = self._automaton.depths[tier][self._state]
         if depth:
@@ -162,7 +165,7 @@ class Scanner:
         if self._has_terms:
             self._step_terms(char, behind, position + 1)
         for machine, point in self._matcher.begins(behind, ahead):
-            run = _Run(position, start, machine, point)
+            run = _Run(position, position, start, machine, point)
             self._runs.append(run)
             if point.accepts:
                 self._accept(run, position + 1)
@@ -191,13 +194,13 @@ class Scanner:
             if accepted and not run.point.accepts:
                 self._accept(run, position)
             width = run.machine.max_width
-            if point is None or (width is not None and position + 1 - run.first > width):
+            if point is None or (width is not None and position + 1 - run.newest > width):
                 continue
-            run = _Run(run.first, run.start, run.machine, point)
+            run = _Run(run.first, run.newest, run.start, run.machine, point)
             runs.append(run)
             if point.accepts:
                 self._accept(run, position + 1)
-        self._runs = runs if len(runs) <= _CROWD else _leading(runs)
+        self._runs = runs if len(runs) <= _CROWD else _merge(runs)
 
     def _accept(self, run: _Run, end: int) -> None:
         verify = run.machine.verify
@@ -221,10 +224,14 @@ class Scanner:
         del self._ends[:_WINDOW]
 
 
-def _leading(runs: list[_Run]) -> list[_Run]:
-    """Of the runs that stand at the same point of one pattern the first covers all that the others may find."""
+def _merge(runs: list[_Run]) -> list[_Run]:
+    """Of the runs that stand at the same point of one pattern the first covers all that the others may find.
+
+    Checked patterns keep theirs apart, since each run's text is checked; they are at most the hold's cap wide.
+    """
     first: dict[tuple[int, int], _Run] = {}
     for run in runs:
         key = id(run.point), (run.first if run.machine.verify else -1)
-        first.setdefault(key, run)
+        known = first.get(key)
+        first[key] = run if known is None else known._replace(newest=run.newest)
     return list(first.values())

@@ -104,6 +104,16 @@ def test_a_long_redaction_holds_and_remembers_little() -> None:
     assert run(keys, "my key-" + "x" * 4_997 + " ok").released == "my [redacted]x ok"
 
 
+def test_a_run_whose_width_is_spent_does_not_take_a_newer_one_with_it() -> None:
+    marked = policy(
+        "[[rule]]\ncategory = 'pii'\naction = 'redact'\nmax_width = 40\npatterns = ['[k-z][a-z]*!']"
+    )
+    text = "a" * 5 + "k" * 12 + "a" * 20 + "k" * 12 + "a" * 25
+    # Merged runs share the earliest beginning, so more may vanish than the width says, never less.
+    assert run(marked, list(text + "!")).released == "aaaaa[redacted]"
+    assert run(marked, list(text + "a" * 20 + "!")).released == text + "a" * 20 + "!"
+
+
 def test_many_runs_at_once_are_followed_and_bounded() -> None:
     runs = policy("[[rule]]\ncategory = 'pii'\naction = 'redact'\npatterns = ['[a-c]{2,60}!']")
     assert run(runs, list("abc" * 100 + "!x")).released == "abc" * 80 + "[redacted]x"
