@@ -168,6 +168,8 @@ async def test_a_stop_string_across_tokens_is_cut(tokens_per_s: float) -> None:
         assert finished.reason is FinishReason.STOP
         assert finished.usage.output == 3
         assert finished.token_ids == (text_id(" three"),)
+        long = ask(engine, "word " * (AHEAD + 10) + "end", Sampling(stop=("never",)), id="long")
+        assert (await long.end()).usage.output == AHEAD + 12
         held = ask(engine, "one two th", Sampling(stop=("three",)))
         await held.end()
         held.in_order()
@@ -251,6 +253,23 @@ async def test_preempted_scripts_go_on_where_they_were(tokens_per_s: float) -> N
             heard.in_order()
             assert heard.text == f"{n} {text}"
             assert finished.usage.output == 62
+
+
+async def test_a_preempted_script_that_is_back_before_its_time_does_not_speak_twice_as_fast() -> None:
+    text = " ".join(map(str, range(20)))
+
+    def once_each(output: object) -> None:
+        on_wheel = [playback for slot in engine._wheel._slots.values() for playback in slot]
+        assert len(on_wheel) == len(set(on_wheel))
+
+    async with serving(500.0, page_tokens=4, pages_total=16, context_tokens=64, max_running=3) as engine:
+        asked = [Heard(once_each) for _ in range(3)]
+        for n, heard in enumerate(asked):
+            engine.submit(EngineRequest(f"r{n}", engine.tokenizer.encode(text), text, Sampling()), heard)
+        for heard in asked:
+            await heard.end()
+            heard.in_order()
+            assert heard.text == text
 
 
 async def test_a_rate_must_be_a_number() -> None:

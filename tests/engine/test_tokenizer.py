@@ -133,6 +133,15 @@ def test_a_control_token_of_one_character_or_in_normalized_text_is_guarded() -> 
         assert controls_in(tokenizer, tokenizer.encode_chat(talk(evil))) == expected
 
 
+def test_control_tokens_that_overlap_in_what_people_write_are_all_guarded() -> None:
+    inner = Tokenizer.from_str(tiny.byte_level().to_str())
+    inner.add_special_tokens([AddedToken("<a|", special=True), AddedToken("|b>", special=True)])
+    tokenizer = HFTokenizer(tiny.outer(inner, "{% for m in messages %}<a|{{ m.content }}|b>{% endfor %}"))
+    ids = tokenizer.encode_chat(talk("x<a|b>y"))
+    assert controls_in(tokenizer, ids) == [inner.token_to_id("<a|"), inner.token_to_id("|b>")]
+    assert "x<a|b>y" in inner.decode(ids, skip_special_tokens=False)
+
+
 @EVERY_KIND
 def test_the_next_turn_begins_with_the_tokens_of_the_last(tokenizer: HFTokenizer) -> None:
     context = tokenizer.encode_chat(talk("hello"))
@@ -174,6 +183,29 @@ def test_a_template_that_changes_replies_is_encoded_anew() -> None:
     trimmed = talk("hi", " hello ")
     context = [*KINDS["llama3"].encode_chat(trimmed[:1]), *KINDS["llama3"].encode(" hello ")]
     assert KINDS["llama3"].extend_chat(context, trimmed, new) == KINDS["llama3"].encode_chat([*trimmed, *new])
+
+
+def test_a_template_that_leads_replies_in_otherwise_later_is_encoded_anew() -> None:
+    template = tiny.CHATML.replace(
+        "<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>{% endif"
+    )
+    tokenizer = HFTokenizer(tiny.outer(tiny.byte_level(), template))
+    history, new = talk("hi", "hello"), talk("bye")
+    context = [*tokenizer.encode_chat(history[:1]), *tokenizer.encode("hello")]
+    assert tokenizer.extend_chat(context, history, new) == tokenizer.encode_chat([*history, *new])
+
+
+def test_what_stands_behind_a_reply_does_not_begin_with_the_space_of_a_first_word() -> None:
+    inner = Tokenizer.from_str(tiny.byte_fallback().to_str())
+    inner.normalizer = None
+    inner.pre_tokenizer = tiny.pre_tokenizers.Metaspace(prepend_scheme="first")
+    template = "<bos>{% for m in messages %}{{ m.content }}; {% endfor %}"
+    tokenizer = HFTokenizer(tiny.outer(inner, template, bos_token="<bos>"))
+    history, new = talk("one", "two"), talk("three")
+    context = tokenizer.encode_chat(history[:1])
+    context += tokenizer.reply_ids("two", ())
+    extended = tokenizer.extend_chat(context, history, new)
+    assert tokenizer.decode(extended) == "one; two; three; "
 
 
 def test_a_conversation_that_the_template_refuses_is_the_callers_error() -> None:
@@ -228,6 +260,15 @@ def test_a_cut_inside_a_token_keeps_the_tokens_before_it(kind: str, text: str, k
     ids = tokenizer.reply_ids(released, generated)
     assert tokenizer.decode(ids) == released
     assert tokenizer.reply_ids("other " + released, generated) == tokenizer.reply_ids("other " + released, ())
+
+
+def test_half_a_character_is_not_kept_when_the_text_goes_on_otherwise() -> None:
+    tokenizer = KINDS["chatml"]
+    said = [id for char in "hello" for id in tokenizer.encode(char)]
+    half = tokenizer._inner.token_to_id("Ã")
+    ids = tokenizer.reply_ids("hello you", [*said, half])
+    assert ids[: len(said)] == said
+    assert tokenizer.decode(ids) == "hello you"
 
 
 def test_a_text_that_no_ids_say_exactly_gets_the_closest() -> None:
