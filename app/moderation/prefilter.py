@@ -88,12 +88,15 @@ class _Builder:
 
     def _trees(self) -> dict[str, list[str]]:
         """What a match may begin with -> after which characters it may do so."""
-        behinds: dict[str, list[str]] = defaultdict(list)
+        alike: dict[int, list[str]] = defaultdict(list)  # class -> characters; a class is word or not
         for behind in _FOLDED:
-            branches = self._branches(self._first(behind), is_word(behind), self._look_ahead)
+            alike[self._matcher.classes[behind]].append(behind)
+        trees: dict[str, list[str]] = defaultdict(list)
+        for behinds in alike.values():
+            branches = self._branches(self._first(behinds[0]), is_word(behinds[0]), self._look_ahead)
             if branches:
-                behinds["|".join(branches)].append(behind)
-        return behinds
+                trees["|".join(branches)] += behinds
+        return trees
 
     def _first(self, behind: str) -> dict[str, _Stage]:
         """First character of a match that follows `behind` -> what is under way then."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 
 import pytest
@@ -19,8 +18,9 @@ def test_ascii_changes_in_case_and_white_space_only() -> None:
 
 
 def test_folding_twice_changes_nothing() -> None:
-    for code in range(sys.maxunicode + 1):
-        if not 0xD800 <= code < 0xE000:
+    planes = (range(0xD800), range(0xE000, 0x20000), range(0xE0000, 0xE1001))  # beyond: ideographs, nothing
+    for codes in planes:
+        for code in codes:
             once = fold_char(chr(code))
             assert "".join(map(fold_char, once)) == once, hex(code)
 

@@ -16,7 +16,7 @@ from tests.app.moderation.running import compiled
 
 CASES = int(os.environ.get("SLUICE_FUZZ_CASES", "100000"))
 SEED = os.environ.get("SLUICE_FUZZ_SEED", "1")
-SMALL_RUN = 3_000
+SMALL_RUN = 2_000
 
 RULES = [
     OracleRule("block", "custom/phrase", terms=("forbidden phrase", "attack plan", "napalm")),

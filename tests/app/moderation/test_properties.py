@@ -25,7 +25,7 @@ _PATTERNS = (
     r"[A-C]1",
 )
 _TEXT = st.text(
-    st.sampled_from("aaabbbccc11 2-é!\u200b\u0301аｂСｃÁﬁ\n") | st.sampled_from("abc "), max_size=24
+    st.sampled_from("aaabbbccc11 2-é!\u200b\u0301аｂСｃÁﬁ\n") | st.sampled_from("abc "), max_size=18
 )
 _TERMS = st.lists(
     st.text(st.sampled_from("abc "), min_size=1, max_size=4).map(lambda t: " ".join(t.split())).filter(bool),
@@ -47,7 +47,7 @@ def _rules(draw: st.DrawFn) -> list[OracleRule]:
     return rules
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(rules=_rules(), text=_TEXT)
 def test_what_is_released_and_cut_is_what_brute_force_says(rules: list[OracleRule], text: str) -> None:
     ran = run(compiled(rules), list(text))
@@ -56,7 +56,7 @@ def test_what_is_released_and_cut_is_what_brute_force_says(rules: list[OracleRul
     assert (ran.cut is None) == (expected.cut is None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(rules=_rules(), text=_TEXT)
 def test_exactly_the_undecided_end_is_held_after_every_character(rules: list[OracleRule], text: str) -> None:
     gate = Gate(compiled(rules))
@@ -67,7 +67,7 @@ def test_exactly_the_undecided_end_is_held_after_every_character(rules: list[Ora
         assert gate.held == most_held(text[: index + 1], rules), text[: index + 1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(rules=_rules(), text=_TEXT)
 def test_every_split_in_two_and_single_characters_give_the_same(rules: list[OracleRule], text: str) -> None:
     policy = compiled(rules)
@@ -77,7 +77,7 @@ def test_every_split_in_two_and_single_characters_give_the_same(rules: list[Orac
         assert run(policy, [text[:place], text[place:]]) == whole
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rules=_rules(), text=_TEXT, data=st.data())
 def test_any_split_gives_the_same(rules: list[OracleRule], text: str, data: st.DataObject) -> None:
     policy = compiled(rules)
