@@ -117,6 +117,8 @@ class ScriptedEngine:
     async def close(self) -> None:
         self._refusing = True
         self._cancel_all()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _script(self, request: EngineRequest, max_output: int) -> Reply:
         fault = self._faults(request)

@@ -107,6 +107,8 @@ class Shape:
 class EngineContract:
     """Subclass it, name the subclass Test…, and give `build`."""
 
+    failing = False  # whether the engines built now should fail some requests at random
+
     def build(self, shape: Shape) -> Engine:
         """An engine of that size that has not started. The shape's pages are a wish, its bounds are not."""
         raise NotImplementedError
@@ -405,7 +407,8 @@ class EngineContract:
 
     RANDOM_ACTIONS = 10_000
 
-    async def test_random_submissions_and_cancels_leave_no_page_behind(self) -> None:
+    async def test_random_submissions_cancels_and_failures_leave_no_page_behind(self) -> None:
+        self.failing = True
         chance = random.Random(5)
         live: dict[str, Heard] = {}
         ended: list[Heard] = []
