@@ -14,7 +14,7 @@ from app.config import Config, load_config
 from app.main import create_app, running
 from app.moderation.matcher import CompiledPolicy, compile_policy
 from app.moderation.policy import load_policy
-from app.server import Server, make_server
+from app.server import Server, bind, make_server
 from app.service import Service
 from engine.interface import Engine
 
@@ -69,9 +69,10 @@ async def serving(engine: Engine | None = None, **settings: object) -> AsyncIter
         config = config_for(Path(folder), **settings)
         policy = default_policy() if config.policy is None else None
         async with running(config, engine, policy) as (service, _):
+            listener = bind(config)
             server = make_server(config, create_app(service))
             async with asyncio.TaskGroup() as group:
-                group.create_task(server.serve())
+                group.create_task(server.serve([listener]))
                 await server.listening.wait()
                 try:
                     yield Served(service, server)
