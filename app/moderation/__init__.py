@@ -7,9 +7,10 @@ step = gate.finish()
 verdict = check_input(compiled, text)
 """
 
-from app.moderation.gate import Cut, Gate, GateStep, Summary
+from app.moderation.gate import Gate
 from app.moderation.matcher import CompiledPolicy, compile_policy
 from app.moderation.notes import Annotation
+from app.moderation.outcome import Cut, GateStep, Summary
 from app.moderation.policy import Policy, PolicyError, load_policy
 from app.moderation.verdict import Verdict, check_input, moderation_result
 

@@ -13,46 +13,16 @@ from __future__ import annotations
 from bisect import insort
 from typing import Final, Literal
 
-import msgspec
-
 from app.moderation.matcher import CompiledPolicy
 from app.moderation.notes import Annotation, Notes
-from app.moderation.policy import BLOCK, HOLD_CAP, REDACT, SHOW, Action, Direction
+from app.moderation.outcome import Cut, GateStep, Summary
+from app.moderation.policy import BLOCK, HOLD_CAP, REDACT, SHOW, Direction
 from app.moderation.prefilter import PLAIN, place
 from app.moderation.scanner import Match, Scanner
 
+__all__ = ["REDACTED", "Cut", "Gate", "GateStep", "Summary"]
+
 REDACTED: Final = "[redacted]"
-
-
-class Cut(msgspec.Struct, frozen=True):
-    """Why the text ends here. `hold_cap`: an undecided match grew past the cap and the policy is closed."""
-
-    category: str
-    policy_version: str
-    action: Action  # of the rule; `block`, or `redact` at the hold's cap
-    reason: Literal["match", "hold_cap"] = "match"
-
-
-class GateStep(msgspec.Struct, frozen=True):
-    """What a push made certain. A msgspec struct, since one is made for every delta (0.1 µs instead of 0.5)."""
-
-    released: str
-    cut: Cut | None = None
-    annotations: tuple[Annotation, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<GateStep released={len(self.released)} cut={self.cut} annotations={len(self.annotations)}>"
-
-
-class Summary(msgspec.Struct, frozen=True):
-    """What happened to a response so far; `seen` holds (category, action) of every rule that took effect."""
-
-    policy_version: str
-    policy_digest: str
-    seen: tuple[tuple[str, Action], ...]
-    redactions: int
-    released: int  # characters, `[redacted]` included
-    withheld: int  # characters taken in and not shown: redacted, held, or at and after a cut
 
 
 _NOTHING: Final = GateStep("")

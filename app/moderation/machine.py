@@ -8,39 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from app.moderation.fold import is_word
 from app.moderation.syntax import Accept, Boundary, CharSets, Consume, Look, Program, Split
 
-EDGE_CLASS = 0  # the class of what is before the first and after the last character
-_ANY = -1  # in place of a class: suppose that lookarounds agree
 _MEMO_LIMIT = 1 << 15  # entries of a memo; past it the work is done again instead
 
 
-class Classes(dict[str, int]):
-    """Character -> class: characters that no pattern and no word boundary tells apart share one."""
+@dataclass(frozen=True, slots=True, eq=False)
+class CharClass:
+    """Characters that no pattern and no word boundary tells apart; compared by identity.
+
+    `members[n]`: whether they are in character set `n`. `word`: whether they belong to words.
+    """
+
+    members: tuple[bool, ...]
+    word: bool
+
+
+# The class of what is before the first and after the last character, and of a neighbour about which it shall
+# be supposed that every lookaround agrees.
+EDGE_CLASS: Final = CharClass((), False)
+_ANY: Final = CharClass((), False)
+
+
+class Classes(dict[str, CharClass]):
+    """Character -> class, filled as characters are met, also by several threads at once."""
 
     def __init__(self, sets: CharSets) -> None:
         super().__init__()
         self._accepts = sets.accepts
-        self._numbers: dict[tuple[bool, ...], int] = {}
-        self.members: list[tuple[bool, ...]] = [(False,) * len(sets.accepts)]  # class -> in which sets it is
-        self.word: list[bool] = [False]  # class -> whether its characters belong to words
-        self.samples = sorted({self[char] for char in sets.samples})
+        self._known: dict[tuple[bool, ...], CharClass] = {}
+        self.samples = list(dict.fromkeys(self[char] for char in sorted(sets.samples)))
 
-    def __missing__(self, char: str) -> int:
+    def __missing__(self, char: str) -> CharClass:
         members = tuple(accepts(char) for accepts in self._accepts)
         word = is_word(char)
-        number = self._numbers.setdefault((*members, word), len(self.members))
-        if number == len(self.members):
-            self.members.append(members)
-            self.word.append(word)
+        # One step, so that two threads cannot give one class two identities.
+        found = self._known.setdefault((*members, word), CharClass(members, word))
         if len(self) < _MEMO_LIMIT:
-            self[char] = number
-        return number
+            self[char] = found
+        return found
 
     def __repr__(self) -> str:
-        return f"<Classes {len(self.members)}>"
+        return f"<Classes {len(self._known)}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,9 +64,9 @@ class Point:
     """
 
     kernel: frozenset[int]
-    behind: int
+    behind: CharClass
     accepts: bool
-    steps: dict[int, tuple[Point | None, bool]] = field(default_factory=dict)
+    steps: dict[CharClass, tuple[Point | None, bool]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Point {len(self.kernel)} states accepts={self.accepts}>"
@@ -81,18 +93,18 @@ class Machine:
         self._states = program.states
         self._start = frozenset({program.start})
         self._classes = classes
-        self._points: dict[tuple[frozenset[int], int], Point] = {}
+        self._points: dict[tuple[frozenset[int], CharClass], Point] = {}
         self._context = any(isinstance(state, Look | Boundary) for state in program.states)
 
-    def begin(self, behind: int, ahead: int) -> Point | None:
+    def begin(self, behind: CharClass, ahead: CharClass) -> Point | None:
         """The run that takes a character of class `ahead` first, if a match may begin with it."""
         return self._reach(self._start, behind, ahead)[0]
 
-    def may_begin(self, behind: int) -> bool:
+    def may_begin(self, behind: CharClass) -> bool:
         """Whether any character after one of class `behind` may begin a match."""
         return any(self.begin(behind, ahead) is not None for ahead in self._classes.samples)
 
-    def step(self, point: Point, ahead: int) -> tuple[Point | None, bool]:
+    def step(self, point: Point, ahead: CharClass) -> tuple[Point | None, bool]:
         known = point.steps.get(ahead)
         if known is None:
             known = point.steps[ahead] = self._reach(point.kernel, point.behind, ahead)
@@ -109,23 +121,28 @@ class Machine:
     def __repr__(self) -> str:
         return f"<Machine rule={self.rule} states={len(self._states)} points={len(self._points)}>"
 
-    def _reach(self, kernel: frozenset[int], behind: int, ahead: int) -> tuple[Point | None, bool]:
+    def _reach(
+        self, kernel: frozenset[int], behind: CharClass, ahead: CharClass
+    ) -> tuple[Point | None, bool]:
         open_, accepted = self._closure(kernel, behind, ahead)
-        members = self._classes.members[ahead]
-        taken = frozenset(state.then for state in open_ if ahead != EDGE_CLASS and members[state.chars])
+        taken = frozenset(
+            state.then for state in open_ if ahead is not EDGE_CLASS and ahead.members[state.chars]
+        )
         return (self._point(taken, ahead) if taken else None), accepted
 
-    def _point(self, kernel: frozenset[int], behind: int) -> Point:
+    def _point(self, kernel: frozenset[int], behind: CharClass) -> Point:
         key = (kernel, behind if self._context else EDGE_CLASS)
         point = self._points.get(key)
         if point is None:
             if len(self._points) >= _MEMO_LIMIT:
                 self._points.clear()
             point = Point(*key, accepts=self._closure(*key, None)[1])
-            self._points[key] = point
+            point = self._points.setdefault(key, point)
         return point
 
-    def _closure(self, kernel: frozenset[int], behind: int, ahead: int | None) -> tuple[list[Consume], bool]:
+    def _closure(
+        self, kernel: frozenset[int], behind: CharClass, ahead: CharClass | None
+    ) -> tuple[list[Consume], bool]:
         """The consuming states in reach from here, and whether the end is; `ahead` None: not known yet."""
         seen = set(kernel)
         pending = list(kernel)
@@ -147,17 +164,16 @@ class Machine:
             pending.extend(fresh)
         return consuming, accepted
 
-    def _agrees(self, state: Look | Boundary, behind: int, ahead: int | None) -> bool:
+    def _agrees(self, state: Look | Boundary, behind: CharClass, ahead: CharClass | None) -> bool:
         if isinstance(state, Look) and state.behind:
             return self._sees(state.chars, behind) is state.wanted
-        if ahead is None or ahead == _ANY:
+        if ahead is None or ahead is _ANY:
             return ahead is not None
         if isinstance(state, Look):
             return self._sees(state.chars, ahead) is state.wanted
-        word = self._classes.word
-        return (word[behind] != word[ahead]) is state.wanted
+        return (behind.word != ahead.word) is state.wanted
 
-    def _sees(self, chars: int | None, neighbour: int) -> bool:
+    def _sees(self, chars: int | None, neighbour: CharClass) -> bool:
         if chars is None:
-            return neighbour == EDGE_CLASS
-        return neighbour != EDGE_CLASS and self._classes.members[neighbour][chars]
+            return neighbour is EDGE_CLASS
+        return neighbour is not EDGE_CLASS and neighbour.members[chars]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from app.moderation.automaton import Automaton, Term
 from app.moderation.fold import FoldTable, fold_text
-from app.moderation.machine import Classes, Machine, Point, Span
+from app.moderation.machine import CharClass, Classes, Machine, Point, Span
 from app.moderation.policy import TIERS, Direction, Policy, Rule
 from app.moderation.prefilter import Trigger
 from app.moderation.syntax import CharSets, parse
@@ -32,11 +32,11 @@ class Matcher:
         self.automaton = Automaton(terms, tiers=len(set(TIERS.values())))
         self._inside = {term.tier for term in terms if not term.whole}  # tiers that may begin inside a word
         self._edge = {term.tier for term in terms}
-        self._begins: dict[tuple[int, int], tuple[tuple[Machine, Point], ...]] = {}
-        self._may_begin: dict[tuple[int, int], bool] = {}
+        self._begins: dict[tuple[CharClass, CharClass], tuple[tuple[Machine, Point], ...]] = {}
+        self._may_begin: dict[tuple[int, CharClass], bool] = {}
         self.trigger = Trigger(self) if rules else None
 
-    def begins(self, behind: int, ahead: int) -> tuple[tuple[Machine, Point], ...]:
+    def begins(self, behind: CharClass, ahead: CharClass) -> tuple[tuple[Machine, Point], ...]:
         """The pattern runs that begin with a character of class `ahead` after one of class `behind`."""
         known = self._begins.get((behind, ahead))
         if known is None:
@@ -45,11 +45,11 @@ class Matcher:
             self._begins[behind, ahead] = known
         return known
 
-    def may_begin(self, tier: int, behind: int) -> bool:
+    def may_begin(self, tier: int, behind: CharClass) -> bool:
         """Whether some next character may begin a match of that tier."""
         known = self._may_begin.get((tier, behind))
         if known is None:
-            terms = self._inside if self.classes.word[behind] else self._edge
+            terms = self._inside if behind.word else self._edge
             machines = (machine for machine in self.machines if machine.tier == tier)
             known = tier in terms or any(machine.may_begin(behind) for machine in machines)
             self._may_begin[tier, behind] = known

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.moderation.automaton import EDGE
 from app.moderation.fold import is_word
-from app.moderation.machine import Machine, Point
+from app.moderation.machine import CharClass, Machine, Point
 from app.moderation.policy import BLOCK, REDACT
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class _Builder:
 
     def _trees(self) -> dict[str, list[str]]:
         """What a match may begin with -> after which characters it may do so."""
-        alike: dict[int, list[str]] = defaultdict(list)  # class -> characters; a class is word or not
+        alike: dict[CharClass, list[str]] = defaultdict(list)  # class -> characters; a class is word or not
         for behind in _FOLDED:
             alike[self._matcher.classes[behind]].append(behind)
         trees: dict[str, list[str]] = defaultdict(list)
@@ -118,7 +118,7 @@ class _Builder:
         if not word:
             tables = [children[table[EDGE]] for table in tables if EDGE in table]
         stages: dict[str, _Stage] = {}
-        runs: dict[int, frozenset[tuple[Machine, Point]]] = {}
+        runs: dict[CharClass, frozenset[tuple[Machine, Point]]] = {}
         for char in _FOLDED:
             states = frozenset(table[char] for table in tables if char in table)
             ahead = self._matcher.classes[char]

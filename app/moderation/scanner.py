@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from app.moderation.automaton import EDGE
 from app.moderation.fold import SPACE_RUN
-from app.moderation.machine import EDGE_CLASS, Machine, Point
+from app.moderation.machine import EDGE_CLASS, CharClass, Machine, Point
 from app.moderation.matcher import Matcher
 
 _WINDOW = 1024  # folded characters whose places are kept for matches under way; twice that before trimming
@@ -173,21 +173,21 @@ class Scanner:
         if len(self._folded) > 2 * _WINDOW:
             self._trim_window()
 
-    def _confirm_words(self, ahead: int, position: int) -> None:
-        if self._state and not self._classes.word[ahead]:
+    def _confirm_words(self, ahead: CharClass, position: int) -> None:
+        if self._state and not ahead.word:
             for term in self._automaton.ending[self._state]:
                 self._found(term.rule, position - len(term.text), position)
 
-    def _step_terms(self, char: str, behind: int, position: int) -> None:
+    def _step_terms(self, char: str, behind: CharClass, position: int) -> None:
         state = self._state
-        if not self._classes.word[behind]:
+        if not behind.word:
             state = self._automaton.step(state, EDGE)
         state = self._automaton.step(state, char)
         for term in self._automaton.found[state]:
             self._found(term.rule, position - len(term.text), position)
         self._state = 0 if self._automaton.resting[state] else state
 
-    def _step_runs(self, ahead: int, position: int) -> None:
+    def _step_runs(self, ahead: CharClass, position: int) -> None:
         runs: list[_Run] = []
         for run in self._runs:
             point, accepted = run.machine.step(run.point, ahead)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.moderation.gate import REDACTED, Cut
+from app.moderation.gate import REDACTED
 from app.moderation.matcher import CompiledPolicy, Matcher
+from app.moderation.outcome import Cut
 from app.moderation.policy import BLOCK, OPENAI_CATEGORIES, REDACT, Action
 from app.moderation.prefilter import PLAIN
 from app.moderation.scanner import Match, Scanner
