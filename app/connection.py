@@ -9,7 +9,8 @@ from typing import Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.hub import Ask, Handle, Hub
+from app.ask import Ask
+from app.hub import Handle, Hub
 from app.outbox import Outbox
 from app.principal import Principal
 from app.store.record import StoredResponse

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from app.hub import Ask
+from app.ask import Ask
 from app.service import Service
 from app.sse import EventStream
 from app.turn import Sink

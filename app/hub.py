@@ -5,32 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
+from app.ask import Ask
 from app.auth import Authenticator
 from app.config import Config
-from app.context import Conversation, Prompt, conversation, encode, stored_messages, truncate
+from app.context import Prompt, stored_messages
 from app.flush import Flush
 from app.ids import new_id
 from app.journal import Journal, Ring
 from app.metrics import Metrics
-from app.moderation.gate import Gate
-from app.moderation.matcher import CompiledPolicy
-from app.moderation.verdict import check_input
-from app.principal import Principal
-from app.store.record import Lineage, StoredResponse, pack_ids
+from app.moderation import CompiledPolicy, Gate
+from app.prompts import Prompts, translated
+from app.store.record import StoredResponse, pack_ids
 from app.store.responses import ResponseStores
 from app.turn import Sink, Turn
 from engine.interface import Engine
 from engine.request import ChatMessage, EngineError, EngineRequest, Sampling
 from protocol.codec import encode as encode_json
 from protocol.codes import ProtocolError
-from protocol.requests.create import CreateResponse, InputTokens
-from protocol.requests.message import Message
+from protocol.requests.create import CreateResponse
 from protocol.response import Response, ResponseError
 
 if TYPE_CHECKING:
@@ -38,36 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sluice.hub")
 
-R = TypeVar("R")
 T = TypeVar("T", int, float)
-
-OFF_LOOP_CHARACTERS: Final = 4000
-"""Longer texts are judged and tokenised in a thread: 4,000 characters take about 1 ms."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request for a response, whatever dialect it came in.
-
-    `plain` is the prompt of a completion without a chat template; then `create.messages` is empty. `keep` is false for
-    dialects whose answers have no id to come back to: no journal, no record. `local` holds the connection's own
-    unstored responses.
-    """
-
-    create: CreateResponse
-    principal: Principal
-    plain: str | None = None
-    keep: bool = True
-    local: MutableMapping[str, StoredResponse] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class CountAsk:
-    """A request to count an input's tokens."""
-
-    create: InputTokens
-    principal: Principal
-    local: MutableMapping[str, StoredResponse] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -104,6 +74,9 @@ class Hub:
         self.auth = auth
         self.policy = policy
         self.metrics = metrics
+        self.prompts = Prompts(
+            engine, stores, policy, max_turns=config.max_turns, max_prompt_tokens=config.max_prompt_tokens
+        )
         self.flush = Flush(loop)
         self.connections: set[Connection] = set()
         self.draining = False
@@ -176,23 +149,6 @@ class Hub:
         """Until no response is unfinished."""
         await self._idle.wait()
 
-    async def prompt_of(self, ask: Ask | CountAsk) -> tuple[Prompt, tuple[ChatMessage, ...]]:
-        """The prompt of a request, and its own messages as the input gate left them.
-
-        Raises ProtocolError: unknown parent, refused input, too long a prompt.
-        """
-        if isinstance(ask, Ask) and ask.plain is not None:
-            return await _off_loop(len(ask.plain), lambda: self._plain_prompt(ask.plain or "")), ()
-        create = ask.create
-        new = await _off_loop(
-            sum(len(message.content) for message in create.messages), lambda: self._judged(create.messages)
-        )
-        records: tuple[StoredResponse, ...] = ()
-        if create.previous_response_id is not None:
-            records = await self._lineage(create.previous_response_id, ask.principal.tenant, ask.local)
-        talk = conversation(records, create.instructions, new)
-        return await _off_loop(talk.characters, lambda: self._prompt(talk, create)), new
-
     async def _serve(
         self,
         ask: Ask,
@@ -205,13 +161,13 @@ class Hub:
         try:
             try:
                 await self.auth.recheck(ask.principal)  # a socket outlives a revocation, its turns do not
-                self._check_open(ask.create)
+                self._check_open()
                 if ask.keep and ask.create.store:
                     await self.stores.store.ping()  # a stored turn needs the store: say so before it begins
-                prompt, new = await self.prompt_of(ask)
+                prompt, new = await self.prompts.of(ask)
                 if handle.left:
                     return
-                turn = self._turn(ask)
+                turn = self._turn(ask, prompt)
                 turn.on_first_text = lambda: self.metrics.first_token.observe(time.monotonic() - began)
                 turn.attach(sink)
                 handle.turn = turn
@@ -255,102 +211,10 @@ class Hub:
             if turn.journal is not None:
                 self._ring.add(turn.id, ask.principal.tenant, turn.journal, time.monotonic())
 
-    def _check_open(self, create: CreateResponse) -> None:
+    def _check_open(self) -> None:
         if self.draining:
             raise ProtocolError(
                 "draining", "This server is shutting down. Send the request again.", retry_after_s=1.0
-            )
-        if create.model is not None and create.model != self.engine.model.id:
-            raise ProtocolError(
-                "model_not_found",
-                f"No model is called {create.model!r}; this server has {self.engine.model.id!r}.",
-                param="model",
-            )
-
-    def _judge(self, text: str, param: str) -> str:
-        """A text after the input gate. Raises `content_policy_violation`."""
-        verdict = check_input(self.policy, text)
-        if verdict.blocked is not None:
-            raise ProtocolError(
-                "content_policy_violation",
-                f"The input is refused in the category {verdict.blocked.category!r} by policy {self.policy.version!r}. "
-                "Sending it again will not help.",
-                param=param,
-            )
-        return verdict.text
-
-    def _judged(self, messages: tuple[Message, ...]) -> tuple[ChatMessage, ...]:
-        return tuple(
-            ChatMessage(
-                message.role,
-                message.content if message.role == "assistant" else self._judge(message.content, "input"),
-            )
-            for message in messages
-        )
-
-    def _plain_prompt(self, text: str) -> Prompt:
-        judged = self._judge(text, "prompt")
-        prompt = Prompt(self.engine.tokenizer.encode(judged), judged, None)
-        self._check_length(prompt, "prompt")
-        return prompt
-
-    async def _lineage(
-        self, parent_id: str, tenant: str, local: Mapping[str, StoredResponse]
-    ) -> tuple[StoredResponse, ...]:
-        youngest_first: list[StoredResponse] = []
-        next_id: str | None = parent_id
-        while next_id is not None and len(youngest_first) < self.config.max_turns:
-            mine = local.get(next_id)
-            if mine is None:
-                break
-            youngest_first.append(mine)
-            next_id = mine.parent_id
-        older = Lineage()
-        if next_id is not None and len(youngest_first) < self.config.max_turns:
-            older = await self.stores.of(tenant).lineage(next_id)
-            if older.missing is not None:
-                raise self._no_parent(parent_id, older.missing)
-        return older.records + tuple(reversed(youngest_first))
-
-    def _no_parent(self, parent_id: str, missing: str) -> ProtocolError:
-        if missing == parent_id:
-            why = "it was never stored, was deleted or has expired"
-        else:
-            why = f"the earlier response {missing!r} that it continues was deleted, has expired or was not stored"
-        return ProtocolError(
-            "previous_response_not_found",
-            f"The response {parent_id!r} cannot be continued: {why}. Send the conversation as input items instead.",
-            param="previous_response_id",
-        )
-
-    def _prompt(self, talk: Conversation, create: CreateResponse | InputTokens) -> Prompt:
-        try:
-            prompt = encode(talk, self.engine.tokenizer)
-            if create.truncation == "auto":
-                context = self.engine.model.context_tokens
-                wanted = create.max_output_tokens if isinstance(create, CreateResponse) else None
-                reserve = min(wanted or context // 8, context // 2)
-                room = min(self._longest_prompt, context - reserve)
-                if len(prompt.ids) > room:
-                    return truncate(talk, self.engine.tokenizer, room)
-        except EngineError as error:
-            raise _translated(error) from error
-        if isinstance(create, CreateResponse):
-            self._check_length(prompt, "input")
-        return prompt
-
-    @property
-    def _longest_prompt(self) -> int:
-        context = self.engine.model.context_tokens
-        return min(context - 1, self.config.max_prompt_tokens or context)
-
-    def _check_length(self, prompt: Prompt, param: str) -> None:
-        if len(prompt.ids) > self._longest_prompt:
-            raise ProtocolError(
-                "context_length_exceeded",
-                f"The prompt has {len(prompt.ids)} tokens; this server takes {self._longest_prompt}. Shorten it, "
-                'or send "truncation": "auto" to leave out the oldest turns.',
-                param=param,
             )
 
     def sampling(self, create: CreateResponse) -> Sampling:
@@ -367,7 +231,7 @@ class Hub:
             ignore_eos=create.ignore_eos,
         )
 
-    def _turn(self, ask: Ask) -> Turn:
+    def _turn(self, ask: Ask, prompt: Prompt) -> Turn:
         create = ask.create
         sampling = self.sampling(create)
         response = Response(
@@ -385,6 +249,7 @@ class Hub:
             metadata=create.metadata,
             safety_identifier=create.safety_identifier,
             prompt_cache_key=create.prompt_cache_key,
+            truncated_messages=prompt.dropped or UNSET,
         )
         turn = Turn(
             response=response,
@@ -416,7 +281,7 @@ class Hub:
             )
         except EngineError as error:
             del self._live[turn.id]
-            raise _translated(error) from error
+            raise translated(error) from error
         self.metrics.live.set(len(self._live))
 
     async def _keep(
@@ -470,17 +335,5 @@ class Hub:
         return f"<Hub live={len(self._live)} connections={len(self.connections)} draining={self.draining}>"
 
 
-async def _off_loop(characters: int, work: Callable[[], R]) -> R:
-    """Run CPU-bound work on text: here if the text is short, in a thread if it is not."""
-    if characters > OFF_LOOP_CHARACTERS:
-        return await asyncio.to_thread(work)
-    return work()
-
-
 def _or(value: T | None, default: T) -> T:
     return default if value is None else value
-
-
-def _translated(error: EngineError) -> ProtocolError:
-    param = "input" if error.code in ("context_length_exceeded", "invalid_value") else None
-    return ProtocolError(error.code, error.message, param=param, retry_after_s=error.retry_after_s)

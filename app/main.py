@@ -22,8 +22,7 @@ from app.engines import build_engine
 from app.hub import Hub
 from app.keys import load_pepper
 from app.metrics import Metrics
-from app.moderation.matcher import CompiledPolicy, compile_policy
-from app.moderation.policy import load_policy
+from app.moderation import CompiledPolicy, compile_policy, load_policy
 from app.routes import completions, playground, responses, socket
 from app.routes import service as service_routes
 from app.service import Service

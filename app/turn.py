@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from app.journal import Journal
-from app.moderation.gate import Cut, Gate, GateStep
+from app.moderation import Cut, Gate, GateStep
 from engine.interface import Engine
 from engine.request import Delta, EngineError, EngineRequest, Finished, FinishReason, Output, Queued, Started
 from protocol.codec import encode

@@ -102,3 +102,4 @@ class Response(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    truncated_messages: int | UnsetType = UNSET  # ours: how many old messages `truncation: "auto"` left out

@@ -10,8 +10,8 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
 from app.answers import json_answer, read_json
+from app.ask import Ask
 from app.http_turn import run_turn, stream_turn
-from app.hub import Ask
 from app.ids import new_id
 from app.service import service_of
 from app.sse import EventStream

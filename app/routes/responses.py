@@ -7,8 +7,8 @@ from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
 from app.answers import json_answer, read_json
+from app.ask import Ask, CountAsk
 from app.http_turn import SseSink, new_stream, run_turn, stream_turn
-from app.hub import Ask, CountAsk
 from app.service import Service, service_of
 from app.sse import EventStream
 from protocol.codec import sse
@@ -103,7 +103,7 @@ async def input_tokens(request: Request) -> HttpResponse:
     principal = await service.authenticate(request, "responses:write")
     body = await read_json(request, service.limits)
     ask = CountAsk(parse_input_tokens(body, service.limits), principal)
-    prompt, _ = await service.hub.prompt_of(ask)
+    prompt, _ = await service.hub.prompts.of(ask)
     return json_answer(input_tokens_answer(len(prompt.ids)))
 
 

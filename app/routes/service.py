@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from app.answers import json_answer, read_json
 from app.ids import new_id
-from app.moderation.verdict import moderation_result
+from app.moderation import moderation_result
 from app.service import service_of
 from app.store.client import StoreUnavailable
 from protocol.asyncapi import asyncapi_document

@@ -1,0 +1,162 @@
+"""From an ask to a prompt: the input judged, the lineage read, the ids made, the length checked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+from app.ask import Ask, CountAsk
+from app.context import Conversation, Prompt, conversation, encode, truncate
+from app.moderation import CompiledPolicy, check_input
+from app.store.record import Lineage, StoredResponse
+from app.store.responses import ResponseStores
+from engine.interface import Engine
+from engine.request import ChatMessage, EngineError
+from protocol.codes import ProtocolError
+from protocol.requests.create import CreateResponse, InputTokens
+from protocol.requests.message import Message
+
+R = TypeVar("R")
+
+OFF_LOOP_CHARACTERS: Final = 4000
+"""Longer texts are judged and tokenised in a thread: 4,000 characters take about 1 ms."""
+
+
+class Prompts:
+    """Makes prompts for one engine under one policy."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        stores: ResponseStores,
+        policy: CompiledPolicy,
+        *,
+        max_turns: int,
+        max_prompt_tokens: int | None,
+    ) -> None:
+        self._engine = engine
+        self._stores = stores
+        self._policy = policy
+        self._max_turns = max_turns
+        context = engine.model.context_tokens
+        self._longest = min(context - 1, max_prompt_tokens or context)
+
+    async def of(self, ask: Ask | CountAsk) -> tuple[Prompt, tuple[ChatMessage, ...]]:
+        """The prompt of a request, and its own messages as the input gate left them.
+
+        Raises ProtocolError: unknown parent, refused input, too long a prompt.
+        """
+        if isinstance(ask, Ask) and ask.plain is not None:
+            self._check_model(ask.create.model)
+            return await _off_loop(len(ask.plain), lambda: self._plain_prompt(ask.plain or "")), ()
+        create = ask.create
+        self._check_model(create.model)
+        new = await _off_loop(
+            sum(len(message.content) for message in create.messages), lambda: self._judged(create.messages)
+        )
+        records: tuple[StoredResponse, ...] = ()
+        if create.previous_response_id is not None:
+            records = await self._lineage(create.previous_response_id, ask.principal.tenant, ask.local)
+        talk = conversation(records, create.instructions, new)
+        return await _off_loop(talk.characters, lambda: self._prompt(talk, create)), new
+
+    def _check_model(self, model: str | None) -> None:
+        served = self._engine.model.id
+        if model is not None and model != served:
+            raise ProtocolError(
+                "model_not_found", f"No model is called {model!r}; this server has {served!r}.", param="model"
+            )
+
+    def _judge(self, text: str, param: str) -> str:
+        """A text after the input gate. Raises `content_policy_violation`."""
+        verdict = check_input(self._policy, text)
+        if verdict.blocked is not None:
+            raise ProtocolError(
+                "content_policy_violation",
+                f"The input is refused in the category {verdict.blocked.category!r} by policy "
+                f"{self._policy.version!r}. Sending it again will not help.",
+                param=param,
+            )
+        return verdict.text
+
+    def _judged(self, messages: tuple[Message, ...]) -> tuple[ChatMessage, ...]:
+        return tuple(
+            ChatMessage(
+                message.role,
+                message.content if message.role == "assistant" else self._judge(message.content, "input"),
+            )
+            for message in messages
+        )
+
+    def _plain_prompt(self, text: str) -> Prompt:
+        judged = self._judge(text, "prompt")
+        prompt = Prompt(self._engine.tokenizer.encode(judged), judged, None)
+        self._check_length(prompt, "prompt")
+        return prompt
+
+    async def _lineage(
+        self, parent_id: str, tenant: str, local: Mapping[str, StoredResponse]
+    ) -> tuple[StoredResponse, ...]:
+        youngest_first: list[StoredResponse] = []
+        next_id: str | None = parent_id
+        while next_id is not None and len(youngest_first) < self._max_turns:
+            mine = local.get(next_id)
+            if mine is None:
+                break
+            youngest_first.append(mine)
+            next_id = mine.parent_id
+        older = Lineage()
+        if next_id is not None and len(youngest_first) < self._max_turns:
+            older = await self._stores.of(tenant).lineage(next_id)
+            if older.missing is not None:
+                raise self._no_parent(parent_id, older.missing)
+        return older.records + tuple(reversed(youngest_first))
+
+    def _no_parent(self, parent_id: str, missing: str) -> ProtocolError:
+        if missing == parent_id:
+            why = "it was never stored, was deleted or has expired"
+        else:
+            why = f"the earlier response {missing!r} that it continues was deleted, has expired or was not stored"
+        return ProtocolError(
+            "previous_response_not_found",
+            f"The response {parent_id!r} cannot be continued: {why}. Send the conversation as input items instead.",
+            param="previous_response_id",
+        )
+
+    def _prompt(self, talk: Conversation, create: CreateResponse | InputTokens) -> Prompt:
+        try:
+            prompt = encode(talk, self._engine.tokenizer)
+            if create.truncation == "auto":
+                context = self._engine.model.context_tokens
+                wanted = create.max_output_tokens if isinstance(create, CreateResponse) else None
+                reserve = min(wanted or context // 8, context // 2)
+                room = min(self._longest, context - reserve)
+                if len(prompt.ids) > room:
+                    return truncate(talk, self._engine.tokenizer, room)
+        except EngineError as error:
+            raise translated(error) from error
+        if isinstance(create, CreateResponse):
+            self._check_length(prompt, "input")
+        return prompt
+
+    def _check_length(self, prompt: Prompt, param: str) -> None:
+        if len(prompt.ids) > self._longest:
+            raise ProtocolError(
+                "context_length_exceeded",
+                f"The prompt has {len(prompt.ids)} tokens; this server takes {self._longest}. Shorten it, "
+                'or send "truncation": "auto" to leave out the oldest turns.',
+                param=param,
+            )
+
+
+async def _off_loop(characters: int, work: Callable[[], R]) -> R:
+    """Run CPU-bound work on text: here if the text is short, in a thread if it is not."""
+    if characters > OFF_LOOP_CHARACTERS:
+        return await asyncio.to_thread(work)
+    return work()
+
+
+def translated(error: EngineError) -> ProtocolError:
+    param = "input" if error.code in ("context_length_exceeded", "invalid_value") else None
+    return ProtocolError(error.code, error.message, param=param, retry_after_s=error.retry_after_s)
