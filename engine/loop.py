@@ -21,8 +21,9 @@ from engine.interface import ChatTokenizer, EngineStats, ModelInfo
 from engine.limits import Limits
 from engine.reply import Reply
 from engine.request import Deliver, EngineError, EngineRequest, Finished, FinishReason, Output, Usage
-from engine.scheduler import Scheduler, Step
+from engine.scheduler import Scheduler
 from engine.sequence import Sequence
+from engine.step import Step
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +142,6 @@ class StepEngine:
         await self._loop.run_in_executor(None, self._thread.join)
         self._flush()  # the last hop may still be on its way; it will find nothing
 
-    # -- on the event loop's thread
-
     def _refuse(self, code: str, message: str) -> None:
         self._refusal = EngineError(code, message)
 
@@ -166,8 +165,6 @@ class StepEngine:
         owed = [*self._live.values()]
         self._outbox.append([(s, Finished(FinishReason.FAILED, Usage(), error=error)) for s in owed])
         self._flush()
-
-    # -- on the engine's thread
 
     def _serve(self) -> None:
         try:

@@ -10,9 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
 
-from engine.batch import Row
 from engine.blocks import BlockPool
 from engine.interface import EngineStats
 from engine.limits import Limits
@@ -29,27 +27,12 @@ from engine.request import (
     Usage,
 )
 from engine.sequence import Phase, Sequence, deadline
+from engine.step import Step, share_out
 
 SEED_MASK = (1 << 63) - 1
 SPARE_SHARE = 16
 """Admission leaves a page for each running sequence to grow into, up to this part of the pool: without it a
 newcomer would be preempted at once by the next page that an older sequence needs."""
-
-
-@dataclass(slots=True)
-class Step:
-    """One step's work: do the copies in order, then compute the rows. `sequences` go with `rows`."""
-
-    sequences: list[Sequence] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    copies: list[tuple[Sequence, tuple[int, int]]] = field(default_factory=list)
-
-    def drop_ended(self) -> None:
-        """Take out the rows of sequences that ended since the plan."""
-        kept = [n for n, sequence in enumerate(self.sequences) if sequence.phase is not Phase.DONE]
-        if len(kept) < len(self.rows):
-            self.sequences = [self.sequences[n] for n in kept]
-            self.rows = [self.rows[n] for n in kept]
 
 
 class Scheduler:
@@ -248,30 +231,18 @@ class Scheduler:
                 continue
             if sequence.output >= sequence.granted and not self.grant(sequence):
                 continue
-            assert sequence.lease is not None
             position = len(sequence.prompt) + sequence.output - 1
-            self._add_row(step, sequence, sequence.tokens[-1:], position, sample=True)
+            step.add(sequence, sequence.tokens[-1:], position, sample=True)
 
     def _plan_prefills(self, step: Step, budget: int) -> None:
-        """Share the budget evenly, but give nobody more than it lacks: short prompts are through at once."""
-        queue = sorted(self._prefilling.values(), key=lambda sequence: sequence.remaining)
-        for sharers, sequence in zip(range(len(queue), 0, -1), queue, strict=True):
-            count = min(sequence.remaining, -(-budget // sharers))
-            if count == 0:
-                return
-            budget -= count
-            start = sequence.computed
-            last = count == sequence.remaining
-            tokens = sequence.context[start : start + count]
-            self._add_row(step, sequence, tokens, start, sample=last and sequence.max_output > 0)
-
-    def _add_row(
-        self, step: Step, sequence: Sequence, tokens: Items[int], start: int, *, sample: bool
-    ) -> None:
-        assert sequence.lease is not None
-        step.sequences.append(sequence)
-        sampling = sequence.request.sampling
-        step.rows.append(Row(tokens, start, sequence.lease.pages, sampling, sequence.seed, sample))
+        shares = share_out(budget, [sequence.remaining for sequence in self._prefilling.values()])
+        for sequence, share in zip(self._prefilling.values(), shares, strict=True):
+            if share:
+                start, end = sequence.computed, sequence.computed + share
+                last = end == len(sequence.context)
+                step.add(
+                    sequence, sequence.context[start:end], start, sample=last and sequence.max_output > 0
+                )
 
     def _admit(self, step: Step, budget: int) -> None:
         if not self._waiting or self._blocked_at == self.pool.releases:

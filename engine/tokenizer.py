@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from tokenizers import Tokenizer
@@ -38,13 +37,6 @@ class HFTokenizer:
         self._control = ControlTokens(self._inner, self._template)
         self._stream = streams_of(self._inner, self._control.special_ids)
         self._anchor = _anchor_of(self._inner)
-
-    @classmethod
-    def load(cls, folder: Path) -> HFTokenizer:
-        """From a model's folder; raises OSError or ValueError as transformers does."""
-        from transformers import AutoTokenizer
-
-        return cls(AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
     def stream(self) -> TextStream:
         """A fresh stream for one reply's text."""

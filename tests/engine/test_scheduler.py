@@ -24,8 +24,9 @@ from engine.request import (
     Sampling,
     Started,
 )
-from engine.scheduler import Scheduler, Step
+from engine.scheduler import Scheduler
 from engine.sequence import Phase, Sequence
+from engine.step import Step, share_out
 from tests.engine.paged_runner import EOS, VOCABULARY, PagedRunner
 
 ENDLESS = Sampling(temperature=0, ignore_eos=True)
@@ -153,7 +154,7 @@ def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
     bench.submit("long", 40)
     bench.step()
     bench.submit("short", 3)
-    assert bench.step() == [("short", 0, 3), ("long", 8, 5)]
+    assert bench.step() == [("long", 8, 5), ("short", 0, 3)]
 
 
 def test_two_long_prompts_share_a_step_and_a_third_waits_its_turn() -> None:
@@ -165,6 +166,15 @@ def test_two_long_prompts_share_a_step_and_a_third_waits_its_turn() -> None:
     assert bench.heard["c"] == [Queued(0)]
     bench.step(5)
     assert bench.heard["c"][1:2] == [Started(0)]
+
+
+def test_a_step_smaller_than_the_number_of_prompts_serves_some_of_them() -> None:
+    bench = Bench(step_tokens=2, partial_prefills=4)
+    for id in "abc":
+        bench.submit(id, 8, replace(ENDLESS, max_tokens=1))
+    assert bench.step() == [("a", 0, 1), ("b", 0, 1)]
+    bench.run()
+    assert {bench.end(id).reason for id in "abc"} == {FinishReason.LENGTH}
 
 
 def test_no_more_run_at_once_than_allowed_and_they_come_in_order() -> None:
@@ -404,6 +414,18 @@ def test_the_end_of_a_turn_is_counted_and_is_no_text() -> None:
     assert bench.end("a").reason is FinishReason.STOP
     assert bench.end("a").token_ids == (EOS,)
     assert bench.end("a").usage.output == len(said)
+
+
+@given(st.integers(1, 60), st.lists(st.integers(1, 40), max_size=6))
+def test_a_budget_is_shared_evenly_and_used_up(budget: int, wanted: list[int]) -> None:
+    shares = share_out(budget, wanted)
+    assert sum(shares) == min(budget, sum(wanted))
+    assert all(share <= want for share, want in zip(shares, wanted, strict=True))
+    lacking = [share for share, want in zip(shares, wanted, strict=True) if share < want]
+    assert max(lacking, default=0) - min(lacking, default=0) <= 1
+    assert all(
+        share >= min(lacking, default=0) or share == want for share, want in zip(shares, wanted, strict=True)
+    )
 
 
 def test_live_objects_show_their_state() -> None:

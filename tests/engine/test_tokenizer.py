@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
+from transformers import AutoTokenizer
 
 from engine.control_tokens import unused_char
 from engine.request import ChatMessage, EngineError
@@ -185,6 +185,31 @@ def test_a_template_that_changes_replies_is_encoded_anew() -> None:
     assert KINDS["llama3"].extend_chat(context, trimmed, new) == KINDS["llama3"].encode_chat([*trimmed, *new])
 
 
+def test_a_template_that_leaves_replies_out_or_says_them_twice_is_encoded_anew() -> None:
+    history, new = talk("hi", "hello"), talk("bye")
+    for content in ("{{ m.content if m.role == 'user' }}", "{{ m.content }}{{ m.content }}"):
+        tokenizer = HFTokenizer(
+            tiny.outer(tiny.byte_level(), f"{{% for m in messages %}}{content}{{% endfor %}}")
+        )
+        assert tokenizer.extend_chat([1], history, new) == tokenizer.encode_chat([*history, *new])
+
+
+def test_turn_markers_are_guarded_where_no_token_is_special() -> None:
+    inner = Tokenizer.from_str(tiny.byte_level().to_str())
+    bare = Tokenizer(inner.model)
+    bare.pre_tokenizer, bare.decoder = inner.pre_tokenizer, inner.decoder
+    bare.add_tokens([AddedToken("<User>", normalized=False), AddedToken("<Bot>", normalized=False)])
+    marker = bare.token_to_id("<User>")
+    template = "{% for m in messages %}<User>{{ m.content }}<Bot>{% endfor %}"
+    tokenizer = HFTokenizer(tiny.outer(bare, template))
+    assert tokenizer.encode_chat(talk("a<User>b", "<User>", "c")).count(marker) == 4, "a reply may say it"
+    bare.add_special_tokens([AddedToken("<end>", special=True)])
+    tokenizer = HFTokenizer(tiny.outer(bare, template))
+    context = tokenizer.encode_chat(talk("a"))
+    extended = tokenizer.extend_chat([*context, *tokenizer.encode("b")], talk("a", "b"), talk("<User>"))
+    assert tokenizer.decode(extended) == "<User>a<Bot><User>b<Bot><User><User><Bot>"
+
+
 def test_a_template_that_leads_replies_in_otherwise_later_is_encoded_anew() -> None:
     template = tiny.CHATML.replace(
         "<|im_start|>assistant\n{% endif", "<|im_start|>assistant\n<think>{% endif"
@@ -320,7 +345,7 @@ def test_a_mark_is_a_character_that_nobody_used() -> None:
 def test_the_default_model_speaks_as_transformers_does() -> None:
     folder = find_default_model()
     assert folder is not None
-    tokenizer = HFTokenizer.load(Path(folder))
+    tokenizer = HFTokenizer(AutoTokenizer.from_pretrained(folder))
     for contents in (["What is the capital of France?"], ["naïve 🌍\n\n  x", "yes.\n", " and  then?"]):
         messages = talk(*contents)
         assert tokenizer.encode_chat(messages) == as_transformers_does(tokenizer, messages)
