@@ -13,6 +13,7 @@ from collections.abc import Sequence as Items
 
 from engine.blocks import BlockPool
 from engine.interface import EngineStats
+from engine.ledger import Ledger
 from engine.limits import Limits
 from engine.reply import Reply
 from engine.request import (
@@ -51,8 +52,7 @@ class Scheduler:
         self.pool = pool
         self.outputs: list[tuple[Sequence, Output]] = []  # in order; whoever hands them out clears it
         self.next_deadline = math.inf  # no deadline comes before this
-        self.steps = 0
-        self.generated_tokens = 0
+        self.ledger = Ledger()
         self._reply_for = reply_for
         self._draw_seed = draw_seed
         self._live: dict[str, Sequence] = {}
@@ -60,9 +60,6 @@ class Scheduler:
         self._running: dict[str, Sequence] = {}  # oldest first
         self._prefilling: dict[str, Sequence] = {}  # those of `_running` whose context is not computed yet
         self._blocked_at = -1  # the pool's releases when the head of the queue last did not fit
-        self._prompt_tokens = 0
-        self._cached_prompt_tokens = 0
-        self._finished = {reason.value: 0 for reason in FinishReason}
 
     @property
     def live(self) -> int:
@@ -133,7 +130,7 @@ class Scheduler:
 
     def commit(self, step: Step, results: Items[int | Exception | None], now: float) -> None:
         """Take a computed step's results; a row that failed ends its own sequence only."""
-        self.steps += 1
+        self.ledger.steps += 1
         for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
             if isinstance(result, Exception):
                 self.fail(sequence, result)
@@ -194,7 +191,7 @@ class Scheduler:
         self._waiting.pop(request_id, None)
         self._running.pop(request_id, None)
         self._prefilling.pop(request_id, None)
-        self._finished[reason.value] += 1
+        self.ledger.finished[reason.value] += 1
         self._blocked_at = -1  # the queue's head or the number of running sequences may have changed
         usage = Usage(len(sequence.prompt) if sequence.started else 0, sequence.cached, sequence.output)
         finished = Finished(reason, usage, sequence.reply.unsent(sequence.output), error)
@@ -202,23 +199,12 @@ class Scheduler:
 
     def stats(self) -> EngineStats:
         """A snapshot; may be taken on another thread, then its numbers may be a step apart."""
-        return EngineStats(
-            running=len(self._running),
-            waiting=len(self._waiting),
-            pages_total=self.pool.pages_total,
-            pages_used=self.pool.used,
-            pages_cached=self.pool.cached,
-            prompt_tokens=self._prompt_tokens,
-            cached_prompt_tokens=self._cached_prompt_tokens,
-            generated_tokens=self.generated_tokens,
-            steps=self.steps,
-            finished=dict(self._finished),
-        )
+        return self.ledger.stats(len(self._running), len(self._waiting), self.pool)
 
     def _append(self, sequence: Sequence, token: int) -> None:
         sequence.tokens.append(token)
         sequence.output += 1
-        self.generated_tokens += 1
+        self.ledger.generated_tokens += 1
         reply = sequence.reply
         if delta := reply.push(token):
             self.outputs.append((sequence, delta))
@@ -277,8 +263,7 @@ class Scheduler:
     def _start(self, sequence: Sequence) -> None:
         sequence.started = sequence.announced = True
         sequence.cached = sequence.computed
-        self._prompt_tokens += len(sequence.prompt)
-        self._cached_prompt_tokens += sequence.cached
+        self.ledger.start(sequence)
         self.outputs.append((sequence, Started(sequence.cached)))
 
     def _preempt(self, sequence: Sequence) -> None:

@@ -197,8 +197,8 @@ class ScriptedEngine:
                 self._scheduler.finish(sequence, playback.reason)
             else:
                 again(playback, now)
-        self._scheduler.generated_tokens += generated
-        self._scheduler.steps += 1
+        self._scheduler.ledger.generated_tokens += generated
+        self._scheduler.ledger.steps += 1
 
     def _more(self, playback: Playback) -> bool:
         """Get leave and text for the next token; False if there is none to play now."""

@@ -181,7 +181,6 @@ async def test_a_stop_string_across_tokens_is_cut(tokens_per_s: float) -> None:
 async def test_a_cancel_reports_the_tokens_that_were_held() -> None:
     async with serving(faults=lambda request: Fault(after_tokens=3)) as engine:
         heard = ask(engine, "one two three four", Sampling(stop=(" two three four",)))
-        await heard.until(lambda heard: engine._scheduler.generated_tokens == 3 or heard.deltas)
         while engine.stats().generated_tokens < 3:
             await asyncio.sleep(0)
         engine.cancel("a")

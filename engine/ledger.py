@@ -1,0 +1,38 @@
+"""What an engine has done so far, in numbers that never fall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.blocks import BlockPool
+from engine.interface import EngineStats
+from engine.request import FinishReason
+from engine.sequence import Sequence
+
+
+@dataclass(slots=True)
+class Ledger:
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    generated_tokens: int = 0
+    steps: int = 0
+    finished: dict[str, int] = field(default_factory=lambda: {reason.value: 0 for reason in FinishReason})
+
+    def start(self, sequence: Sequence) -> None:
+        """Count a prompt, once, when it gets its first pages."""
+        self.prompt_tokens += len(sequence.prompt)
+        self.cached_prompt_tokens += sequence.cached
+
+    def stats(self, running: int, waiting: int, pool: BlockPool) -> EngineStats:
+        return EngineStats(
+            running=running,
+            waiting=waiting,
+            pages_total=pool.pages_total,
+            pages_used=pool.used,
+            pages_cached=pool.cached,
+            prompt_tokens=self.prompt_tokens,
+            cached_prompt_tokens=self.cached_prompt_tokens,
+            generated_tokens=self.generated_tokens,
+            steps=self.steps,
+            finished=dict(self.finished),
+        )
