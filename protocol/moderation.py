@@ -39,9 +39,7 @@ class ModerationResult(Struct, frozen=True, kw_only=True):
             flagged=any(score > 0 for score in all_scores.values()),
             categories={category: score > 0 for category, score in all_scores.items()},
             category_scores=all_scores,
-            category_applied_input_types={
-                category: ("text",) if score > 0 else () for category, score in all_scores.items()
-            },
+            category_applied_input_types=dict.fromkeys(all_scores, ("text",)),
         )
 
 

@@ -12,7 +12,7 @@ from app.moderation.matcher import CompiledPolicy, compile_policy
 from app.moderation.notes import Annotation
 from app.moderation.outcome import Cut, GateStep, Summary
 from app.moderation.policy import Policy, PolicyError, load_policy
-from app.moderation.verdict import Verdict, check_input, moderation_result
+from app.moderation.verdict import Verdict, category_scores, check_input
 
 __all__ = [
     "Annotation",
@@ -24,8 +24,8 @@ __all__ = [
     "PolicyError",
     "Summary",
     "Verdict",
+    "category_scores",
     "check_input",
     "compile_policy",
     "load_policy",
-    "moderation_result",
 ]

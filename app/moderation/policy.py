@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 from app.moderation.fold import fold_text
 from app.moderation.syntax import CharSets, parse
 from app.moderation.verify import VERIFIERS
+from protocol.moderation import CATEGORIES
 
 Action = Literal["block", "redact", "annotate", "flag"]
 
@@ -25,21 +26,6 @@ TIERS: Final[dict[Action, int]] = {"block": BLOCK, "redact": REDACT, "annotate":
 Direction = Literal["output", "input"]
 AtCap = Literal["block", "release"]
 
-OPENAI_CATEGORIES: Final = (
-    "harassment",
-    "harassment/threatening",
-    "hate",
-    "hate/threatening",
-    "illicit",
-    "illicit/violent",
-    "self-harm",
-    "self-harm/instructions",
-    "self-harm/intent",
-    "sexual",
-    "sexual/minors",
-    "violence",
-    "violence/graphic",
-)
 OWN_CATEGORIES: Final = ("pii", "secret")
 
 HOLD_CAP: Final = 256  # raw characters held for an undecided match before `at_hold_cap` decides
@@ -133,7 +119,7 @@ def _rule(table: _Table) -> Rule:
 
 def _category(table: _Table) -> str:
     category = table.text("category")
-    if category in OPENAI_CATEGORIES or category in OWN_CATEGORIES or _CUSTOM.fullmatch(category):
+    if category in CATEGORIES or category in OWN_CATEGORIES or _CUSTOM.fullmatch(category):
         return category
     raise table.wrong("category", "must be one of OpenAI's 13, pii, secret or custom/<name>")
 

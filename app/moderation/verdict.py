@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from app.moderation.gate import REDACTED
 from app.moderation.matcher import CompiledPolicy, Matcher
 from app.moderation.outcome import Cut
-from app.moderation.policy import BLOCK, OPENAI_CATEGORIES, REDACT, Action
+from app.moderation.policy import BLOCK, REDACT, Action
 from app.moderation.prefilter import PLAIN
 from app.moderation.scanner import Match, Scanner
+from protocol.moderation import CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +41,15 @@ def check_input(compiled: CompiledPolicy, text: str) -> Verdict:
     return Verdict(compiled.version, blocked, seen, "" if blocked else _redact(matcher, text, hidden))
 
 
-def moderation_result(compiled: CompiledPolicy, inputs: list[str]) -> list[dict[str, Any]]:
-    """One result for each text in the shape of `POST /v1/moderations`, from all rules of both directions.
+def category_scores(compiled: CompiledPolicy, text: str) -> dict[str, float]:
+    """What the rules of both directions find in a text: the policy's own categories too, 1 where found, else 0.
 
-    A rule finds its text or does not, so a score is 1 or 0. OpenAI's 13 categories are always there; the
-    policy's other categories follow.
+    A rule finds its text or does not, so there is nothing in between.
     """
     rules = compiled.every.rules
-    others = sorted({rule.category for rule in rules} - set(OPENAI_CATEGORIES))
-    results: list[dict[str, Any]] = []
-    for text in inputs:
-        found = {rules[match.rule].category for match in find(compiled.every, text)}
-        categories = {category: category in found for category in (*OPENAI_CATEGORIES, *others)}
-        results.append(
-            {
-                "flagged": bool(found),
-                "categories": categories,
-                "category_scores": {category: float(hit) for category, hit in categories.items()},
-                "category_applied_input_types": {category: ["text"] for category in categories},
-            }
-        )
-    return results
+    found = {rules[match.rule].category for match in find(compiled.every, text)}
+    others = sorted({rule.category for rule in rules} - set(CATEGORIES))
+    return {category: float(category in found) for category in (*CATEGORIES, *others)}
 
 
 def find(matcher: Matcher, text: str) -> list[Match]:

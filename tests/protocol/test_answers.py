@@ -38,7 +38,7 @@ def test_a_verdict_has_all_categories_of_the_standard_and_those_that_matched() -
     assert [name for name, on in flagged["categories"].items() if on] == ["violence", "custom/example"]
     assert flagged["category_scores"]["custom/example"] == 0.5
     assert flagged["category_applied_input_types"]["violence"] == ["text"]
-    assert flagged["category_applied_input_types"]["hate"] == []
+    assert flagged["category_applied_input_types"]["hate"] == ["text"]
     validate(data, "ModerationAnswer")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.moderation import PolicyError, load_policy
-from app.moderation.policy import OPENAI_CATEGORIES, parse_policy
+from app.moderation.policy import parse_policy
+from protocol.moderation import CATEGORIES
 
 HEAD = 'version = "1"\n[[rule]]\n'
 GOOD = HEAD + 'category = "hate"\naction = "block"\nterms = ["slur"]\n'
@@ -36,7 +37,7 @@ def test_the_digest_tells_files_of_one_version_apart() -> None:
     assert one.digest == parse_policy(GOOD.encode(), "b").digest
 
 
-@pytest.mark.parametrize("category", [*OPENAI_CATEGORIES, "pii", "secret", "custom/my-shop/x_1"])
+@pytest.mark.parametrize("category", [*CATEGORIES, "pii", "secret", "custom/my-shop/x_1"])
 def test_known_categories(category: str) -> None:
     assert parse_policy(GOOD.replace("hate", category).encode(), "p").rules[0].category == category
 
