@@ -56,7 +56,7 @@ async def take_turn(served: Served, dialect: str, text: str, **fields: Any) -> O
     """Say `text` and read to the end; the scripted engine echoes it."""
     if dialect == "socket":
         async with talking(served) as talk:
-            return told_by_events(await talk.turn(text, **fields))
+            return told_by_events(await talk.turn(**({"input": text} | fields)))
     kind = dialect.removesuffix("-stream")
     body = body_of(kind, text) | fields
     if dialect in STREAMS:
