@@ -92,7 +92,8 @@ class Drain:
     def ages(self, seconds: float, clock: Callable[[], int] = time.monotonic_ns) -> list[float]:
         """Read for so long; how old, in seconds, each delta was that carried the nanosecond of its making.
 
-        The nanosecond is written in letters, a for 0 to j for 9. Maker and reader share the machine's monotonic clock. A frame that a read cuts in two is not counted.
+        The nanosecond is written in letters, a for 0 to j for 9. Maker and reader share the machine's monotonic
+        clock. A frame that a read cuts in two is not counted.
         """
         buffer, sockets, epoll = self._buffer, self._sockets, self._epoll
         ages: list[float] = []

@@ -8,7 +8,7 @@ pinned to a core each. Every round measures the bare loop and ours in turn; rati
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +133,7 @@ def measure(plan: Plan, progress: Progress = lambda what: None) -> Measured:
 
 
 @contextmanager
-def _servers(plan: Plan, empty: Mapping[str, str], core: int | None) -> Iterator[dict[str, Served]]:
+def _servers(plan: Plan, empty: dict[str, str], core: int | None) -> Iterator[dict[str, Served]]:
     with ExitStack() as stack:
         pace = {"SLUICE_SCRIPTED_TOKENS_PER_S": f"{PACE:g}"}
         yield {
