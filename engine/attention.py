@@ -1,7 +1,7 @@
 """Keys and values in pages, and attention over them, in plain torch.
 
 A step's rows are laid out decode rows first, shortest context first. Decode rows of similar length attend
-together with the query groups folded into rows ([B, Hkv, G, D], keys never repeated); each prefill row attends by
+together with the query groups folded into rows ([Hkv, B, G, D], keys never repeated); each prefill row attends by
 itself.
 """
 
@@ -39,8 +39,10 @@ class Span:
 
 
 class PagedCache:
-    """All layers' pages; pools: a tensor [pages + 1, page_tokens, 2 Hkv, D] a layer, keys before values.
+    """All layers' pages; pools: a tensor [2 Hkv, pages + 1, page_tokens, D] a layer, keys before values.
 
+    Heads come first so that a head's gathered tokens lie one after the other: with 8 rows of 1,000 tokens
+    a step takes 61 ms, against 188 with the heads of a token side by side (bfloat16, one thread).
     The last page stays zero: groups are padded with it, since a weight of zero times a NaN is a NaN.
     """
 
@@ -55,28 +57,28 @@ class PagedCache:
         self.pages, self.page_tokens = pages, page_tokens
         self.pools = [
             torch.zeros(
-                pages + 1, page_tokens, 2 * shape.kv_heads, shape.head_dim, dtype=dtype, device=device
+                2 * shape.kv_heads, pages + 1, page_tokens, shape.head_dim, dtype=dtype, device=device
             )
             for shape in layers
         ]
 
         self._scratch = torch.empty(0, dtype=dtype, device=device)
 
-    def scratch(self, pages: int, page_elements: int) -> Tensor:
-        """Room for gathered pages, [pages, page_elements], kept: fresh memory is slow to touch, every step."""
-        needed = pages * page_elements
+    def scratch(self, heads: int, pages: int, page_elements: int) -> Tensor:
+        """Room for gathered pages, [heads, pages, page_elements], kept: fresh memory is slow to touch."""
+        needed = heads * pages * page_elements
         if self._scratch.numel() < needed:
             self._scratch = self._scratch.new_empty(needed + needed // 4)
-        return self._scratch[:needed].view(pages, page_elements)
+        return self._scratch[:needed].view(heads, pages, page_elements)
 
     def copy(self, source: int, target: int) -> None:
         for pool in self.pools:
-            pool[target].copy_(pool[source])
+            pool[:, target].copy_(pool[:, source])
 
     def clear(self, pages: Tensor) -> None:
         """Zero pages that a sequence enters: an earlier owner's NaN would pass the mask. pages: [N]."""
         for pool in self.pools:
-            pool.index_fill_(0, pages, 0)
+            pool.index_fill_(1, pages, 0)
 
 
 class StepAttention:
@@ -99,7 +101,7 @@ class StepAttention:
     ) -> Tensor:
         """Store the tokens' keys and values, then attend. query: [T, H, D], kv: [T, 2 Hkv, D]; like query."""
         pool = self._cache.pools[layer]
-        pool.view(-1, *pool.shape[2:]).index_copy_(0, self._slots, kv)
+        pool.flatten(1, 2).index_copy_(1, self._slots, kv.transpose(0, 1))
         if window not in self._plans:
             self._plans[window] = self._plan(window, kv)
         outputs = [group.attend(query, pool, scale, softcap) for group in self._plans[window]]
@@ -150,22 +152,26 @@ class _DecodeGroup:
         tokens = torch.arange(width * cache.page_tokens, device=kv.device)
         seen = (tokens >= ranges[:, :1]) & (tokens < ranges[:, 1:])
         mask = torch.zeros(seen.shape, dtype=kv.dtype, device=kv.device).masked_fill_(~seen, float("-inf"))
-        self._mask = mask[:, None, None]
+        self._mask = mask[:, None]
         self._cache = cache
 
     def attend(self, query: Tensor, pool: Tensor, scale: float, softcap: float | None) -> Tensor:
         query = query[self._rows]  # [B, H, D]
-        folded = query.view(len(query), pool.shape[2] // 2, -1, query.shape[2])  # [B, Hkv, G, D]
-        context = self._context(pool).transpose(1, 2)  # [B, 2 Hkv, L, D]
-        keys, values = context.chunk(2, dim=1)
-        return _attention(folded, keys, values, self._mask, False, scale, softcap).reshape(query.shape)
+        folded = query.view(len(query), len(pool) // 2, -1, query.shape[2]).transpose(0, 1)  # [Hkv, B, G, D]
+        keys, values = self._context(pool).chunk(2)
+        if self._mask is None and softcap is None:  # one row: 23 µs against 63, at 100 tokens
+            out = scaled_dot_product_attention(folded, keys, values, scale=scale)
+        else:
+            out = _product_attention(folded, keys, values, self._mask, scale, softcap)
+        return out.transpose(0, 1).reshape(query.shape)
 
     def _context(self, pool: Tensor) -> Tensor:
+        """[2 Hkv, B, L, D]."""
         if self._run is not None:
-            return pool.view(-1, *pool.shape[2:])[self._run].unsqueeze(0)
-        scratch = self._cache.scratch(self._pages.numel(), pool[0].numel())
-        torch.index_select(pool.view(pool.shape[0], -1), 0, self._pages.view(-1), out=scratch)
-        return scratch.view(len(self._pages), -1, *pool.shape[2:])
+            return pool.flatten(1, 2)[:, self._run].unsqueeze(1)
+        scratch = self._cache.scratch(len(pool), self._pages.numel(), pool[0, 0].numel())
+        torch.index_select(pool.flatten(2), 1, self._pages.view(-1), out=scratch)
+        return scratch.view(len(pool), len(self._pages), -1, pool.shape[3])
 
 
 class _PrefillRow:
@@ -177,25 +183,29 @@ class _PrefillRow:
         self._run = _run_of(view, cache.page_tokens)
         self._pages = torch.tensor(view.pages, device=kv.device)
         self._seen = slice(view.low, view.high)
-        self._causal = span.start == 0 and (window is None or span.count <= window)
-        self._mask: Tensor | None = None
-        if not self._causal:
+        self._mask: Tensor | None = None  # None: plainly causal
+        if span.start > 0 or (window is not None and span.count > window):
             self._mask = _causal_mask(span.count, view.high - view.low, window, kv)
 
     def attend(self, query: Tensor, pool: Tensor, scale: float, softcap: float | None) -> Tensor:
         query = query[self._rows]  # [T, H, D]
-        folded = query.view(len(query), pool.shape[2] // 2, -1, query.shape[2]).permute(
-            1, 2, 0, 3
-        )  # [Hkv, G, T, D]
-        context = self._context(pool).permute(1, 0, 2).unsqueeze(1)  # [2 Hkv, 1, L, D]
-        keys, values = context.expand(-1, folded.shape[1], -1, -1).chunk(2)
-        out = _attention(folded, keys, values, self._mask, self._causal, scale, softcap)
+        grouped = query.view(len(query), len(pool) // 2, -1, query.shape[2])  # [T, Hkv, G, D]
+        folded = grouped.permute(1, 2, 0, 3)  # [Hkv, G, T, D]
+        keys, values = self._context(pool).unsqueeze(1).expand(-1, folded.shape[1], -1, -1).chunk(2)
+        if softcap is None:
+            out = scaled_dot_product_attention(
+                folded, keys, values, attn_mask=self._mask, is_causal=self._mask is None, scale=scale
+            )
+        else:
+            mask = _causal_mask(len(query), len(query), None, query) if self._mask is None else self._mask
+            out = _product_attention(folded, keys, values, mask, scale, softcap)
         return out.permute(2, 0, 1, 3).reshape(query.shape)
 
     def _context(self, pool: Tensor) -> Tensor:
+        """[2 Hkv, L, D]."""
         if self._run is not None:
-            return pool.view(-1, *pool.shape[2:])[self._run]
-        return pool.index_select(0, self._pages).flatten(0, 1)[self._seen]
+            return pool.flatten(1, 2)[:, self._run]
+        return pool.index_select(1, self._pages).flatten(1, 2)[:, self._seen]
 
 
 _Group = _DecodeGroup | _PrefillRow
@@ -225,26 +235,16 @@ def _run_of(view: _View, page_tokens: int) -> slice | None:
     return slice(base + view.low, base + view.high)
 
 
-def _attention(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    mask: Tensor | None,
-    causal: bool,
-    scale: float,
-    softcap: float | None,
+def _product_attention(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scale: float, softcap: float | None
 ) -> Tensor:
-    """query: [B, X, Q, D], keys and values: [B, X, L, D], mask: added, broadcast to [B, X, Q, L]."""
-    if softcap is None:
-        return scaled_dot_product_attention(
-            query, keys, values, attn_mask=mask, is_causal=causal, scale=scale
-        )
-    scores = torch.tanh(query @ keys.transpose(-1, -2) * (scale / softcap)) * softcap
-    if causal:
-        mask = _causal_mask(scores.shape[-2], scores.shape[-1], None, scores)
+    """query: [X, Y, Q, D], keys and values: [X, Y, L, D], mask: added, broadcast to [X, Y, Q, L]."""
+    scores = torch.matmul(query, keys.transpose(-1, -2)).mul_(scale)
+    if softcap is not None:
+        scores.div_(softcap).tanh_().mul_(softcap)
     if mask is not None:
-        scores = scores + mask
-    return scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ values
+        scores.add_(mask)
+    return torch.matmul(scores.softmax(-1), values)
 
 
 def _causal_mask(queries: int, tokens: int, window: int | None, like: Tensor) -> Tensor:

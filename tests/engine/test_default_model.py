@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.config import EngineSettings
 from engine.models import load_model
@@ -39,7 +39,7 @@ def folder() -> Path:
 
 @pytest.fixture(scope="module")
 def prompts(folder: Path) -> list[list[int]]:
-    tokenizer = HFTokenizer.load(folder)
+    tokenizer = HFTokenizer(AutoTokenizer.from_pretrained(folder))
     return [tokenizer.encode_chat([ChatMessage("user", question)]) for question in QUESTIONS]
 
 

@@ -115,7 +115,7 @@ def test_what_is_not_a_number_in_one_row_harms_no_other(kind: str, folders: dict
     expected = drive(runner_for(folders[kind]), [replace(runs[1], reply=[])])
     drive(runner, [runs[0]])
     for pool in runner._cache.pools:
-        pool[pages[0]] = float("nan")
+        pool[:, pages[0]] = float("nan")
     poisoned = Row([11], 10, pages[0], GREEDY, 0, True)
     follower = replace(runs[1], reply=[])
     while not follower.over:
