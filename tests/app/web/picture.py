@@ -15,7 +15,10 @@ from tests.app.web.talk import ask
 
 PICTURE = ROOT / "docs" / "playground.png"
 LARGEST_BYTES = 300_000  # it is loaded with the README
-ASKED = ("What is the capital of France?", "Write three tips for a first visit there.")
+ASKED = (
+    "What is the capital of France?",
+    "Write a Python function that greets it by name.",
+)
 
 
 def main() -> int:

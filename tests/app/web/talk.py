@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
+WAIT_MS = 30_000  # bounds every wait for a condition; nothing is expected to take it
 ENDED = re.compile("^(?!sending|queued|working|writing)")
 
 
@@ -27,7 +28,7 @@ def ask(page: Page, text: str) -> Locator:
 
 
 def has_ended(turn: Locator, state: str | None = None) -> None:
-    expect(turn).to_have_attribute("data-state", ENDED if state is None else state)
+    expect(turn).to_have_attribute("data-state", ENDED if state is None else state, timeout=WAIT_MS)
 
 
 def reply(turn: Locator) -> Locator:
