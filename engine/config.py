@@ -17,7 +17,9 @@ class EngineSettings:
     """Settings of the in-process engine. Raises ValueError naming the bad one."""
 
     device: str = "cpu"
-    dtype: str = "auto"  # cpu: bfloat16 where the processor multiplies it natively, else float32
+    # auto on a processor: bfloat16 where it is multiplied natively, else float32. A step of the default model on one
+    # thread, 1 and 8 rows: 32 and 41 ms in bfloat16, 50 and 78 in float32.
+    dtype: str = "auto"
     threads: int = 0  # torch's own threads; 0 leaves its choice, one a core
     page_tokens: int = 16  # a tail page wastes 8 tokens on average; larger pages share fewer prefixes
     kv_bytes: int = (
