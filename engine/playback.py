@@ -75,8 +75,8 @@ class Playback(Reply):
         self.fault_at: float = fault.after_tokens if fault else math.inf
         self._unstoppable = not request.sampling.stop
         self._max_output = max_output
-        self._again = request.sampling.ignore_eos
-        self._source = _tokens(pieces, self._again)
+        self._message_tokens = math.inf if request.sampling.ignore_eos else max(1, len(pieces))
+        self._source = _tokens(pieces, request.sampling.ignore_eos)
 
     def known(self, output: int) -> int:
         """How many tokens can be played after `output` have been, working out more where they run out."""
@@ -102,7 +102,8 @@ class Playback(Reply):
     def _build(self) -> None:
         for token, text in islice(self._source, AHEAD):
             self._texts.next = text
-            delta = self.push(token)
+            last = len(self.ids) + 1 == self._message_tokens
+            delta = self.push_last(token) if last else self.push(token)
             self.ids.append(token)
             self.texts.append(delta.text if delta else "")
             if self.reason is not None:
@@ -113,16 +114,15 @@ class Playback(Reply):
         for token, text in islice(self._source, min(AHEAD, self._max_output - len(self.ids))):
             self.ids.append(token)
             self.texts.append(text)
-        if self.ids[-1] == END_OF_TURN and not self._again:
+        if len(self.ids) == self._message_tokens:
             self.reason = FinishReason.STOP
         elif len(self.ids) == self._max_output:
             self.reason = FinishReason.LENGTH
 
 
 def _tokens(pieces: Items[str], again: bool) -> Iterator[tuple[int, str]]:
-    """The tokens of a message and the end of the turn; where that is ignored, over and over."""
-    yield from zip(map(text_id, pieces), pieces, strict=True)
-    yield END_OF_TURN, ""
+    """The tokens of a message, over and over if `again`; a message without any is the end of a turn."""
+    message = [(text_id(piece), piece) for piece in pieces] or [(END_OF_TURN, "")]
+    yield from message
     while again:
-        yield from zip(map(text_id, pieces), pieces, strict=True)
-        yield END_OF_TURN, ""
+        yield from message

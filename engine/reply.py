@@ -36,6 +36,13 @@ class Reply:
             self.reason = FinishReason.STOP
         return self._emit(text)
 
+    def push_last(self, token: int) -> Delta | None:
+        """The delta of a token that is known to be the reply's last: it ends as the model would end it."""
+        self._left = 1
+        delta = self.push(token)
+        self.reason = FinishReason.STOP
+        return delta
+
     def unsent(self, output: int) -> tuple[int, ...]:
         """Those of the first `output` tokens that no delta has carried: they have no text, or it is held."""
         return tuple(self._unsent)

@@ -82,9 +82,9 @@ async def test_the_message_comes_back_exactly(text: str) -> None:
         finished = await heard.end()
         assert heard.text == text
         assert finished.reason is FinishReason.STOP
-        assert finished.token_ids == (END_OF_TURN,)
-        assert finished.usage.output == len(words(text)) + 1
-        assert heard.ids == [*engine.tokenizer.encode(text), END_OF_TURN]
+        said = engine.tokenizer.encode(text) or [END_OF_TURN]
+        assert finished.usage.output == len(said)
+        assert heard.ids == said
 
 
 @settings(max_examples=200)
@@ -144,7 +144,7 @@ async def test_a_long_reply_is_worked_out_in_parts() -> None:
     text = "word " * (3 * AHEAD) + "end"
     async with serving() as engine:
         heard = ask(engine, text)
-        assert (await heard.end()).usage.output == 3 * AHEAD + 2
+        assert (await heard.end()).usage.output == 3 * AHEAD + 1
         assert heard.text == text
 
 
@@ -153,8 +153,7 @@ async def test_ignoring_the_end_says_it_again() -> None:
         heard = ask(engine, "one two", Sampling(ignore_eos=True, max_tokens=8))
         await heard.end()
         heard.in_order()
-        assert heard.text == "one twoone twoone two"
-        assert heard.ids.count(END_OF_TURN) == 2
+        assert heard.text == "one two" * 4
         silent = ask(engine, "", Sampling(ignore_eos=True, max_tokens=600))
         assert (await silent.end()).usage.output == 600
         assert silent.ids == [END_OF_TURN] * 600
@@ -171,7 +170,7 @@ async def test_a_stop_string_across_tokens_is_cut(tokens_per_s: float) -> None:
         assert finished.usage.output == 3
         assert finished.token_ids == (text_id(" three"),)
         long = ask(engine, "word " * (AHEAD + 10) + "end", Sampling(stop=("never",)), id="long")
-        assert (await long.end()).usage.output == AHEAD + 12
+        assert (await long.end()).usage.output == AHEAD + 11
         held = ask(engine, "one two th", Sampling(stop=("three",)))
         await held.end()
         held.in_order()
@@ -253,7 +252,7 @@ async def test_preempted_scripts_go_on_where_they_were(tokens_per_s: float) -> N
             finished = await heard.end()
             heard.in_order()
             assert heard.text == f"{n} {text}"
-            assert finished.usage.output == 62
+            assert finished.usage.output == 61
 
 
 async def test_a_preempted_script_that_is_back_before_its_time_does_not_speak_twice_as_fast() -> None:
@@ -309,7 +308,7 @@ async def test_a_consumer_that_raises_at_its_deltas_hears_its_end(caplog: pytest
         good = ask(engine, "a b c", id="good")
         await good.end()
         await asyncio.sleep(0)
-    assert [finished.usage.output for finished in ended] == [4]
+    assert [finished.usage.output for finished in ended] == [3]
     assert "deliver_failed id=bad" in caplog.text
 
 
