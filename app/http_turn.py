@@ -30,13 +30,15 @@ class Collector:
 
 
 class SseSink:
-    """Writes a turn's events into a stream as they are."""
+    """Writes a turn's events into a stream as they are, those after a position."""
 
-    def __init__(self, stream: EventStream) -> None:
+    def __init__(self, stream: EventStream, after: int = -1) -> None:
         self._stream = stream
+        self._after = after
 
     def offer(self, event: ResponseEvent, data: bytes) -> None:
-        self._stream.offer(event_sse(event, data))
+        if event.sequence_number > self._after:
+            self._stream.offer(event_sse(event, data))
         if isinstance(event, TERMINAL):
             self._stream.end()
 

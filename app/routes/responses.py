@@ -56,7 +56,7 @@ def _replay(service: Service, response_id: str, tenant: str, starting_after: int
         )
     sink: SseSink
     stream = new_stream(service, lambda: turn.detach(sink) if turn is not None else None)
-    sink = SseSink(stream)
+    sink = SseSink(stream, starting_after)  # the position may be one that is still to come
     past = journal.after(starting_after)
     if past:
         stream.offer(b"".join([sse(type_, data) for type_, data in past]))
