@@ -18,6 +18,9 @@ from app.store.opened import opened_store
 
 USAGE: Final = "usage: sluice keys create [NAME] [--role ROLE] | list | revoke ID   (settings as for serve)"
 
+FORMS: Final = {("create", False), ("create", True), ("list", False), ("revoke", True)}
+"""Each verb, with or without a word after it."""
+
 
 def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -> int:
     """Run one of the three. Settings may follow as flags. Raises ConfigError, StoreUnavailable, EmbeddedValkeyError."""
@@ -30,7 +33,7 @@ def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if role not in ROLES:
         raise ConfigError(f"--role: {role!r} is not a role; the roles are {', '.join(ROLES)}")
-    if verb not in ("create", "list", "revoke") or (verb == "revoke") > (name is not None):
+    if (verb, name is not None) not in FORMS:
         print(USAGE, file=sys.stderr)
         return 2
     return asyncio.run(_run(load(words), verb, name, role))

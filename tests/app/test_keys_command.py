@@ -1,0 +1,169 @@
+"""`sluice keys`: with and without a running server, and what a revocation ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from app.__main__ import main
+from engine.scripted import ScriptedEngine
+from tests.app.dialects import client_of
+from tests.app.serving import Served, serving
+from tests.app.talk import talking
+
+KEY = re.compile(r"sluice_live_([0-9A-Za-z]{8})_[0-9A-Za-z]{46}")
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The commands' state folder, in a clean environment."""
+    folder = tmp_path / "state"
+    monkeypatch.setenv("SLUICE_STATE_DIR", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+class Said:
+    """What a command printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def by(self, *words: str, code: int = 0) -> str:
+        """Run `sluice keys` and expect an exit code; its output, or its complaint."""
+        assert main(["keys", *words]) == code
+        out, err = self._capsys.readouterr()
+        assert "Traceback" not in err
+        return out if code == 0 else err
+
+
+@pytest.fixture
+def said(state: Path, capsys: pytest.CaptureFixture[str]) -> Said:
+    return Said(capsys)
+
+
+def test_keys_are_made_listed_and_revoked_without_a_server(said: Said, state: Path) -> None:
+    made = [
+        said.by("create", "laptop"),
+        said.by("create", "--role", "admin", "boss"),
+        said.by("create", "--role=read-only"),
+    ]
+    ids = []
+    for value in made:
+        match = KEY.fullmatch(value.strip())
+        assert match is not None
+        ids.append(match[1])
+    listed = said.by("list").splitlines()
+    assert [line.split() for line in listed] == [
+        [ids[0], "developer", "valid", listed[0].split()[3], "laptop"],
+        [ids[1], "admin", "valid", listed[0].split()[3], "boss"],
+        [ids[2], "read-only", "valid", listed[0].split()[3], "unnamed"],
+    ]
+    assert said.by("revoke", ids[1]) == f"revoked {ids[1]}\n"
+    assert said.by("list").splitlines()[1].split()[2] == "revoked"
+    assert all(value.strip() not in said.by("list") for value in made)
+    for file in state.rglob("*"):
+        if file.is_file():
+            assert all(value.strip().encode() not in file.read_bytes() for value in made)
+
+
+def test_a_key_that_is_not_there_cannot_be_revoked(said: Said) -> None:
+    assert "there is no key 'nokey123'" in said.by("revoke", "nokey123", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["nonsense"], "usage:"),
+        (["revoke"], "usage:"),
+        (["list", "laptop"], "usage:"),
+        (["create", "--role", "king"], "'king' is not a role"),
+        (["create", "a", "b"], "unknown argument b"),
+        (["create", "--role"], "--role"),
+        (["list", "--max-lanes", "many"], "--max-lanes"),
+        (["list", "--redis-url", "http://x"], "--redis-url"),
+    ],
+)
+def test_what_was_asked_wrong_is_named(said: Said, state: Path, words: list[str], complaint: str) -> None:
+    assert complaint in said.by(*words, code=2)
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
+def test_help_is_no_fault(said: Said, words: list[str]) -> None:
+    assert said.by(*words).startswith("usage: sluice keys")
+
+
+def test_a_store_that_is_away_is_named(said: Said) -> None:
+    assert "store" in said.by("list", "--redis-url", "redis://127.0.0.1:1", code=1)
+
+
+def test_keys_of_another_pepper_are_not_mixed_with_ours(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    said.by("create", "first")
+    monkeypatch.setenv("SLUICE_KEY_PEPPER", "quite-another-pepper-of-long-length")
+    assert "SLUICE_KEY_PEPPER" in said.by("create", "second", code=2)
+
+
+@pytest.fixture
+async def served(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    async with serving(ScriptedEngine(tokens_per_s=20)) as server:
+        monkeypatch.setenv("SLUICE_STATE_DIR", str(server.service.config.state_dir))
+        yield server
+
+
+async def sluice_keys(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The command beside the running server, as another process would run it."""
+    assert await asyncio.to_thread(main, ["keys", *words]) == 0
+    return capsys.readouterr().out
+
+
+async def refused_everywhere(served: Served, code: str) -> None:
+    """Until HTTP refuses the key."""
+    async with client_of(served) as client, asyncio.timeout(10):
+        while (answer := await client.get("/v1/models")).status_code == 200:
+            await asyncio.sleep(0.05)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, code)
+
+
+@pytest.mark.anyio
+async def test_a_key_made_beside_a_running_server_works_and_its_revocation_ends_it(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = (await sluice_keys(capsys, "create", "laptop")).strip()
+    key_id = value.split("_")[2]
+    mine = replace(served, key=value)
+    async with talking(mine) as talk, talking(served) as neighbour:
+        assert (await talk.turn("hello"))[-1]["type"] == "response.completed"
+        await talk.create("this one was running when the key was revoked")
+        await talk.until("response.output_text.delta")
+        assert key_id in await sluice_keys(capsys, "revoke", key_id)
+        await refused_everywhere(mine, "revoked_api_key")
+        assert (await talk.until("response.completed", "error"))[-1]["type"] == "response.completed"
+        refusal = (await talk.turn("one more"))[-1]
+        assert (refusal["status"], refusal["error"]["code"]) == (401, "revoked_api_key")
+        with pytest.raises(ConnectionClosed) as closed:
+            await talk.next()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+        assert (await neighbour.turn("unharmed"))[-1]["type"] == "response.completed"
+
+
+@pytest.mark.anyio
+async def test_a_revocation_ends_the_short_lived_keys_that_were_made_with_it(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = (await sluice_keys(capsys, "create", "website")).strip()
+    async with client_of(replace(served, key=value)) as client:
+        made = (await client.post("/v1/realtime/client_secrets", json={})).json()
+    visitor = replace(served, key=made["value"])
+    async with talking(visitor) as talk:
+        assert (await talk.turn("hello"))[-1]["type"] == "response.completed"
+        await sluice_keys(capsys, "revoke", value.split("_")[2])
+        await refused_everywhere(replace(served, key=value), "revoked_api_key")
+        assert (await talk.turn("one more"))[-1]["error"]["code"] == "revoked_api_key"
