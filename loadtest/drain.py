@@ -86,6 +86,7 @@ class Drain:
                     raise DrainError("the server closed a connection")
                 total += size
                 frames += buffer.count(_FRAME, 0, size)
+                frames += buffer[size - 1] == _FRAME[0]  # a read that ends within the two bytes
             now = time.monotonic()
         return Drained(frames, total, now - began)
 

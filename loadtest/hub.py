@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from loadtest.drain import Drain
 from loadtest.figures import Spread, median
-from loadtest.process import cores, cpu_s, pin, resident_bytes
+from loadtest.process import TICK_S, cores, cpu_s, pinned, resident_bytes
 from loadtest.server import Served, serving, serving_raw
 from protocol.client import ClientConnection
 
@@ -108,8 +108,7 @@ def steps_of(plan: Plan) -> int:
 def measure(plan: Plan, progress: Progress = lambda what: None) -> Measured:
     """Everything of the plan. Takes about `steps_of(plan)` times (2 + seconds)."""
     server_core, client_core = cores()
-    pin(client_core)
-    with TemporaryDirectory(prefix="sluice-load-") as folder:
+    with pinned(client_core), TemporaryDirectory(prefix="sluice-load-") as folder:
         policy = Path(folder) / "empty.toml"
         policy.write_text(EMPTY_POLICY)
         progress("idle connections")
@@ -155,7 +154,7 @@ def measure_rate(served: Served, case: Case, number: int, seconds: float) -> Rat
         drain.count(_WARM_UP_S)
         mine, began = time.process_time(), cpu_s(served.pid)
         drained = drain.count(seconds)
-        spent, mine = cpu_s(served.pid) - began, time.process_time() - mine
+        spent, mine = max(cpu_s(served.pid) - began, TICK_S), time.process_time() - mine
     _settle(served.pid)
     return Rate(
         server=case.server,

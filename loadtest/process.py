@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
+"""What the clock of CPU time can show."""
 _PROC: Final = Path("/proc")
 
 
@@ -14,7 +17,7 @@ def cpu_s(pid: int) -> float:
     """CPU seconds of all the process's threads so far, user and kernel, to a hundredth of a second."""
     # the name, in parentheses, may hold spaces; utime and stime are fields 14 and 15 (proc(5))
     fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
 def resident_bytes(pid: int) -> int:
@@ -31,7 +34,18 @@ def cores() -> tuple[int | None, int | None]:
     return (available[0], available[1]) if len(available) > 1 else (None, None)
 
 
-def pin(core: int | None, pid: int = 0) -> None:
-    """Keep a process (0: this one) and what it starts from now on to one core; None leaves it where it is."""
+def pin(core: int | None, pid: int) -> None:
+    """Keep a process, and what it starts from now on, to one core; None leaves it where it is."""
     if core is not None:
         os.sched_setaffinity(pid, {core})
+
+
+@contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """This process on one core for a while."""
+    before = os.sched_getaffinity(0)
+    pin(core, 0)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -94,8 +94,9 @@ class RawLoop:
         server = await asyncio.get_running_loop().create_server(
             lambda: RawConnection(self), "127.0.0.1", 0, backlog=4096
         )
-        print(server.sockets[0].getsockname()[1], flush=True)
-        await (self._paced() if self._interval_s else self._fast())
+        async with server:
+            print(server.sockets[0].getsockname()[1], flush=True)
+            await (self._paced() if self._interval_s else self._fast())
 
     async def _fast(self) -> None:
         while True:

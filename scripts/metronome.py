@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import time
 from pathlib import Path
 from typing import Final
 
-from app.__main__ import run
+import uvloop
+
 from app.config import Config, load_config
 from app.main import create_app, running
-from app.server import make_server, serve
+from app.server import bind, make_server, serve
 from engine.interface import EngineStats, ModelInfo
 from engine.request import Deliver, Delta, EngineRequest, Finished, FinishReason, Started, Usage
 from engine.scripted_tokenizer import ScriptedTokenizer
@@ -87,15 +89,20 @@ class Metronome:
             deliver(delta)
 
 
-async def _serve(config: Config) -> int:
+async def _serve(config: Config, listener: socket.socket) -> None:
     async def announce(port: int) -> None:
         print(f"The metronome ticks at http://127.0.0.1:{port}/v1", flush=True)
 
     async with running(config, Metronome(config.scripted_tokens_per_s)) as (service, _):
-        server = make_server(config, create_app(service))
-        await serve(server, service, announce)
-    return 0
+        await serve(make_server(config, create_app(service)), service, listener, announce)
+
+
+def main() -> None:
+    """Serve until a signal."""
+    config = load_config(sys.argv[1:], os.environ, Path.cwd())
+    with bind(config) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, listener))
 
 
 if __name__ == "__main__":
-    sys.exit(run(_serve(load_config(sys.argv[1:], os.environ, Path.cwd()))))
+    main()

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from loadtest.__main__ import main
+from loadtest.report import number, table
+from tests.app.serving import KEY, serving
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLUICE_KEY", raising=False)
+
+
+@pytest.mark.anyio
+async def test_a_chat_prints_a_table_and_writes_a_report_without_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    async with serving() as served:
+        url = f"{served.ws}/v1/responses"
+        words = (
+            f"chat --url {url} --key {KEY} --streams 1,2 --turns 1 --runs 1 --max-tokens 6 --json {report}"
+        )
+        code = await asyncio.to_thread(main, words.split())
+    out, progress = capsys.readouterr()
+    assert code == 0
+    assert "tokens/s" in out
+    assert "4/4" not in out
+    assert "6/6" in progress
+    written = msgspec.json.decode(report.read_bytes())
+    assert written["scenario"] == "chat"
+    assert [row["streams"] for row in written["figures"]["medians"]] == [1, 2]
+    assert written["machine"]["cores"] >= 1
+    assert "--key KEY" in written["command"]
+    assert KEY not in report.read_text() + out
+
+
+@pytest.mark.anyio
+async def test_faults_are_named_and_are_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving() as served:
+        words = (
+            f"chat --url {served.ws}/v1/responses --key=wrong-key-of-no-one --streams 1 --turns 1 --runs 1"
+        )
+        code = await asyncio.to_thread(main, words.split())
+    assert code == 1
+    assert "HTTP 401 at 1 streams" in capsys.readouterr().out
+
+
+def test_a_server_started_for_the_run_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        "chat --serve --set SLUICE_ENGINE=scripted --set SLUICE_SCRIPTED_TOKENS_PER_S=0 --streams 1 --turns 1"
+    )
+    assert main([*words.split(), "--runs", "1", "--max-tokens", "3"]) == 0
+    assert "| 1 " in capsys.readouterr().out
+
+
+def test_a_server_that_does_not_start_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chat", "--serve", "--set", "SLUICE_ENGINE=no-such-engine"]) == 1
+    assert "no-such-engine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("chat --url ws://10.1.2.3:8000/v1/responses --key k", "not this machine"),
+        ("chat --url ws://127.0.0.1:1/v1/responses", "a key is needed"),
+        ("chat --url ws://127.0.0.1:1 --key k --set SLUICE_PORT=1", "--set is for"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "chat --key k",
+        "chat --url ws://127.0.0.1 --serve",
+        "chat --serve --streams 0",
+        "chat --serve --set PORT=1",
+        "hub --seconds 1000",
+    ],
+)
+def test_a_wrong_command_line_is_explained(words: str) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(words.split())
+    assert exit_.value.code == 2
+
+
+def test_the_hub_is_measured_against_the_bare_loop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.json"
+    words = "hub --rounds 1 --seconds 0.3 --sockets 3 --paced-sockets 3 --idle-connections 20 --json"
+    assert main([*words.split(), str(report)]) == 0
+    written = msgspec.json.decode(report.read_bytes())
+    servers = {row["server"] for row in written["figures"]["rates"]}
+    assert servers == {"raw", "raw-joined", "empty", "default"}
+    assert all(row["frames_per_cpu_s"] > 0 for row in written["figures"]["rates"])
+    assert all(row["frames_per_s"] > 0 for row in written["figures"]["paced"])
+    # a bare loop of three sockets may cost less CPU than the clock of /proc can show: then there is no ratio
+    assert all(goal["measured"] is not None for goal in written["goals"] if "CPU" not in goal["name"])
+    out = capsys.readouterr().out
+    assert "3 sockets, default policy" in out
+    assert "idle connection" in out
+
+
+def test_a_table_lines_up_and_shows_nothing_for_what_was_not_measured() -> None:
+    shown = table(["what", "n"], [["a", number(1234.5)], ["long", number(None)]])
+    assert shown.splitlines() == [
+        "| what |       n |",
+        "| ---- | ------: |",
+        "| a    | 1,234.5 |",
+        "| long |         |",
+    ]
