@@ -62,10 +62,14 @@ class ControlTokens:
 
     def encode(self, text: str, mark: str) -> list[int]:
         """Ids of a rendered text in which only unmarked literals are control tokens."""
+        return self.prepare().encode(text, mark)
+
+    def prepare(self) -> Renaming:
+        """Make the copy now, half a second that the first text with a control token would else wait for."""
         with self._lock:
             if self._renaming is None:
                 self._renaming = Renaming(self._tokenizer)
-        return self._renaming.encode(text, mark)
+        return self._renaming
 
     def _pattern(self, role: str) -> re.Pattern[str] | None:
         return self._special if role == "assistant" else self._all

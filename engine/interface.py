@@ -59,7 +59,7 @@ class ChatTokenizer(Protocol):
         ...
 
     def reply_ids(self, text: str, generated: Sequence[int]) -> list[int]:
-        """Ids whose decoding is exactly `text`, the released reply: a prefix of `generated` where one fits, else anew."""
+        """Ids whose decoding is exactly `text`, the released reply: as `generated` as far as that fits, else anew."""
         ...
 
 

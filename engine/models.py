@@ -16,7 +16,6 @@ from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
-from engine.generic import GenericModel
 from engine.request import Sampling
 from engine.rope import steady_context
 
@@ -54,6 +53,8 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
     model: LanguageModel
     with torch.inference_mode():
         if architecture is None:
+            from engine.generic import GenericModel  # a second of imports that our own families do without
+
             model = GenericModel(folder, config, device, dtype)
         else:
             model = Decoder(architecture, config, Checkpoint(folder, device, dtype))

@@ -38,6 +38,10 @@ class HFTokenizer:
         self._stream = streams_of(self._inner, self._control.special_ids)
         self._anchor = _anchor_of(self._inner)
 
+    def prepare(self) -> None:
+        """Do now what is slow the first time."""
+        self._control.prepare()
+
     def stream(self) -> TextStream:
         """A fresh stream for one reply's text."""
         return self._stream()

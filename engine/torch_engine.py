@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
 
     `model_id` is what clients call the model, by default the folder's name. Raises ModelError.
     """
-    tokenizer = _load_tokenizer(folder)
-    loaded = load_model(folder, settings)
-    runner = TorchRunner(loaded, settings)
-    _warm_up(runner)
+    outer = _load_tokenizer(folder)
+    tokenizer = HFTokenizer(outer)
+    with ThreadPoolExecutor(1) as side:
+        prepared = side.submit(tokenizer.prepare)
+        loaded = load_model(folder, settings)
+        runner = TorchRunner(loaded, settings)
+        _warm_up(runner)
+        prepared.result()
     model = ModelInfo(
         id=model_id or folder.name,
         created_at=int((folder / "config.json").stat().st_mtime),
@@ -40,8 +45,8 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         step_tokens=settings.chunk_tokens,
         pin_s=settings.keep_warm_s,
     )
-    eos_ids = loaded.eos_ids | ({tokenizer.eos_token_id} - {None})
-    return StepEngine(model, HFTokenizer(tokenizer), runner, limits, eos_ids)
+    eos_ids = loaded.eos_ids | ({outer.eos_token_id} - {None})
+    return StepEngine(model, tokenizer, runner, limits, eos_ids)
 
 
 def _load_tokenizer(folder: Path) -> Any:
