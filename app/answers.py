@@ -60,7 +60,10 @@ async def on_http_exception(request: Request, error: Exception) -> HttpResponse:
 
 
 async def on_bug(request: Request, error: Exception) -> HttpResponse:
-    return fault_answer(ProtocolError("internal_error", "The server failed. Try again."), request)
+    """Starlette calls this outside of every middleware, so the id is put on here."""
+    answer = fault_answer(ProtocolError("internal_error", "The server failed. Try again."), request)
+    answer.headers["x-request-id"] = request.scope.get("request_id", "")
+    return answer
 
 
 async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
