@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from tokenizers import Tokenizer
 
+from engine.encoding import ids_of
 from engine.request import EngineError
 
 _MARKS = range(0xF0000, 0x110000)  # the private use planes
@@ -95,8 +96,7 @@ class Renaming:
         if self._literals is not None:
             unmarked = re.compile(f"(?:{self._literals.pattern})(?!{mark})")
             text = unmarked.sub(lambda found: self._names[found[0]], text)
-        ids = self._tokenizer.encode(text.replace(mark, ""), add_special_tokens=False).ids
-        return [self._ids.get(id, id) for id in ids]
+        return [self._ids.get(id, id) for id in ids_of(self._tokenizer, text.replace(mark, ""))]
 
 
 def _any_of(literals: Iterable[str]) -> re.Pattern[str] | None:

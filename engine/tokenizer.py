@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from engine.control_tokens import ControlTokens, unused_char
 from engine.detokenize import TextStream
+from engine.encoding import ids_of
 from engine.request import ChatMessage, EngineError
 from engine.vocabulary import streams_of
 
@@ -54,7 +55,7 @@ class HFTokenizer:
     def encode(self, text: str) -> list[int]:
         if _LONE_SURROGATE.search(text):
             raise EngineError("invalid_value", "The prompt contains a lone surrogate.")
-        return list(self._inner.encode(text, add_special_tokens=True).ids)
+        return ids_of(self._inner, text, special=True)
 
     def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
         marked, mark = self._mark(messages)
@@ -133,7 +134,7 @@ class HFTokenizer:
     def _encode(self, rendered: str, mark: str | None) -> list[int]:
         if mark is not None:
             return self._control.encode(rendered, mark)
-        return list(self._inner.encode(rendered, add_special_tokens=False).ids)
+        return ids_of(self._inner, rendered)
 
     def _encode_behind(self, text: str, mark: str | None) -> list[int]:
         """Ids of a text that something stands before: some tokenizers begin their first word with a space."""
