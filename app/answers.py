@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response as HttpResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.ids import new_id
+from app.workers import Workers
 from protocol.codec import decode_object, encode, error_answer, error_headers
 from protocol.codes import ProtocolError
 from protocol.limits import Limits
 
 BODY_WAIT_S: Final = 60.0
 """How long a body may take: 4 MiB at 560 kbit/s."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("sluice.http")
 
@@ -66,10 +70,18 @@ async def on_bug(request: Request, error: Exception) -> HttpResponse:
     return answer
 
 
-async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
-    """The request's JSON object. Raises ProtocolError: too large, not JSON."""
+async def read_json(
+    request: Request, limits: Limits, workers: Workers, parse: Callable[[dict[str, Any]], T]
+) -> T:
+    """The request's JSON object as `parse` reads it. Raises ProtocolError: too large, not JSON, refused by `parse`."""
     body = await read_body(request, limits.max_body_bytes)
-    return decode_object(body, max_nesting=limits.max_nesting, max_containers=limits.max_containers)
+
+    def read() -> T:
+        return parse(
+            decode_object(body, max_nesting=limits.max_nesting, max_containers=limits.max_containers)
+        )
+
+    return await workers.run(len(body), read)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -87,6 +99,8 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
                 if size > max_bytes:
                     raise refusal
                 chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise ProtocolError("request_timeout", "The client left before its body was whole.") from error
     except TimeoutError as error:
         raise ProtocolError(
             "request_timeout", f"The body did not arrive within {BODY_WAIT_S:g} seconds. Send it again."

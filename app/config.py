@@ -112,6 +112,8 @@ class Config:
     max_nesting: int = setting(
         64, "deepest JSON", low=4, high=512
     )  # requests use 6; json's recursion limit is 1,000
+    max_containers: int = setting(65536, "most objects and arrays in a body", low=16)  # 2,048 items use 8,000
+    max_moderation_inputs: int = setting(256, "most texts in a moderation", low=1)
     max_input_items: int = setting(2048, "most items in an input", low=1)  # a thousand turns sent by value
     max_content_parts: int = setting(256, "most content parts in an item", low=1)
     max_stop_strings: int = setting(16, "most stop strings", low=0)  # each is looked for after every token
@@ -128,9 +130,8 @@ class Config:
     max_active_responses: int = setting(16, "most unfinished responses on a socket", low=1)
     connection_lifetime_s: float = setting(3600.0, "longest life of a socket", low=1)
     max_connections: int = setting(4096, "most sockets", low=1)  # 60 KiB each: 240 MiB
-    outbox_bytes: int = setting(
-        _MIB, "most bytes that wait for one slow client", low=1024
-    )  # a full 8,192-token reply is 1.6 MiB
+    # a reply's end says its text three times, and its beginning the instructions twice: four messages of 4 MiB
+    outbox_bytes: int = setting(16 * _MIB, "most bytes that wait for one slow client", low=1024)
     slow_client_deadline_s: float = setting(
         20.0, "how long a client may read nothing while its outbox holds data", low=0.1
     )

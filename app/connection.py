@@ -17,7 +17,7 @@ from app.store.record import StoredResponse
 from app.transport import WIRE, Wire
 from protocol.codec import encode, error_event, with_lane
 from protocol.codes import Close, ProtocolError
-from protocol.connection import Action, Cancel, CloseWith, Send, ServerConnection, Start
+from protocol.connection import Action, Cancel, CloseWith, Incoming, Send, ServerConnection, Start
 from protocol.events import ResponseEvent
 
 log = logging.getLogger("sluice.connection")
@@ -28,6 +28,8 @@ CLOSE_WAIT_S: Final = 2.0
 
 MAX_LOCAL: Final = 256
 """Unstored responses a connection keeps: sixteen lanes of sixteen turns."""
+MAX_LOCAL_BYTES: Final = 16 << 20
+"""What they may hold in all: a message of the longest kind and its reply, twice."""
 
 
 class Lane:
@@ -48,8 +50,11 @@ class LocalResponses(OrderedDict[str, StoredResponse]):
 
     def __setitem__(self, response_id: str, record: StoredResponse) -> None:
         super().__setitem__(response_id, record)
-        while len(self) > MAX_LOCAL:
+        while len(self) > MAX_LOCAL or (len(self) > 1 and self._size() > MAX_LOCAL_BYTES):
             self.popitem(last=False)
+
+    def _size(self) -> int:
+        return sum(record.size for record in self.values())
 
 
 class Connection:
@@ -80,11 +85,6 @@ class Connection:
         self._running: dict[str | None, Handle] = {}  # by lane
         self._local = LocalResponses()
 
-    @property
-    def busy(self) -> bool:
-        """Whether any response is unfinished."""
-        return bool(self._running)
-
     async def run(self) -> None:
         """Serve until the peer leaves or a limit ends it. The socket has been accepted."""
         self._hub.connections.add(self)
@@ -110,28 +110,38 @@ class Connection:
         if self._gone:
             return
         if not self._outbox.offer(payload):
-            self._drop("its outbox is full")
-            return
+            # one turn of the loop may make more than the bound; that is no fault of a client that keeps up
+            self._write_now()
+            if not self._outbox.offer(payload):
+                self._drop("its outbox is full")
+                return
         if not self._marked:
             self._marked = True
             self._hub.flush.mark(self)
 
     def flush(self) -> None:
         self._marked = False
-        wire = self._wire
         if self._gone or not len(self._outbox):
             return
-        if wire is not None and wire.writable:
-            wire.write(self._outbox.take())
-        else:
+        if not self._write_now():
             self._emptied.clear()
             self._stalled.set()
 
+    def _write_now(self) -> bool:
+        """Give everything to the socket if it takes bytes."""
+        wire = self._wire
+        if wire is None or not wire.writable:
+            return False
+        wire.write(self._outbox.take())
+        return True
+
     def close(self, code: int, reason: str) -> None:
-        """Close once what is queued has left, or a moment later."""
-        if self._closing is None:
-            self._closing = CloseWith(code, reason)
-            self._close_asked.set()
+        """Close once what is queued has left, or a moment later; turns that wait for their lane are dropped."""
+        self._act(self._protocol.close(code, reason))
+
+    def forget(self, response_id: str, tenant: str) -> bool:
+        """Drop an unstored response of this tenant; whether there was one."""
+        return self._principal.tenant == tenant and self._local.pop(response_id, None) is not None
 
     async def _receive_all(self) -> None:
         while True:
@@ -139,9 +149,16 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            self._act(
-                self._protocol.receive_text(text) if text is not None else self._protocol.receive_binary()
-            )
+            if text is None:
+                self._act(self._protocol.receive_binary())
+            else:
+                self._act(self._protocol.receive(await self._read(text)))
+
+    async def _read(self, text: str) -> Incoming:
+        try:
+            return await self._hub.workers.run(len(text), lambda: self._protocol.read(text))
+        except ProtocolError as error:
+            return error_event(error, None)
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -153,7 +170,8 @@ class Connection:
                 case Send():
                     self.offer(encode(action.event))
                 case CloseWith():
-                    self.close(action.code, action.reason)
+                    self._closing = self._closing or action
+                    self._close_asked.set()
 
     def _start(self, action: Start) -> None:
         lane = action.lane
@@ -203,6 +221,8 @@ class Connection:
 
     async def _close_when_asked(self) -> None:
         await self._close_asked.wait()
+        if self._gone:
+            return
         assert self._closing is not None
         self.flush()
         try:
@@ -227,7 +247,6 @@ class Connection:
         if self._wire is not None:
             self._wire.abort()
         self._close_asked.set()
-        self._closing = self._closing or CloseWith(Close.TRY_AGAIN_LATER, "too slow")
 
     def __repr__(self) -> str:
         state = "gone" if self._gone else "open"

@@ -37,6 +37,7 @@ class Prompt:
     source: tuple[ChatMessage, ...] | str
     base: int | None  # None: the prompt does not begin with the parent's ids
     dropped: int = 0
+    instructions: str | None = None  # as the input gate left them
 
 
 def conversation(

@@ -7,7 +7,10 @@ which is what a socket costs (docs/benchmarks.md).
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
+
+log = logging.getLogger("sluice.flush")
 
 
 class Flushable(Protocol):
@@ -33,4 +36,7 @@ class Flush:
         waiting = self._waiting
         self._waiting = []
         for connection in waiting:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # one socket's fault is not its neighbours'
+                log.exception("flush failed connection=%r", connection)

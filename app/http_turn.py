@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from starlette.requests import Request
 
@@ -105,13 +105,14 @@ class _Begin:
         self._begun.set()
 
 
-def new_stream(service: Service, on_leave: Callable[[], None]) -> EventStream:
+def new_stream(service: Service, on_leave: Callable[[], None], past: Iterable[bytes] = ()) -> EventStream:
     config = service.config
     return EventStream(
         max_bytes=config.outbox_bytes,
         deadline_s=config.slow_client_deadline_s,
         keepalive_s=config.keepalive_s,
         on_leave=on_leave,
+        past=past,
     )
 
 

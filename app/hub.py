@@ -25,6 +25,7 @@ from app.prompts import Prompts, translated
 from app.store.record import StoredResponse, pack_ids
 from app.store.responses import ResponseStores
 from app.turn import Sink, Turn
+from app.workers import Workers
 from engine.interface import Engine
 from engine.request import ChatMessage, EngineError, EngineRequest, Sampling
 from protocol.codec import encode as encode_json
@@ -40,7 +41,7 @@ log = logging.getLogger("sluice.hub")
 T = TypeVar("T", int, float)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Handle:
     """A caller's hold on a response that it asked for."""
 
@@ -66,6 +67,7 @@ class Hub:
         auth: Authenticator,
         policy: CompiledPolicy,
         metrics: Metrics,
+        workers: Workers,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.config = config
@@ -74,8 +76,14 @@ class Hub:
         self.auth = auth
         self.policy = policy
         self.metrics = metrics
+        self.workers = workers
         self.prompts = Prompts(
-            engine, stores, policy, max_turns=config.max_turns, max_prompt_tokens=config.max_prompt_tokens
+            engine,
+            stores,
+            policy,
+            workers,
+            max_turns=config.max_turns,
+            max_prompt_tokens=config.max_prompt_tokens,
         )
         self.flush = Flush(loop)
         self.connections: set[Connection] = set()
@@ -85,7 +93,7 @@ class Hub:
         self._group: asyncio.TaskGroup | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tasks = 0
+        self._handles: set[Handle] = set()  # of every response that was asked for and has not ended
 
     async def run(self) -> None:
         """Own every response's task until cancelled; by then `drain` has ended them."""
@@ -104,7 +112,7 @@ class Hub:
         """Begin a response; `sink` gets its events, or `on_refused` the reason why there are none; then `on_ended`."""
         assert self._group is not None
         handle = Handle()
-        self._tasks += 1
+        self._handles.add(handle)
         self._idle.clear()
         self._group.create_task(self._serve(ask, sink, handle, on_refused, on_ended))
         return handle
@@ -116,9 +124,12 @@ class Hub:
     def ended_journal(self, response_id: str, tenant: str) -> Journal | None:
         return self._ring.get(response_id, tenant, time.monotonic())
 
-    def forget(self, response_id: str) -> None:
-        """Drop an ended response's journal: it was deleted."""
-        self._ring.discard(response_id)
+    def forget(self, response_id: str, tenant: str) -> bool:
+        """Drop what is kept in memory of a deleted response; whether there was anything."""
+        known = self.ended_journal(response_id, tenant) is not None
+        if known:
+            self._ring.discard(response_id)
+        return any(connection.forget(response_id, tenant) for connection in self.connections) or known
 
     def cancel(self, response_id: str, tenant: str) -> Turn:
         """Cancel a live response by id. Raises ProtocolError if there is none."""
@@ -142,8 +153,8 @@ class Hub:
             self.cancel_all()
 
     def cancel_all(self) -> None:
-        for turn in list(self._live.values()):
-            turn.cancel()
+        for handle in list(self._handles):
+            handle.leave()
 
     async def wait_idle(self) -> None:
         """Until no response is unfinished."""
@@ -166,7 +177,8 @@ class Hub:
                     await self.stores.store.ping()  # a stored turn needs the store: say so before it begins
                 prompt, new = await self.prompts.of(ask)
                 if handle.left:
-                    return
+                    self._check_open()
+                    return  # nobody is there to be told
                 turn = self._turn(ask, prompt)
                 turn.on_first_text = lambda: self.metrics.first_token.observe(time.monotonic() - began)
                 turn.attach(sink)
@@ -184,8 +196,8 @@ class Hub:
                 return
             await self._finish(turn, ask, prompt, new, began)
         finally:
-            self._tasks -= 1
-            if self._tasks == 0:
+            self._handles.discard(handle)
+            if not self._handles:
                 self._idle.set()
             on_ended()
 
@@ -240,7 +252,7 @@ class Hub:
             status="in_progress",
             model=self.engine.model.id,
             previous_response_id=create.previous_response_id,
-            instructions=create.instructions,
+            instructions=prompt.instructions,
             truncation=create.truncation,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -302,7 +314,7 @@ class Hub:
             model=response.model,
             response=encode_json(response),
             parent_id=create.previous_response_id,
-            instructions=create.instructions,
+            instructions=prompt.instructions,
             input=stored_messages(new),
             output_text=text,
             context_ids=ids,

@@ -30,6 +30,7 @@ from app.store.client import Store
 from app.store.keys import KeyRecords
 from app.store.responses import ResponseStores
 from app.store.valkey import EmbeddedValkey
+from app.workers import Workers
 from engine.interface import Engine
 from protocol.codes import ProtocolError
 from protocol.limits import ConnectionLimits, Limits
@@ -77,11 +78,20 @@ async def running(
             first_key = await auth.prepare()
         finally:
             served = await building  # a thread cannot be cancelled: wait for it, whatever happened here
+        workers = Workers()
+        stack.callback(workers.close)
         served.start(loop)
         stack.push_async_callback(served.close)
         metrics.watch_engine(served.stats, served.model.id)
         hub = Hub(
-            config=config, engine=served, stores=stores, auth=auth, policy=policy, metrics=metrics, loop=loop
+            config=config,
+            engine=served,
+            stores=stores,
+            auth=auth,
+            policy=policy,
+            metrics=metrics,
+            workers=workers,
+            loop=loop,
         )
         await stack.enter_async_context(_tasks(hub.run, stores.run, *runs))
         gc.freeze()  # what lives as long as the process need not be looked at again
@@ -132,6 +142,8 @@ def _limits(config: Config) -> Limits:
         max_parts=config.max_content_parts,
         max_stop=config.max_stop_strings,
         max_metadata_pairs=config.max_metadata_pairs,
+        max_containers=config.max_containers,
+        max_moderation_inputs=config.max_moderation_inputs,
     )
 
 
@@ -153,7 +165,7 @@ def create_app(service: Service) -> Starlette:
                 CORSMiddleware,
                 allow_origins=origins,
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["authorization", "content-type"],
+                allow_headers=["*"],
                 expose_headers=["x-request-id", "retry-after", "x-should-retry"],
             )
         )
@@ -172,5 +184,6 @@ def create_app(service: Service) -> Starlette:
             Exception: on_bug,
         },
     )
+    app.router.redirect_slashes = False  # a redirect would name the host that the client claims
     app.state.service = service
     return app

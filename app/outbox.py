@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Outbox:
-    """Payloads in order, at most `max_bytes` of them.
+    """Payloads in order, at most `max_bytes` of them, or one that is larger.
 
     While a client keeps up it holds what one turn of the event loop produced; past the bound the client is
     too slow and the connection is aborted by its owner.
@@ -23,7 +23,7 @@ class Outbox:
     def offer(self, payload: bytes) -> bool:
         """Append; False if that takes the outbox past its bound (the payload is not kept)."""
         size = self.bytes + len(payload)
-        if size > self.max_bytes:
+        if size > self.max_bytes and self._payloads:
             return False
         self.bytes = size
         self._payloads.append(payload)

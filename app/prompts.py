@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from dataclasses import replace
+from typing import Final
 
 from app.ask import Ask, CountAsk
 from app.context import Conversation, Prompt, conversation, encode, truncate
 from app.moderation import CompiledPolicy, check_input
 from app.store.record import Lineage, StoredResponse
 from app.store.responses import ResponseStores
+from app.workers import Workers
 from engine.interface import Engine
 from engine.request import ChatMessage, EngineError
 from protocol.codes import ProtocolError
 from protocol.requests.create import CreateResponse, InputTokens
-from protocol.requests.message import Message
 
-R = TypeVar("R")
-
-OFF_LOOP_CHARACTERS: Final = 4000
-"""Longer texts are judged and tokenised in a thread: 4,000 characters take about 1 ms."""
+CHARACTERS_A_TOKEN: Final = 128
+"""More than any tokenizer's longest token has, so a text longer than this for each token cannot fit."""
 
 
 class Prompts:
@@ -31,6 +28,7 @@ class Prompts:
         engine: Engine,
         stores: ResponseStores,
         policy: CompiledPolicy,
+        workers: Workers,
         *,
         max_turns: int,
         max_prompt_tokens: int | None,
@@ -38,6 +36,7 @@ class Prompts:
         self._engine = engine
         self._stores = stores
         self._policy = policy
+        self._workers = workers
         self._max_turns = max_turns
         context = engine.model.context_tokens
         self._longest = min(context - 1, max_prompt_tokens or context)
@@ -47,19 +46,30 @@ class Prompts:
 
         Raises ProtocolError: unknown parent, refused input, too long a prompt.
         """
-        if isinstance(ask, Ask) and ask.plain is not None:
-            self._check_model(ask.create.model)
-            return await _off_loop(len(ask.plain), lambda: self._plain_prompt(ask.plain or "")), ()
         create = ask.create
         self._check_model(create.model)
-        new = await _off_loop(
-            sum(len(message.content) for message in create.messages), lambda: self._judged(create.messages)
-        )
-        records: tuple[StoredResponse, ...] = ()
+        if isinstance(ask, Ask) and ask.plain is not None:
+            plain = ask.plain
+            self._check_characters(len(plain), "prompt")
+            return await self._workers.run(len(plain), lambda: self._plain_prompt(plain)), ()
+        characters = sum(len(message.content) for message in create.messages) + len(create.instructions or "")
+        if create.truncation == "disabled":
+            self._check_characters(characters, "input")
+        new, instructions = await self._workers.run(characters, lambda: self._judged(create))
+        lineage = Lineage()
         if create.previous_response_id is not None:
-            records = await self._lineage(create.previous_response_id, ask.principal.tenant, ask.local)
-        talk = conversation(records, create.instructions, new)
-        return await _off_loop(talk.characters, lambda: self._prompt(talk, create)), new
+            lineage = await self._lineage(create.previous_response_id, ask)
+        if lineage.cut and create.truncation == "disabled":
+            raise ProtocolError(
+                "context_length_exceeded",
+                f"The conversation is longer than the {len(lineage.records)} responses that are read. Send "
+                '"truncation": "auto" to leave out the oldest, or the conversation as input items.',
+                param="previous_response_id",
+            )
+        talk = conversation(lineage.records, instructions, new)
+        prompt = await self._workers.run(talk.characters, lambda: self._prompt(talk, create))
+        dropped = prompt.dropped + lineage.cut  # at least one, of those that were not read
+        return replace(prompt, dropped=dropped, instructions=instructions), new
 
     def _check_model(self, model: str | None) -> None:
         served = self._engine.model.id
@@ -80,14 +90,17 @@ class Prompts:
             )
         return verdict.text
 
-    def _judged(self, messages: tuple[Message, ...]) -> tuple[ChatMessage, ...]:
-        return tuple(
+    def _judged(self, create: CreateResponse | InputTokens) -> tuple[tuple[ChatMessage, ...], str | None]:
+        """This turn's messages and instructions as the input gate leaves them; replies passed it before."""
+        messages = tuple(
             ChatMessage(
                 message.role,
                 message.content if message.role == "assistant" else self._judge(message.content, "input"),
             )
-            for message in messages
+            for message in create.messages
         )
+        instructions = create.instructions
+        return messages, None if instructions is None else self._judge(instructions, "instructions")
 
     def _plain_prompt(self, text: str) -> Prompt:
         judged = self._judge(text, "prompt")
@@ -95,23 +108,23 @@ class Prompts:
         self._check_length(prompt, "prompt")
         return prompt
 
-    async def _lineage(
-        self, parent_id: str, tenant: str, local: Mapping[str, StoredResponse]
-    ) -> tuple[StoredResponse, ...]:
+    async def _lineage(self, parent_id: str, ask: Ask | CountAsk) -> Lineage:
+        """The parent and its ancestors: the connection's own unstored ones first, then those in the store."""
         youngest_first: list[StoredResponse] = []
         next_id: str | None = parent_id
         while next_id is not None and len(youngest_first) < self._max_turns:
-            mine = local.get(next_id)
+            mine = ask.local.get(next_id)
             if mine is None:
                 break
             youngest_first.append(mine)
             next_id = mine.parent_id
-        older = Lineage()
-        if next_id is not None and len(youngest_first) < self._max_turns:
-            older = await self._stores.of(tenant).lineage(next_id)
-            if older.missing is not None:
-                raise self._no_parent(parent_id, older.missing)
-        return older.records + tuple(reversed(youngest_first))
+        mine_first = tuple(reversed(youngest_first))
+        if next_id is None or len(mine_first) >= self._max_turns:
+            return Lineage(mine_first, cut=next_id is not None)
+        older = await self._stores.of(ask.principal.tenant).lineage(next_id)
+        if older.missing is not None:
+            raise self._no_parent(parent_id, older.missing)
+        return Lineage(older.records + mine_first, cut=older.cut)
 
     def _no_parent(self, parent_id: str, missing: str) -> ProtocolError:
         if missing == parent_id:
@@ -140,6 +153,15 @@ class Prompts:
             self._check_length(prompt, "input")
         return prompt
 
+    def _check_characters(self, characters: int, param: str) -> None:
+        """Refuse what cannot fit before it is judged and tokenised."""
+        if characters > self._longest * CHARACTERS_A_TOKEN:
+            raise ProtocolError(
+                "context_length_exceeded",
+                f"The prompt has {characters} characters; no more than {self._longest} tokens fit. Shorten it.",
+                param=param,
+            )
+
     def _check_length(self, prompt: Prompt, param: str) -> None:
         if len(prompt.ids) > self._longest:
             raise ProtocolError(
@@ -148,13 +170,6 @@ class Prompts:
                 'or send "truncation": "auto" to leave out the oldest turns.',
                 param=param,
             )
-
-
-async def _off_loop(characters: int, work: Callable[[], R]) -> R:
-    """Run CPU-bound work on text: here if the text is short, in a thread if it is not."""
-    if characters > OFF_LOOP_CHARACTERS:
-        return await asyncio.to_thread(work)
-    return work()
 
 
 def translated(error: EngineError) -> ProtocolError:

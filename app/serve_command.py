@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -28,9 +29,16 @@ def serve_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) 
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
+    _raise_file_limit()
     with bind(config) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, listener))
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Every socket is a file; the usual soft limit of 1,024 is for programs with select()."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(config: Config, listener: socket.socket) -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -58,7 +59,7 @@ def make_server(config: Config, app: ASGIApp) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            http=SluiceHttpProtocol,
+            http=partial(SluiceHttpProtocol, deadline_s=config.slow_client_deadline_s),  # type: ignore[arg-type]
             ws=SluiceWebSocketProtocol,
             ws_max_size=config.max_body_bytes,
             ws_per_message_deflate=False,  # 34 KiB more a connection and 4-9 µs a frame

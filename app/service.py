@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, TypeVar, cast
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
+from app.answers import read_json
 from app.auth import Authenticator
 from app.config import Config
 from app.hub import Hub
@@ -15,6 +17,8 @@ from app.principal import Principal
 from app.store.client import Store
 from protocol.codes import ProtocolError
 from protocol.limits import ConnectionLimits, Limits
+
+T = TypeVar("T")
 
 KEY_PROTOCOL: Final = "openai-insecure-api-key."
 
@@ -30,6 +34,10 @@ class Service:
     metrics: Metrics
     limits: Limits
     connection_limits: ConnectionLimits
+
+    async def read(self, request: Request, parse: Callable[[dict[str, Any], Limits], T]) -> T:
+        """The request's body as `parse` reads it. Raises ProtocolError."""
+        return await read_json(request, self.limits, self.hub.workers, lambda body: parse(body, self.limits))
 
     async def authenticate(self, connection: HTTPConnection, scope: str) -> Principal:
         """Who calls, by `Authorization: Bearer KEY`, and whether they may. Raises ProtocolError 401, 403, 503."""

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
 from app.outbox import Outbox
 from app.transport import abort_of
+from protocol.codec import SSE_KEEPALIVE
 
 HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
-KEEPALIVE: Final = b": keep-alive\n\n"
+PIECE: Final = 256
+"""Chunks of the past sent at once: some 50 KiB."""
 
 
 class EventStream:
     """An ASGI response fed by `offer` and ended by `end`.
 
     `on_leave` is called once when the client goes before the end: it hung up, read nothing for `deadline_s`,
-    or let more than `max_bytes` pile up.
+    or let more than `max_bytes` pile up. `past` is sent first, a piece at a time as the client reads.
     """
 
     def __init__(
@@ -32,13 +35,13 @@ class EventStream:
         max_bytes: int,
         deadline_s: float,
         keepalive_s: float,
-        headers: Mapping[str, str] = {},
         on_leave: Callable[[], None],
+        past: Iterable[bytes] = (),
     ) -> None:
+        self._past = iter(past)
         self._outbox = Outbox(max_bytes)
         self._deadline_s = deadline_s
         self._keepalive_s = keepalive_s
-        self._headers = {**HEADERS, **headers}
         self._on_leave = on_leave
         self._wake = asyncio.Event()
         self._ended = False
@@ -80,8 +83,10 @@ class EventStream:
             pass
 
     async def _send_all(self, send: Send) -> None:
-        headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
+        headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        while piece := b"".join(islice(self._past, PIECE)):
+            await self._send(send, piece)
         while True:
             chunks = self._outbox.take()
             self._wake.clear()
@@ -97,7 +102,7 @@ class EventStream:
                     async with asyncio.timeout(self._keepalive_s):
                         await self._wake.wait()
                 except TimeoutError:
-                    await self._send(send, KEEPALIVE)
+                    await self._send(send, SSE_KEEPALIVE)
 
     async def _send(self, send: Send, body: bytes) -> None:
         async with asyncio.timeout(self._deadline_s):

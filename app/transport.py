@@ -1,4 +1,4 @@
-"""uvicorn's protocols with the three things ASGI lacks: what a socket still holds, ready bytes out, and an abort.
+"""uvicorn's protocols with what ASGI lacks: ready bytes out, whether the socket takes them, and an abort.
 
 uvicorn waits without a limit for a peer that reads, and its close flushes first, so a client that never reads
 would never be freed. `scope["extensions"]["sluice.wire"]` lets the hub write ready frames to a socket that
@@ -9,8 +9,10 @@ plain ASGI sends.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, cast
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
@@ -47,9 +49,6 @@ class Wire:
         """Whether the socket takes bytes now: open, and its buffer below the high-water mark."""
         return self._protocol.writable.is_set()
 
-    def buffered_bytes(self) -> int:
-        return self._protocol.transport.get_write_buffer_size()
-
     def write(self, payloads: list[bytes]) -> None:
         """Send each payload as a text frame, all in one write. A closing socket drops them."""
         protocol = self._protocol
@@ -76,6 +75,11 @@ class SluiceWebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.close_sent:
             extensions = cast("dict[str, Any]", self.scope["extensions"])
             extensions[WIRE] = Wire(self)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # refused in full, which uvicorn would log as an error
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
@@ -105,14 +109,21 @@ class SluiceWebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class SluiceHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with an abort in the scope, and an end for heads that never end."""
+    """uvicorn's HTTP protocol with an abort in the scope, and an end for peers that neither send nor read."""
+
+    def __init__(self, *args: Any, deadline_s: float, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._deadline_s = deadline_s
+        self._head = _Deadline(self.loop)
+        self._reading = _Deadline(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_WAIT_S, transport.abort)
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_timer.cancel()
+        self._head.stop()
+        self._reading.stop()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -120,8 +131,43 @@ class SluiceHttpProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {WIRE: cast("dict[object, object]", self.transport.abort)}
 
     def on_headers_complete(self) -> None:
-        self._head_timer.cancel()
+        self._head.stop()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # none that came behind it is being answered
+            self._await_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading.start(self._deadline_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reading.stop()
+
+    def _await_head(self) -> None:
+        """Give the next request's head its time; what is left of a refused body counts too."""
+        if not self.transport.is_closing():
+            self._head.start(HEAD_WAIT_S, self.transport.abort)
+
+
+class _Deadline:
+    """One timer that is started anew and stopped as often as needed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float, then: Callable[[], None]) -> None:
+        self.stop()
+        self._timer = self._loop.call_later(seconds, then)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def abort_of(scope: Any) -> Any:

@@ -51,6 +51,8 @@ class CloseWith:
 
 
 Action: TypeAlias = Start | Cancel | Send | CloseWith
+Incoming: TypeAlias = CreateResponse | Cancel | CloseWith | ErrorEvent
+"""What a frame was found to say: ask for a response, cancel one, be too long, or be refused."""
 
 
 @dataclass(slots=True)
@@ -84,17 +86,33 @@ class ServerConnection:
 
     def receive_text(self, text: str | bytes) -> list[Action]:
         """A text frame came. Nothing in it closes the connection but its size."""
-        if self._closed:
-            return []
+        return self.receive(self.read(text))
+
+    def read(self, text: str | bytes) -> Incoming:
+        """What a text frame says, checked. Changes nothing, so a long frame can be read in another thread."""
         limits = self._request_limits
         if _exceeds(text, limits.max_body_bytes):
-            return self._close(Close.TOO_BIG, f"a message may have {limits.max_body_bytes} bytes")
+            return CloseWith(Close.TOO_BIG, f"a message may have {limits.max_body_bytes} bytes")
         body: dict[str, Any] = {}
         try:
             body = decode_object(text, max_nesting=limits.max_nesting, max_containers=limits.max_containers)
-            return self._receive(body)
+            return self._read(body)
         except ProtocolError as error:
-            return [Send(error_event(error, lane_name(body.get("stream_id"))))]
+            return error_event(error, lane_name(body.get("stream_id")))
+
+    def receive(self, incoming: Incoming) -> list[Action]:
+        """Act on what `read` found."""
+        if self._closed:
+            return []
+        match incoming:
+            case ErrorEvent():
+                return [Send(incoming)]
+            case Cancel():
+                return [incoming]
+            case CloseWith():
+                return self._close(incoming.code, incoming.reason)
+            case CreateResponse():
+                return self._create(incoming)
 
     def receive_binary(self) -> list[Action]:
         """A binary frame came, on a connection that speaks JSON."""
@@ -126,6 +144,10 @@ class ServerConnection:
             return []
         return [Send(error_event(error, None)), *self._close(code, error.code)]
 
+    def close(self, code: int, reason: str) -> list[Action]:
+        """Close without a word of why; turns that wait are dropped."""
+        return [] if self._closed else self._close(code, reason)
+
     def _close(self, code: int, reason: str) -> list[Action]:
         self._closed = True
         for lane in self._lanes.values():
@@ -133,15 +155,16 @@ class ServerConnection:
             lane.waiting.clear()
         return [CloseWith(code, reason)]
 
-    def _receive(self, body: dict[str, Any]) -> list[Action]:
+    def _read(self, body: dict[str, Any]) -> CreateResponse | Cancel:
         kind = body.get("type")
         match kind:
             case None:
                 raise missing("type")
             case "response.create":
-                return self._create(body)
+                request = {name: value for name, value in body.items() if name != "type"}
+                return parse_create(request, self._request_limits, socket=True)
             case "response.cancel":
-                return [self._parse_cancel(body)]
+                return self._parse_cancel(body)
             case "response.steer":
                 raise ProtocolError(
                     "unsupported_parameter", "Steering a response is not supported.", param="type"
@@ -165,10 +188,11 @@ class ServerConnection:
         fields.finish()
         return Cancel(response_id, lane)
 
-    def _create(self, body: dict[str, Any]) -> list[Action]:
-        request = {name: value for name, value in body.items() if name != "type"}
-        create = parse_create(request, self._request_limits, socket=True)
-        lane = self._admit(create.stream_id)
+    def _create(self, create: CreateResponse) -> list[Action]:
+        try:
+            lane = self._admit(create.stream_id)
+        except ProtocolError as error:
+            return [Send(error_event(error, create.stream_id))]
         self._active += 1
         if lane.running:
             lane.waiting.append(create)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
-from app.answers import json_answer, read_json
+from app.answers import json_answer
 from app.ask import Ask
 from app.http_turn import run_turn, stream_turn
 from app.ids import new_id
@@ -45,7 +45,7 @@ class DialectSink:
 async def chat(request: Request) -> HttpResponse | EventStream:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    asked = parse_chat(await read_json(request, service.limits), service.limits)
+    asked = await service.read(request, parse_chat)
     create = CreateResponse(
         messages=asked.messages,
         metadata=asked.metadata,
@@ -67,7 +67,7 @@ async def chat(request: Request) -> HttpResponse | EventStream:
 async def completion(request: Request) -> HttpResponse | EventStream:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    asked = parse_completion(await read_json(request, service.limits), service.limits)
+    asked = await service.read(request, parse_completion)
     create = CreateResponse(messages=(), store=False, **_sampled(asked))
     ask = Ask(create, principal, plain=asked.prompt, keep=False)
     if not asked.stream:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
-from app.answers import json_answer, read_json
+from app.answers import json_answer
 from app.ask import Ask, CountAsk
 from app.http_turn import SseSink, new_stream, run_turn, stream_turn
 from app.service import Service, service_of
@@ -21,8 +21,8 @@ from protocol.requests.create import parse_create, parse_input_tokens
 async def create(request: Request) -> HttpResponse | EventStream:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    body = await read_json(request, service.limits)
-    ask = Ask(parse_create(body, service.limits, socket=False), principal)
+    asked = await service.read(request, lambda body, limits: parse_create(body, limits, socket=False))
+    ask = Ask(asked, principal)
     if ask.create.stream:
         return await stream_turn(service, ask, SseSink)
     return json_answer(await run_turn(service, ask, request))
@@ -51,15 +51,18 @@ def _replay(service: Service, response_id: str, tenant: str, starting_after: int
     if journal is None:
         raise ProtocolError(
             "response_not_found",
-            f"No live or just-ended response has the id {response_id!r}. GET it without `stream` if it was stored.",
+            f"The response {response_id!r} cannot be replayed: it is not live, has not just ended, or had more events "
+            "than are kept. GET it without `stream` if it was stored.",
             param="response_id",
         )
     sink: SseSink
-    stream = new_stream(service, lambda: turn.detach(sink) if turn is not None else None)
-    sink = SseSink(stream, starting_after)  # the position may be one that is still to come
     past = journal.after(starting_after)
-    if past:
-        stream.offer(b"".join([sse(type_, data) for type_, data in past]))
+    stream = new_stream(
+        service,
+        lambda: turn.detach(sink) if turn is not None else None,
+        past=(sse(type_, data) for type_, data in past),
+    )
+    sink = SseSink(stream, starting_after)  # the position may be one that is still to come
     if turn is None or (past and past[-1][0] in TERMINAL_TYPES):
         stream.end()
     else:
@@ -84,25 +87,23 @@ async def cancel(request: Request) -> HttpResponse:
 
 async def delete(request: Request) -> HttpResponse:
     service = service_of(request)
-    principal = await service.authenticate(request, "responses:write")
+    principal = await service.authenticate(request, "data:delete")
     response_id = request.path_params["response_id"]
     turn = service.hub.live(response_id, principal.tenant)
     if turn is not None:
         turn.cancel()
         await turn.concluded.wait()
-    replayable = service.hub.ended_journal(response_id, principal.tenant) is not None
     stored = await service.hub.stores.of(principal.tenant).delete(response_id)
-    if not (stored or replayable or turn is not None):
+    forgotten = service.hub.forget(response_id, principal.tenant)
+    if not (stored or forgotten or turn is not None):
         raise _not_found(response_id)
-    service.hub.forget(response_id)
     return json_answer(deleted_answer(response_id))
 
 
 async def input_tokens(request: Request) -> HttpResponse:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    body = await read_json(request, service.limits)
-    ask = CountAsk(parse_input_tokens(body, service.limits), principal)
+    ask = CountAsk(await service.read(request, parse_input_tokens), principal)
     prompt, _ = await service.hub.prompts.of(ask)
     return json_answer(input_tokens_answer(len(prompt.ids)))
 
@@ -134,15 +135,12 @@ class _Query:
         if stream not in ("true", "false"):
             raise ProtocolError("invalid_value", "`stream` is true or false.", param="stream")
         self.stream = stream == "true"
-        after = request.query_params.get("starting_after", "-1")
-        try:
-            self.starting_after = int(after)
-        except ValueError:
-            self.starting_after = -2
-        if self.starting_after < 0 and after != "-1":
+        after = request.query_params.get("starting_after")
+        if after is not None and not (after.isascii() and after.isdigit() and len(after) < 10):
             raise ProtocolError(
                 "invalid_value", "`starting_after` is a sequence_number, 0 or more.", param="starting_after"
             )
+        self.starting_after = -1 if after is None else int(after)
         if "starting_after" in request.query_params and not self.stream:
             raise ProtocolError(
                 "invalid_value", "`starting_after` goes with `stream=true`.", param="starting_after"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from functools import cache
 
@@ -10,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
-from app.answers import json_answer, read_json
+from app.answers import json_answer
 from app.ids import new_id
 from app.moderation import category_scores
 from app.service import service_of
@@ -52,17 +51,18 @@ def _model(request: Request) -> Model:
 async def moderations(request: Request) -> HttpResponse:
     service = service_of(request)
     await service.authenticate(request, "moderations:write")
-    asked = parse_moderations(await read_json(request, service.limits), service.limits)
+    asked = await service.read(request, parse_moderations)
     policy = service.hub.policy
-    # a megabyte takes seconds: off the loop
-    verdicts = await asyncio.to_thread(lambda: [category_scores(policy, text) for text in asked.texts])
+    verdicts = await service.hub.workers.run(
+        sum(map(len, asked.texts)), lambda: [category_scores(policy, text) for text in asked.texts]
+    )
     return json_answer(moderation_answer(new_id("modr"), f"sluice-policy-{policy.version}", verdicts))
 
 
 async def client_secrets(request: Request) -> HttpResponse:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    asked = parse_client_secret(await read_json(request, service.limits))
+    asked = await service.read(request, lambda body, _: parse_client_secret(body))
     key = service.auth.mint_ephemeral(principal, asked.life_s)
     session = SecretSession(id=new_id("sess"), expires_at=key.expires_at)
     return json_answer(ClientSecret(value=key.value, expires_at=key.expires_at, session=session))

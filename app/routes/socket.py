@@ -83,4 +83,10 @@ def _check_origin(websocket: WebSocket, service: Service) -> None:
     )
 
 
-routes = [WebSocketRoute("/v1/responses", socket)]
+async def elsewhere(websocket: WebSocket) -> None:
+    """No socket is served on any other path."""
+    error = ProtocolError("not_found", f"There is no socket at {websocket.url.path}; /v1/responses has one.")
+    await websocket.send_denial_response(fault_answer(error, websocket))
+
+
+routes = [WebSocketRoute("/v1/responses", socket), WebSocketRoute("/{path:path}", elsewhere)]

@@ -34,6 +34,12 @@ class StoredResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     output_text: str = ""  # released text only
     context_ids: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        text = sum(len(message.content) for message in self.input) + len(self.output_text)
+        return len(self.response) + text + len(self.context_ids or b"")
+
 
 @dataclass(frozen=True, slots=True)
 class Lineage:

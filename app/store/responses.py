@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.25  # how soon pending writes are tried again; a restarted store is served within a second
 SCRUB_S = 60.0  # how often at most the append-only file is rewritten; each rewrite forks the store
+ANSWER_BYTES: Final = 4 << 20  # of one read of a lineage; such a read takes some 10 ms
+LINEAGE_BYTES: Final = 16 << 20  # of a whole lineage; 131,072 tokens of context are 1 MiB of text and ids
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 # Both fields at once, so that a record never lives without its time to live.
@@ -26,16 +28,18 @@ redis.call('HSET', KEYS[1], 'record', ARGV[1], 'parent', ARGV[2])
 return redis.call('PEXPIRE', KEYS[1], ARGV[3])
 """
 
-# From a response up to its root in one round trip; each record read lives on. Every key of a tenant has the
+# From a response up to its root in one round trip, or in several if it is long: an answer of more than ARGV[4]
+# bytes would hold up the store's other callers. Each record read lives on. Every key of a tenant has the
 # same hash tag, so the keys that the script computes stand in the slot of the one it was given.
 _WALK: Final = """
-local key, records = KEYS[1], {}
+local key, records, size = KEYS[1], {}, 0
 for turn = 1, tonumber(ARGV[3]) do
   local found = redis.call('HMGET', key, 'record', 'parent')
   if not found[1] then break end
   redis.call('PEXPIRE', key, ARGV[2])
   records[turn] = found[1]
-  if found[2] == '' then break end
+  size = size + #found[1]
+  if found[2] == '' or size >= tonumber(ARGV[4]) then break end
   key = ARGV[1] .. found[2]
 end
 return records
@@ -186,13 +190,15 @@ class ResponseStore:
         youngest_first: list[StoredResponse] = []
         next_id: str | None = response_id
         room = self._shared.max_turns
-        while next_id is not None and len(youngest_first) < room:
+        size = 0
+        while next_id is not None and len(youngest_first) < room and size < LINEAGE_BYTES:
             # A chain can cross between what waits in memory and what is written, either way, more than once.
             waiting = self._shared.pending.find(self.tenant, next_id)
             found = [waiting] if waiting else await self._walk(next_id, room - len(youngest_first))
             if not found:
                 return Lineage(tuple(reversed(youngest_first)), missing=next_id)
             youngest_first += found
+            size += sum(record.size for record in found)
             next_id = found[-1].parent_id
         return Lineage(tuple(reversed(youngest_first)), cut=next_id is not None)
 
@@ -216,7 +222,7 @@ class ResponseStore:
         shared = self._shared
         prefix = _key(self.tenant, "")
         found: list[bytes] = await shared.store.call(
-            shared.store.eval(_WALK, [self._key(response_id)], prefix, shared.ttl_ms, most)
+            shared.store.eval(_WALK, [self._key(response_id)], prefix, shared.ttl_ms, most, ANSWER_BYTES)
         )
         return [decode_record(data) for data in found]
 

@@ -188,3 +188,25 @@ async def test_a_body_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch
         async with asyncio.timeout(5):
             assert b" 408 " in await reader.readuntil(b"\r\n\r\n")
         writer.close()
+
+
+async def test_a_second_head_that_never_ends_is_dropped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.transport.HEAD_WAIT_S", 0.3)
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nG")
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200")  # up to the end of the connection
+        writer.close()
+
+
+async def test_an_http_client_that_never_reads_is_dropped() -> None:
+    async with serving(slow_client_deadline_s=0.5) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"GET /main.js HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+        async with asyncio.timeout(20):
+            while served.server.server_state.connections or served.server.server_state.total_requests == 0:
+                await asyncio.sleep(0.05)
+        writer.transport.abort()
+        del reader
