@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-_PACKAGES: Final = ("sluice", "torch", "transformers", "uvicorn", "uvloop", "websockets", "msgspec")
+_PACKAGES: Final = ("torch", "transformers", "uvicorn", "uvloop", "websockets", "msgspec")
 
 
 class Machine(Struct, frozen=True):
