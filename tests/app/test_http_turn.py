@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.main import create_app
 from engine.playback import Fault
-from engine.request import EngineRequest
+from engine.request import EngineError, EngineRequest
 from engine.scripted import ScriptedEngine
 from engine.scripted_tokenizer import words
 from tests.app.dialects import DIALECTS, PATHS, body_of, client_of, take_turn
@@ -142,9 +144,46 @@ async def test_a_socket_that_closes_before_its_response_began_ends_it(
     assert served.service.hub.engine.stats().prompt_tokens == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_server_that_gives_a_request_up_ends_its_response(
+    served: Served, turnstile: Turnstile, stream: bool
+) -> None:
+    """As uvicorn does with what is left when its time to stop is over."""
+    body = json.dumps({"input": SLOW_INPUT, "stream": stream}).encode()
+    asked: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        return asked.pop() if asked else await asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/responses",
+        "raw_path": b"/v1/responses",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {served.key}".encode())],
+    }
+    request = asyncio.create_task(create_app(served.service)(scope, receive, send))
+    await turnstile.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    turnstile.open.set()
+    await left_nothing(served)
+    assert served.service.hub.engine.stats().prompt_tokens == 0
+
+
 def broken(text: str) -> list[str]:
     if text.startswith("break"):
         raise ZeroDivisionError("a bug in the tokenizer, with words of the user")
+    if text.startswith("refuse"):
+        raise EngineError("invalid_value", "The template takes no such messages.")
+    if text == "forget":
+        raise ZeroDivisionError("a bug where the reply is kept")
     return words(text)
 
 
@@ -163,6 +202,41 @@ async def test_a_bug_before_the_response_began_is_told_in_every_dialect_and_harm
         assert "words of the user" not in str(outcome)
         assert (await take_turn(buggy, dialect, "unharmed")).text == "unharmed"
     assert buggy.service.hub.engine.stats().pages_used == 0
+
+
+@pytest.mark.parametrize("dialect", ["socket", "json", "sse"])
+async def test_a_reply_that_cannot_be_kept_has_failed_and_is_nowhere(buggy: Served, dialect: str) -> None:
+    outcome = await take_turn(buggy, dialect, "forget that", max_output_tokens=1)
+    assert outcome.code == "internal_error"
+    if dialect != "json":
+        assert (outcome.end, outcome.text) == ("failed", "forget")
+        async with client_of(buggy) as client:
+            answer = await client.get(f"/v1/responses/{outcome.items[0]['response']['id']}")
+            assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("dialect", ["socket", "json", "sse"])
+async def test_messages_that_a_model_cannot_take_are_refused_as_a_fault_of_the_input(
+    buggy: Served, dialect: str
+) -> None:
+    outcome = await take_turn(buggy, dialect, "refuse this")
+    assert (outcome.end, outcome.status, outcome.code) == ("refused", 400, "invalid_value")
+    assert outcome.error["param"] == "input"
+
+
+async def test_the_servers_own_life_is_none_of_the_requests(buggy: Served) -> None:
+    """A server that speaks of its lifespan is answered, without a request's id."""
+    heard: list[Any] = []
+    told = [{"type": "lifespan.shutdown"}, {"type": "lifespan.startup"}]
+
+    async def receive() -> dict[str, Any]:
+        return told.pop()
+
+    async def send(message: Any) -> None:
+        heard.append(message)
+
+    await create_app(buggy.service)({"type": "lifespan", "app": None}, receive, send)
+    assert heard == [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
 
 
 async def test_a_bug_in_a_route_is_answered_in_the_one_shape(buggy: Served) -> None:

@@ -48,6 +48,13 @@ def said(state: Path, capsys: pytest.CaptureFixture[str]) -> Said:
     return Said(capsys)
 
 
+def listed(said: Said) -> dict[str, list[str]]:
+    """Role, state and name of each key by its id; the date is today's, or yesterday's at midnight."""
+    rows = [line.split() for line in said.by("list").splitlines()]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", row[3]) for row in rows)
+    return {row[0]: [row[1], row[2], row[4]] for row in rows}
+
+
 def test_keys_are_made_listed_and_revoked_without_a_server(said: Said, state: Path) -> None:
     made = [
         said.by("create", "laptop"),
@@ -59,14 +66,14 @@ def test_keys_are_made_listed_and_revoked_without_a_server(said: Said, state: Pa
         match = KEY.fullmatch(value.strip())
         assert match is not None
         ids.append(match[1])
-    listed = said.by("list").splitlines()
-    assert [line.split() for line in listed] == [
-        [ids[0], "developer", "valid", listed[0].split()[3], "laptop"],
-        [ids[1], "admin", "valid", listed[0].split()[3], "boss"],
-        [ids[2], "read-only", "valid", listed[0].split()[3], "unnamed"],
-    ]
+    assert listed(said) == {
+        ids[0]: ["developer", "valid", "laptop"],
+        ids[1]: ["admin", "valid", "boss"],
+        ids[2]: ["read-only", "valid", "unnamed"],
+    }
     assert said.by("revoke", ids[1]) == f"revoked {ids[1]}\n"
-    assert said.by("list").splitlines()[1].split()[2] == "revoked"
+    assert [states[1] for states in listed(said).values()].count("revoked") == 1
+    assert listed(said)[ids[1]][1] == "revoked"
     assert all(value.strip() not in said.by("list") for value in made)
     for file in state.rglob("*"):
         if file.is_file():
@@ -152,6 +159,15 @@ async def test_a_key_made_beside_a_running_server_works_and_its_revocation_ends_
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
         assert (await neighbour.turn("unharmed"))[-1]["type"] == "response.completed"
+
+
+@pytest.mark.anyio
+async def test_a_key_past_its_time_is_listed_as_expired(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = await served.service.auth.create_key("old", expires_at=1)
+    (line,) = (await sluice_keys(capsys, "list")).splitlines()
+    assert line.split()[:3] == [made.record.id, "developer", "expired"]
 
 
 @pytest.mark.anyio

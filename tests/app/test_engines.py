@@ -1,0 +1,61 @@
+"""Which engine serves, by the configuration; and a turn through the whole server from real tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.engines import build_engine
+from app.settings import ConfigError
+from engine.interface import Engine
+from tests.app.dialects import DIALECTS, limit_field, take_turn
+from tests.app.serving import config_for, serving
+from tests.engine.tiny_models import save_tiny
+from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with random weights: what it says means nothing, but it says it."""
+    tokenizer = outer(byte_level(), CHATML, eos_token="<|im_end|>", bos_token="<|im_start|>")
+    folder = save_tiny("llama", tmp_path_factory.mktemp("models") / "tiny.v1", vocab_size=len(tokenizer))
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    folder = tmp_path_factory.mktemp("state")
+    return build_engine(config_for(folder, engine="torch", model=model, dtype="float32", kv_memory_mib=16))
+
+
+def test_a_model_of_the_operators_own_is_called_as_its_folder(engine: Engine) -> None:
+    assert engine.model.id == "tiny.v1"
+
+
+def test_a_model_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    config = config_for(tmp_path, engine="torch", model=tmp_path)
+    with pytest.raises(ConfigError, match=r"\.safetensors"):
+        build_engine(config)
+
+
+def test_the_scripted_engine_has_the_configured_bounds(tmp_path: Path) -> None:
+    engine = build_engine(config_for(tmp_path, scripted_max_running=7))
+    assert engine.model.id == "scripted"
+    assert engine.model.created_at > 0
+
+
+@pytest.mark.anyio
+async def test_the_same_seed_says_the_same_in_every_dialect(engine: Engine) -> None:
+    async with serving(engine) as served:
+        said = set()
+        for dialect in DIALECTS:
+            asked = {limit_field(dialect): 12, "seed": 5, "ignore_eos": True}
+            outcome = await take_turn(served, dialect, "hello there", **asked)
+            assert outcome.end == "length"
+            if not dialect.startswith("completion"):  # those have no chat template around the prompt
+                said.add(outcome.text)
+        assert len(said) == 1
+        stats = served.service.hub.engine.stats()
+        assert (stats.running, stats.waiting, stats.pages_used) == (0, 0, 0)
