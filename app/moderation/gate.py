@@ -248,8 +248,8 @@ class Gate:
                 self._show(hold if span is None else min(span.start, hold))
                 if span is None or self._position < span.start:
                     return
-            elif span.start == self._position and block_hold <= span.start:
-                return
+            elif span.start == self._position and (block_hold <= span.start or hold < span.start):
+                return  # what began before may cut here, or join this redaction to the one that it touches
             else:
                 self._redact(span)
 
@@ -269,15 +269,21 @@ class Gate:
         self._notes.seen.add((rule.category, rule.action))
         if span.start == self._position:
             self._pieces.append(REDACTED)
-            self._notes.place(span.start, span.end, self._shown, len(REDACTED))
             self._shown += len(REDACTED)
             self._redactions += 1
-        self._position = self._redacted_to = max(self._position, span.end)
+        self._hide(max(self._position, span.end))
+
+    def _hide(self, end: int) -> None:
+        """What lies before `end` belongs to the redaction that was shown last."""
+        self._notes.place(self._position, end, self._shown - len(REDACTED), len(REDACTED))
+        self._position = self._redacted_to = end
 
     def _swallow(self) -> None:
         """What shows nothing right after a redacted match belongs to it."""
         fold = self._matcher.fold
         taken = self._scanner.at
-        while self._position < taken and not fold[self._buffer[self._position - self._base]]:
-            self._position += 1
-        self._redacted_to = self._position
+        end = self._position
+        while end < taken and not fold[self._buffer[end - self._base]]:
+            end += 1
+        if end > self._position:
+            self._hide(end)

@@ -179,8 +179,8 @@ def most_held(raw: str, rules: list[OracleRule], find: Find = all_matches) -> in
     position = 0
     # A match that waits for a word's end is among the undecided, so those found in `raw` alone count only before.
     for match in sorted((m.start, m.end) for m in decided_redactions(raw, rules, find)):
-        if match[0] > hold or (match[0] == block and match[0] >= position):
-            break
+        if match[0] >= position and (match[0] > hold or match[0] == block):
+            break  # what overlaps the redaction before it is part of that one
         position = max(position, match[1])
         while position < len(raw) and not fold_char(raw[position]):
             position += 1

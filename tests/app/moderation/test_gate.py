@@ -264,3 +264,22 @@ def test_without_rules_everything_passes() -> None:
     ran = run(policy(), list("any \u200bthing世"))
     assert ran.released == "any \u200bthing世"
     assert ran.summary.released == len(ran.released)
+
+
+def test_a_redaction_waits_for_an_earlier_one_that_may_join_it() -> None:
+    joined = policy(
+        '[[rule]]\ncategory = "pii"\naction = "redact"\nterms = ["a", "aaa"]\nsubstring = true',
+    )
+    steps = [gate.push(char).released for gate in [Gate(joined)] for char in "aab"]
+    assert steps == ["[redacted]", "", "[redacted]b"]
+    assert run(joined, list("aaa")).released == "[redacted]"
+
+
+def test_a_note_about_what_continues_a_redaction_stands_at_the_redaction() -> None:
+    noted = policy(
+        '[[rule]]\ncategory = "pii"\naction = "redact"\nterms = ["b", "ba"]\nsubstring = true',
+        '[[rule]]\ncategory = "custom/a"\naction = "block"\nterms = ["a"]',
+        '[[rule]]\ncategory = "hate"\naction = "annotate"\nterms = ["a"]\nsubstring = true',
+    )
+    assert run(noted, list("ba")).notes == [(0, 10, "hate")]
+    assert run(noted, ["ba"]).notes == [(0, 10, "hate")]
