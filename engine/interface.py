@@ -74,7 +74,7 @@ class Engine(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a request submitted now would be served."""
+        """Whether a request submitted now would be served. False while the model hangs: it is queued then."""
         ...
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -90,6 +90,7 @@ class Engine(Protocol):
 
     def cancel(self, request_id: str) -> None:
         """Ask for an end within two steps, in queue, prefill or decode; `Finished(CANCELLED)` acknowledges it.
+        Cancels and time limits are seen to, within seconds, while a step hangs too.
 
         An unknown or finished id is ignored.
         """
@@ -102,5 +103,8 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """Cancel everything, deliver what is owed, end the engine's thread. Idempotent."""
+        """Cancel everything, deliver what is owed, end the engine's thread. Idempotent.
+
+        Takes seconds at most: a thread that hangs is left behind.
+        """
         ...

@@ -11,9 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Set
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Final, Protocol
 
-from engine.batch import Row, Runner
+from engine.batch import Runner
 from engine.blocks import BlockPool
 from engine.delivery import hand_out
 from engine.detokenize import TextStream
@@ -23,9 +23,15 @@ from engine.reply import Reply
 from engine.request import Deliver, EngineError, EngineRequest, Finished, FinishReason, Output, Usage
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
-from engine.step import Step
+from engine.stepper import Stepper
 
 log = logging.getLogger(__name__)
+
+STAND_IN_S: Final = 2.0
+"""After a step has taken so long, cancels and time limits are seen to without it. Early is harmless: it changes
+when they are answered, not what is computed."""
+UNREADY_S: Final = 10.0  # a step of 512 tokens of the largest model that a CPU serves at all takes less
+CLOSE_S: Final = 3.0  # most steps take less; of the time that container runtimes give, it leaves the most
 
 Batch = list[tuple[Sequence, Output]]
 
@@ -41,8 +47,9 @@ class StepEngine:
     time.
 
     The event loop's thread owns `_live`, `_asked` and the answers at the door; the engine's thread owns
-    scheduler and runner. It never waits for a consumer: what is undelivered is bounded by each request's max
-    tokens.
+    runner and scheduler, and the inbox's other end. It never waits for a consumer: what is undelivered is
+    bounded by each request's max tokens. If a step hangs, the event loop takes scheduler and inbox meanwhile
+    (see Stepper), so that every request still ends exactly once, by the scheduler's word.
     """
 
     def __init__(
@@ -55,6 +62,9 @@ class StepEngine:
         *,
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = lambda: random.getrandbits(63),
+        stand_in_s: float = STAND_IN_S,
+        unready_s: float = UNREADY_S,
+        close_s: float = CLOSE_S,
     ) -> None:
         if limits.context_tokens > runner.context_tokens:
             raise ValueError("the runner's context is shorter than the limit")
@@ -67,17 +77,22 @@ class StepEngine:
         self._tokenizer = tokenizer
         self._runner = runner
         self._clock = clock
+        self._stand_in_s, self._unready_s, self._close_s = stand_in_s, unready_s, close_s
         pool = BlockPool(runner.pages_total, runner.page_tokens)
         self._scheduler = Scheduler(limits, pool, reply_for, draw_seed)
+        self._stepper = Stepper(self._scheduler, runner, clock)
         # New sequences, ids to cancel, None for the end; bounded by `_live`.
         self._inbox: SimpleQueue[Sequence | str | None] = SimpleQueue()
         self._outbox: deque[Batch] = deque()
         self._hop_pending = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._live: dict[str, Sequence] = {}
         self._asked: set[str] = set()  # live ids whose cancel is on its way
         self._refusal: EngineError | None = EngineError("model_loading", "The engine has not started.")
+        self._ending = False  # the inbox's end has been read
+        self._buried = False
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -92,7 +107,7 @@ class StepEngine:
 
     @property
     def ready(self) -> bool:
-        return self._refusal is None
+        return self._refusal is None and self._stepper.stuck_s() < self._unready_s
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._thread is None, "an engine starts once"
@@ -111,6 +126,8 @@ class StepEngine:
         self._live[request.id] = sequence
         self._idle.clear()
         self._inbox.put(sequence)
+        if self._watch is None:
+            self._look_again()
 
     def cancel(self, request_id: str) -> None:
         if request_id in self._live and request_id not in self._asked:
@@ -139,14 +156,48 @@ class StepEngine:
             return
         assert self._loop is not None
         self._inbox.put(None)
-        await self._loop.run_in_executor(None, self._thread.join)
+        await self._loop.run_in_executor(None, self._thread.join, self._close_s)
         self._flush()  # the last hop may still be on its way; it will find nothing
+        if self._thread.is_alive():
+            log.critical("engine_left_behind step_s=%.1f", self._stepper.stuck_s())
+            self._stand_in()
+        if self._live:
+            self._bury()
+        if self._watch is not None:
+            self._watch.cancel()
 
     def _refuse(self, code: str, message: str) -> None:
         self._refusal = EngineError(code, message)
 
+    def _look_again(self) -> None:
+        assert self._loop is not None
+        self._watch = self._loop.call_later(self._stand_in_s / 4, self._look)
+
+    def _look(self) -> None:
+        """See that the engine's thread goes on, as long as it owes something."""
+        self._watch = None
+        if self._stepper.stuck_s() >= self._stand_in_s:
+            self._stand_in()
+        if self._live:
+            self._look_again()
+
+    def _stand_in(self) -> None:
+        """Do what the engine's thread would do between two steps, but for the steps."""
+        with self._stepper.stand_in() as ours:
+            if ours:
+                while not self._inbox.empty():
+                    self._obey(self._inbox.get_nowait())
+                self._scheduler.end_overdue(self._clock())
+                if self._ending:
+                    self._scheduler.cancel_all()
+                self._outbox.append(self._scheduler.outputs)
+                self._scheduler.outputs = []
+        self._flush()
+
     def _flush(self) -> None:
         self._hop_pending = False  # before the look into the outbox: what comes after it asks for a new hop
+        if self._buried:
+            self._outbox.clear()
         while self._outbox:
             batch = self._outbox.popleft()
             for sequence, output in batch:
@@ -158,18 +209,19 @@ class StepEngine:
             self._idle.set()
 
     def _bury(self) -> None:
-        """The engine's thread died of a fault of ours: end what it owed, refuse what comes."""
+        """The engine's thread died, or hangs, of a fault of ours: end what it owed, refuse what comes."""
         self._refuse("internal_error", "The engine has stopped.")
         self._flush()
         error = EngineError("internal_error", "The engine stopped while it served this request.")
         owed = [*self._live.values()]
         self._outbox.append([(s, Finished(FinishReason.FAILED, Usage(), error=error)) for s in owed])
         self._flush()
+        self._buried = True
 
     def _serve(self) -> None:
         try:
             while self._take_commands():
-                self._step()
+                self._stepper.step()
                 self._post()
             self._scheduler.cancel_all()
             self._post()
@@ -181,19 +233,21 @@ class StepEngine:
 
     def _take_commands(self) -> bool:
         """Take what has come, or wait for something if there is no work. False at the end."""
-        scheduler = self._scheduler
-        while True:
+        while not self._ending:
             try:
-                command = self._inbox.get(timeout=self._patience_s())
+                self._obey(self._inbox.get(timeout=self._patience_s()))
             except Empty:
                 return True
-            match command:
-                case None:
-                    return False
-                case Sequence():
-                    scheduler.enter(command)
-                case request_id:
-                    scheduler.cancel(request_id)
+        return False
+
+    def _obey(self, command: Sequence | str | None) -> None:
+        match command:
+            case None:
+                self._ending = True
+            case Sequence():
+                self._scheduler.enter(command)
+            case request_id:
+                self._scheduler.cancel(request_id)
 
     def _patience_s(self) -> float | None:
         """How long to wait for the next command: not at all with work or outputs at hand."""
@@ -201,29 +255,6 @@ class StepEngine:
             return 0.0
         due = self._scheduler.next_deadline
         return None if due == math.inf else max(0.0, due - self._clock())
-
-    def _step(self) -> None:
-        step = self._scheduler.plan(self._clock())
-        self._copy_pages(step)
-        if step.rows:
-            self._scheduler.commit(step, self._compute(step.rows), self._clock())
-
-    def _copy_pages(self, step: Step) -> None:
-        for sequence, (source, target) in step.copies:
-            try:
-                self._runner.copy_page(source, target)
-            except Exception as error:
-                log.exception("copy_page_failed id=%s", sequence.request.id)
-                self._scheduler.fail(sequence, error)
-        step.drop_ended()
-
-    def _compute(self, rows: list[Row]) -> list[int | Exception | None]:
-        """The step's results. If all of it fails, each row alone: a bad one does not harm the others."""
-        try:
-            return self._runner.step(rows)
-        except Exception as error:
-            log.exception("step_failed rows=%d", len(rows))
-            return [error] if len(rows) == 1 else [self._compute([row])[0] for row in rows]
 
     def _post(self) -> None:
         if outputs := self._scheduler.outputs:

@@ -103,7 +103,8 @@ class Delta(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The last output of every request, sent exactly once, after its pages are free.
+    """The last output of every request, sent exactly once, after its pages are free (or, if a step hangs, while
+    nobody else can get them).
 
     `token_ids` are tokens sampled since the last delta that carry no text (an end-of-turn token, a stop string).
     """

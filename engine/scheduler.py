@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 
-from engine.blocks import BlockPool
+from engine.blocks import BlockPool, Lease
 from engine.interface import EngineStats
 from engine.ledger import Ledger
 from engine.limits import Limits
@@ -60,6 +60,8 @@ class Scheduler:
         self._running: dict[str, Sequence] = {}  # oldest first
         self._prefilling: dict[str, Sequence] = {}  # those of `_running` whose context is not computed yet
         self._blocked_at = -1  # the pool's releases when the head of the queue last did not fit
+        self._departed = False
+        self._parked: list[Lease] = []  # of those that ended since `depart`
 
     @property
     def live(self) -> int:
@@ -115,9 +117,18 @@ class Scheduler:
         for sequence in list(self._live.values()):
             self.finish(sequence, FinishReason.CANCELLED)
 
+    def end_overdue(self, now: float) -> None:
+        """Fail those whose time is up."""
+        if now < self.next_deadline:
+            return
+        for sequence in list(self._live.values()):
+            if error := sequence.overdue(now):
+                self.fail(sequence, error)
+        self.next_deadline = min((s.next_deadline() for s in self._live.values()), default=math.inf)
+
     def plan(self, now: float, *, decode: bool = True) -> Step:
         """The next step: each decoding sequence's token (unless `decode` is false), then prefill chunks."""
-        self._end_overdue(now)
+        self.end_overdue(now)
         self.pool.expire(now)
         step = Step()
         if decode:
@@ -128,10 +139,20 @@ class Scheduler:
         self._announce_waiting()
         return step
 
+    def depart(self) -> None:
+        """The planned step is being computed. Until its commit sequences may end, but their pages stay taken:
+        it may still write to them."""
+        self._departed = True
+
     def commit(self, step: Step, results: Items[int | Exception | None], now: float) -> None:
         """Take a computed step's results; a row that failed ends its own sequence only."""
         self.ledger.steps += 1
+        self._departed = False
+        while self._parked:
+            self.pool.close(self._parked.pop())
         for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
+            if sequence.phase is Phase.DONE:
+                continue
             if isinstance(result, Exception):
                 self.fail(sequence, result)
                 continue
@@ -179,11 +200,14 @@ class Scheduler:
         self.finish(sequence, FinishReason.FAILED, error)
 
     def finish(self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None) -> None:
-        """Free the sequence's pages, then say that it ended."""
+        """Free the sequence's pages, or have the step that is away free them, then say that it ended."""
         assert sequence.phase is not Phase.DONE
         request_id = sequence.request.id
         if sequence.lease is not None:
-            self.pool.close(sequence.lease)
+            if self._departed:
+                self._parked.append(sequence.lease)
+            else:
+                self.pool.close(sequence.lease)
             sequence.lease = None
         sequence.phase = Phase.DONE
         sequence.granted = 0
@@ -288,19 +312,6 @@ class Scheduler:
                 return
             sequence.announced = True
             self.outputs.append((sequence, Queued(position)))
-
-    def _end_overdue(self, now: float) -> None:
-        if now < self.next_deadline:
-            return
-        for sequence in list(self._live.values()):
-            if now >= sequence.deadline:
-                self.fail(
-                    sequence, EngineError("request_timeout", "The reply took longer than its time limit.")
-                )
-            elif now >= sequence.next_deadline():
-                message = "No token came within the time limit for the first one."
-                self.fail(sequence, EngineError("first_token_timeout", message))
-        self.next_deadline = min((s.next_deadline() for s in self._live.values()), default=math.inf)
 
     def __repr__(self) -> str:
         return f"<Scheduler running={len(self._running)} waiting={len(self._waiting)} {self.pool}>"

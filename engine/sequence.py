@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from engine.blocks import Lease
 from engine.reply import Reply
-from engine.request import Deliver, EngineRequest
+from engine.request import Deliver, EngineError, EngineRequest
 
 
 class Phase(enum.Enum):
@@ -51,6 +51,16 @@ class Sequence:
 
     def next_deadline(self) -> float:
         return self.deadline if self.output else min(self.deadline, self.first_token_deadline)
+
+    def overdue(self, now: float) -> EngineError | None:
+        """Why its time is up, if it is."""
+        if now >= self.deadline:
+            return EngineError("request_timeout", "The reply took longer than its time limit.")
+        if now >= self.next_deadline():
+            return EngineError(
+                "first_token_timeout", "No token came within the time limit for the first one."
+            )
+        return None
 
     def __repr__(self) -> str:
         return f"<Sequence {self.request.id} {self.phase.value} output={self.output}>"

@@ -480,3 +480,17 @@ def test_any_company_gives_the_same_text_and_leaves_no_page(data: st.DataObject)
 
 def test_the_vocabulary_of_the_tests_is_printable() -> None:
     assert all(bytes([31 + token]).isascii() for token in range(1, VOCABULARY))
+
+
+def test_what_ends_while_its_step_is_away_keeps_its_pages_until_then() -> None:
+    bench = Bench(pages=4, context=16)
+    bench.submit("a", 10, Sampling(temperature=0, max_tokens=9))
+    step = bench.scheduler.plan(bench.now)
+    bench.scheduler.depart()
+    bench.scheduler.cancel("a")
+    bench.hand_out()
+    assert bench.end("a").reason is FinishReason.CANCELLED
+    assert bench.scheduler.pool.available == 1, "nobody else gets what the step writes to"
+    bench.scheduler.commit(step, bench.runner.step(step.rows), bench.now)
+    assert bench.scheduler.pool.available == 4
+    assert bench.scheduler.outputs == [], "and its results are nobody's"

@@ -1,0 +1,79 @@
+"""One step after the other, and what can be done for the requests while a step does not end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from engine.batch import Row, Runner
+from engine.scheduler import Scheduler
+from engine.sequence import Phase
+from engine.step import Step
+
+log = logging.getLogger(__name__)
+
+
+class Stepper:
+    """Plans, computes and commits steps on the engine's thread, which owns the scheduler but for one case.
+
+    A device that hangs cannot be interrupted. So while a step is computed, and only then, another thread may take
+    the scheduler by `stand_in`, to end requests; their pages stay taken until the step is back.
+    """
+
+    def __init__(self, scheduler: Scheduler, runner: Runner, clock: Callable[[], float]) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._clock = clock
+        self._turn = threading.Lock()  # guards `_began`: who sees it set and holds this may use the scheduler
+        self._began: float | None = None  # when the step that is being computed began
+
+    def step(self) -> None:
+        """Compute the next step, if there is anything to compute."""
+        with self._turn:
+            step = self._scheduler.plan(self._clock())
+            if not step.rows:
+                return
+            self._scheduler.depart()
+            self._began = self._clock()
+        self._copy_pages(step)
+        results = self._compute(step.rows) if step.rows else []
+        with self._turn:
+            self._began = None
+            self._scheduler.commit(step, results, self._clock())
+
+    def stuck_s(self) -> float:
+        """How long the step that is being computed takes already."""
+        began = self._began
+        return 0.0 if began is None else self._clock() - began
+
+    @contextmanager
+    def stand_in(self) -> Iterator[bool]:
+        """For another thread: whether it may use the scheduler within the context. Never waits."""
+        if not self._turn.acquire(blocking=False):
+            yield False
+            return
+        try:
+            yield self._began is not None
+        finally:
+            self._turn.release()
+
+    def _copy_pages(self, step: Step) -> None:
+        for sequence, (source, target) in step.copies:
+            try:
+                self._runner.copy_page(source, target)
+            except Exception as error:
+                log.exception("copy_page_failed id=%s", sequence.request.id)
+                with self._turn:
+                    if sequence.phase is not Phase.DONE:
+                        self._scheduler.fail(sequence, error)
+        step.drop_ended()
+
+    def _compute(self, rows: list[Row]) -> list[int | Exception | None]:
+        """The step's results. If all of it fails, each row alone: a bad one does not harm the others."""
+        try:
+            return self._runner.step(rows)
+        except Exception as error:
+            log.exception("step_failed rows=%d", len(rows))
+            return [error] if len(rows) == 1 else [self._compute([row])[0] for row in rows]
