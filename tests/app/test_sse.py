@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from app.sse import KEEPALIVE, EventStream
+from app.sse import EventStream
 from app.transport import WIRE
 from engine.playback import Fault
 from engine.request import EngineRequest
 from engine.scripted import ScriptedEngine
+from protocol.codec import SSE_KEEPALIVE
 from tests.app.dialects import PATHS, body_of, client_of, take_turn
 from tests.app.serving import Served, serving
 
@@ -103,11 +104,11 @@ async def test_silence_is_filled_with_comments() -> None:
     client = Client()
     stream = client.stream(keepalive_s=0.01)
     answering = asyncio.create_task(client.answer(stream))
-    await eventually(client, KEEPALIVE * 3)
+    await eventually(client, SSE_KEEPALIVE * 3)
     stream.offer(b"at last")
     stream.end()
     await answering
-    assert client.body.replace(KEEPALIVE, b"") == b"at last"
+    assert client.body.replace(SSE_KEEPALIVE, b"") == b"at last"
     assert client.left == 0
 
 
