@@ -151,6 +151,29 @@ async def test_a_key_without_the_right_to_write_opens_no_socket(served: Served) 
     assert (answer.status_code, code_of(answer)) == (403, "insufficient_scope")
 
 
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"sec-websocket-version": "12"}, 400),
+        ({"sec-websocket-key": "short"}, 400),
+        ({"connection": "keep-alive"}, 405),
+    ],
+)
+async def test_a_malformed_handshake_is_an_http_answer(
+    served: Served, changes: dict[str, str], status: int
+) -> None:
+    headers = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    async with client_of(served) as client:
+        answer = await client.get("/v1/responses", headers=headers | changes)
+        assert answer.status_code == status
+    assert (await shake(served, served.key)).status_code == 101
+
+
 async def test_a_preflight_of_a_configured_origin_is_answered(served: Served) -> None:
     asked = {
         "access-control-request-method": "POST",

@@ -24,6 +24,7 @@ from engine.scripted import ScriptedEngine
 from engine.scripted_tokenizer import words
 from tests.app.serving import Served, config_for, default_policy
 from tests.app.talk import TERMINAL, Talk, talking
+from tests.app.test_hostile_clients import RawSocket
 
 pytestmark = pytest.mark.anyio
 
@@ -165,6 +166,19 @@ async def test_work_that_cannot_be_ended_does_not_keep_the_server_alive(
     finally:
         go_on.set()
     assert "did not end in time" in caplog.text
+
+
+async def test_a_peer_that_never_answers_the_close_does_not_keep_the_server_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.transport.LINGER_S", 0.2)
+    async with living(tmp_path) as served:
+        socket = await RawSocket.open(served)
+        send(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await socket.close_code() == 1012
+        await served.ended()
+        socket.vanish()
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
