@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import signal
 import socket
 import threading
@@ -16,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
+import app.__main__
 from app.__main__ import main
+from app.settings import ConfigError
+from app.store.client import StoreUnavailable
 
 
 @pytest.fixture
@@ -63,6 +67,33 @@ def test_the_arguments_are_those_of_the_process(
     monkeypatch.setattr("sys.argv", ["sluice", "help"])
     assert main() == 0
     assert "usage:" in capsys.readouterr().out
+
+
+def test_the_file_itself_is_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["sluice", "sevre"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(Path(app.__main__.__file__)), run_name="__main__")
+    assert ended.value.code == 2
+    assert "'sevre'" in capsys.readouterr().err
+
+
+def test_faults_of_several_tasks_are_told_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Task groups wrap what their tasks raise, as often as they stand in each other."""
+    inner = ExceptionGroup("inner", [OSError("the disk is full"), StoreUnavailable("it went away")])
+
+    def fail(argv: list[str], load: object) -> int:
+        raise ExceptionGroup("outer", [inner, ConfigError("and a setting is wrong")])
+
+    monkeypatch.setattr("app.keys_command.keys_command", fail)
+    assert main(["keys", "list"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert sorted(line.startswith("sluice: ") for line in lines) == [True] * 3
+    assert "the disk is full" in str(lines)
+    assert "and a setting is wrong" in str(lines)
 
 
 @pytest.mark.parametrize(
