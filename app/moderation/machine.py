@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.moderation.fold import is_word
-from app.moderation.syntax import Accept, Boundary, CharSets, Consume, Look, Program, Split
+from app.moderation.syntax import Accept, Boundary, CharSets, Consume, Counter, Look, Program, Split
 
 _MEMO_LIMIT = 1 << 15  # entries of a memo; past it the work is done again instead
 
@@ -74,11 +74,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What `Machine` was compiled for: the rule's number, the hold it needs, its check and its width."""
+    """What `Machine` was compiled for: the rule's number, the hold it needs, its check and its width.
+
+    `merges`: of two runs that end together the earlier's match stands for both, its check included.
+    """
 
     rule: int
     tier: int
     verify: Callable[[str], bool] | None
+    merges: bool
     max_width: int | None  # set for patterns that are unbounded by themselves
 
 
@@ -89,8 +93,10 @@ class Machine:
         self.rule = span.rule
         self.tier = span.tier
         self.verify = span.verify
+        self.merges = span.merges
         self.max_width = span.max_width
         self._states = program.states
+        self._counters = program.counters if span.merges else {}
         self._start = frozenset({program.start})
         self._classes = classes
         self._points: dict[tuple[frozenset[int], CharClass], Point] = {}
@@ -109,6 +115,21 @@ class Machine:
         if known is None:
             known = point.steps[ahead] = self._reach(point.kernel, point.behind, ahead)
         return known
+
+    def counted(self, point: Point) -> tuple[Counter, int] | None:
+        """The counter in which a run at this point is, if it is nowhere else, and how far it has counted."""
+        if not self._counters or len(point.kernel) > 1:
+            return None
+        (state,) = point.kernel
+        return self._counters.get(state)
+
+    def after(self, counter: Counter, behind: CharClass) -> Point:
+        """Where a run stands that has counted enough, and shall not count on."""
+        return self._point(counter.leave, behind)
+
+    def union(self, one: Point, other: Point) -> Point:
+        """Where either run stands; both after the same character."""
+        return self._point(one.kernel | other.kernel, one.behind)
 
     def may_end(self, point: Point) -> bool:
         """Whether what has been taken so far may be a match; also True for some that cannot, with lookarounds."""

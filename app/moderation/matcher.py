@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from app.moderation.automaton import Automaton, Term
+from app.moderation.crowd import Crowds
 from app.moderation.fold import FoldTable, fold_text
 from app.moderation.machine import CharClass, Classes, Machine, Point, Span
 from app.moderation.policy import TIERS, Direction, Policy, Rule
 from app.moderation.prefilter import Trigger
 from app.moderation.syntax import CharSets, parse
-from app.moderation.verify import VERIFIERS
+from app.moderation.verify import LASTING, VERIFIERS
 
 
 class Matcher:
@@ -22,12 +21,13 @@ class Matcher:
         self.fold = FoldTable()
         sets = CharSets()
         programs = [
-            (parse(pattern, sets), Span(number, self.tiers[number], _verifier(rule), rule.max_width))
+            (parse(pattern, sets), _span(rule, number))
             for number, rule in enumerate(rules)
             for pattern in rule.patterns
         ]
         self.classes = Classes(sets)
         self.machines = [Machine(program, self.classes, span) for program, span in programs]
+        self.crowds = {machine: Crowds(machine) for machine in self.machines}
         terms = _terms(rules, self.tiers)
         self.automaton = Automaton(terms, tiers=len(set(TIERS.values())))
         self._inside = {term.tier for term in terms if not term.whole}  # tiers that may begin inside a word
@@ -99,5 +99,7 @@ def _terms(rules: tuple[Rule, ...], tiers: tuple[int, ...]) -> list[Term]:
     return list(found)
 
 
-def _verifier(rule: Rule) -> Callable[[str], bool] | None:
-    return None if rule.verify is None else VERIFIERS[rule.verify]
+def _span(rule: Rule, number: int) -> Span:
+    verify = None if rule.verify is None else VERIFIERS[rule.verify]
+    merges = rule.verify is None or rule.verify in LASTING
+    return Span(number, TIERS[rule.action], verify, merges, rule.max_width)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from app.moderation.automaton import EDGE
 from app.moderation.fold import SPACE_RUN
-from app.moderation.machine import EDGE_CLASS, CharClass, Machine, Point
+from app.moderation.lane import Lane, Run
+from app.moderation.machine import EDGE_CLASS, CharClass, Machine
 from app.moderation.matcher import Matcher
 
 _WINDOW = 1024  # folded characters whose places are kept for matches under way; twice that before trimming
-_CROWD = 8  # runs under way, past which those that cannot end differently are merged
 
 
 class Match(NamedTuple):
@@ -27,14 +27,6 @@ class Match(NamedTuple):
     rule: int
 
 
-class _Run(NamedTuple):
-    first: int  # folded position of its first character
-    newest: int  # the same of the last run that was merged into it; the pattern's width counts from there
-    start: int  # raw position, as in Match
-    machine: Machine
-    point: Point
-
-
 class Scanner:
     def __init__(self, matcher: Matcher) -> None:
         self.at = 0  # raw characters taken
@@ -45,7 +37,7 @@ class Scanner:
         self._automaton = matcher.automaton
         self._has_terms = len(matcher.automaton.children) > 1
         self._state = 0
-        self._runs: list[_Run] = []
+        self._lanes: dict[Machine, Lane] = {}  # of the patterns that have a run under way
         self._behind = EDGE_CLASS
         self._lead = 0  # where the characters that show nothing, if any, began at the end of the text so far
         self._spaces = 0  # white space in a row
@@ -58,7 +50,7 @@ class Scanner:
     @property
     def idle(self) -> bool:
         """Nothing is under way: no character taken so far can be in a match yet to come."""
-        return not self._state and not self._runs and self._lead == self.at
+        return not self._state and not self._lanes and self._lead == self.at
 
     def take(self, char: str) -> None:
         folded = self._fold[char]
@@ -101,9 +93,9 @@ class Scanner:
         if self._state:
             for term in self._automaton.ending[self._state]:
                 self._found(term.rule, position - len(term.text), position)
-        for run in self._runs:
-            if run.machine.ends(run.point):
-                self._accept(run, position)
+        for lane in self._lanes.values():
+            for run, end in lane.finish(self._behind, position):
+                self._accept(lane.machine, run, end)
         self.forget()
 
     def hold_from(self, tier: int) -> int:
@@ -114,10 +106,10 @@ class Scanner:
         depth = self._automaton.depths[tier][self._state]
         if depth:
             position = self._starts[len(self._starts) - depth]
-        for run in self._runs:
-            if run.machine.tier == tier:
-                position = run.start if position is None else min(position, run.start)
-                break  # runs are in the order of their beginnings
+        for machine, lane in self._lanes.items():
+            if machine.tier == tier:
+                start = lane.start
+                position = start if position is None else min(position, start)
         if position is not None:
             return position
         invisible = self._lead < self.at and self._matcher.may_begin(tier, self._behind)
@@ -131,13 +123,14 @@ class Scanner:
             if depth:
                 rule = self._automaton.owner(tier, self._state)
                 suspects.append((self._starts[len(self._starts) - depth], rule))
-        suspects += [(run.start, run.machine.rule) for run in self._runs if run.machine.tier in tiers]
+        lanes = self._lanes.items()
+        suspects += [(lane.start, machine.rule) for machine, lane in lanes if machine.tier in tiers]
         return min(suspects)[1] if suspects else None
 
     def forget(self) -> None:
         """Give up all that is under way: no later match begins before the end of the text so far."""
         self._state = 0
-        self._runs = []
+        self._lanes.clear()
         self._lead = self.at
 
     def forget_lead(self) -> None:
@@ -145,7 +138,7 @@ class Scanner:
         self._lead = self.at
 
     def __repr__(self) -> str:
-        return f"<Scanner at={self.at} runs={len(self._runs)}>"
+        return f"<Scanner at={self.at} lanes={len(self._lanes)}>"
 
     @property
     def _position(self) -> int:
@@ -160,15 +153,18 @@ class Scanner:
         self._ends.append(self.at)
         if self._has_terms:
             self._confirm_words(ahead, position)
-        if self._runs:
-            self._step_runs(ahead, position)
+        if self._lanes:
+            self._step_lanes(behind, ahead, position)
         if self._has_terms:
             self._step_terms(char, behind, position + 1)
         for machine, point in self._matcher.begins(behind, ahead):
-            run = _Run(position, position, start, machine, point)
-            self._runs.append(run)
+            lane = self._lanes.get(machine)
+            if lane is None:
+                lane = self._lanes[machine] = Lane(self._matcher.crowds[machine])
+            run = Run(position, position, start)
+            lane.enter(run, point, position + 1)
             if point.accepts:
-                self._accept(run, position + 1)
+                self._accept(machine, run, position + 1)
         self._behind = ahead
         if len(self._folded) > 2 * _WINDOW:
             self._trim_window()
@@ -187,25 +183,20 @@ class Scanner:
             self._found(term.rule, position - len(term.text), position)
         self._state = 0 if self._automaton.resting[state] else state
 
-    def _step_runs(self, ahead: CharClass, position: int) -> None:
-        runs: list[_Run] = []
-        for run in self._runs:
-            point, accepted = run.machine.step(run.point, ahead)
-            if accepted and not run.point.accepts:
-                self._accept(run, position)
-            width = run.machine.max_width
-            if point is None or (width is not None and position + 1 - run.newest > width):
-                continue
-            run = _Run(run.first, run.newest, run.start, run.machine, point)
-            runs.append(run)
-            if point.accepts:
-                self._accept(run, position + 1)
-        self._runs = runs if len(runs) <= _CROWD else _merge(runs)
+    def _step_lanes(self, behind: CharClass, ahead: CharClass, position: int) -> None:
+        over: list[Machine] = []
+        for machine, lane in self._lanes.items():
+            for run, end in lane.step(behind, ahead, position):
+                self._accept(machine, run, end)
+            if not lane.live:
+                over.append(machine)
+        for machine in over:
+            del self._lanes[machine]
 
-    def _accept(self, run: _Run, end: int) -> None:
-        verify = run.machine.verify
+    def _accept(self, machine: Machine, run: Run, end: int) -> None:
+        verify = machine.verify if run.checked else None
         if verify is None or verify("".join(self._folded[run.first - self._dropped : end - self._dropped])):
-            self.matches.append(Match(run.start, self._ends[end - 1 - self._dropped], run.machine.rule))
+            self.matches.append(Match(run.start, self._ends[end - 1 - self._dropped], machine.rule))
 
     def _found(self, rule: int, first: int, end: int) -> None:
         start = self._starts[first - self._dropped]
@@ -222,16 +213,3 @@ class Scanner:
         del self._folded[:_WINDOW]
         del self._starts[:_WINDOW]
         del self._ends[:_WINDOW]
-
-
-def _merge(runs: list[_Run]) -> list[_Run]:
-    """Of the runs that stand at the same point of one pattern the first covers all that the others may find.
-
-    Checked patterns keep theirs apart, since each run's text is checked; they are at most the hold's cap wide.
-    """
-    first: dict[tuple[int, int], _Run] = {}
-    for run in runs:
-        key = id(run.point), (run.first if run.machine.verify else -1)
-        known = first.get(key)
-        first[key] = run if known is None else known._replace(newest=run.newest)
-    return list(first.values())

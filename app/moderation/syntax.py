@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any, Final
@@ -17,6 +17,7 @@ from typing import Any, Final
 from app.moderation.fold import fold_char, is_word
 
 MAX_STATES: Final = 5_000  # of one pattern, counted repeats written out
+_LONG: Final = 17  # characters: what shorter repeats need is cheap to follow written out
 
 Accepts = Callable[[str], bool]
 Items = Any  # the parser's own sequences of (opcode, argument)
@@ -61,6 +62,16 @@ class Accept:
     pass
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Counter:
+    """A counted repeat of one character set: `least` to `most` characters of set `chars`, then the state `leave`."""
+
+    chars: int
+    least: int
+    most: int
+    leave: frozenset[int]
+
+
 State = Consume | Look | Boundary | Split | Accept
 
 
@@ -86,12 +97,16 @@ class CharSets:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The states of one pattern; widths are in folded characters, `widest` is None where unbounded."""
+    """The states of one pattern; widths are in folded characters, `widest` is None where unbounded.
+
+    `counters`: a state that stands for a place within a long counted repeat -> how many characters were counted.
+    """
 
     states: tuple[State, ...]
     start: int
     narrowest: int
     widest: int | None
+    counters: dict[int, tuple[Counter, int]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Program {len(self.states)} states>"
@@ -112,7 +127,9 @@ def parse(source: str, sets: CharSets) -> Program:
     narrowest, widest = tree.getwidth()
     if narrowest == 0:
         raise ValueError("matches the empty text")
-    return Program(tuple(builder.states), start, narrowest, None if widest >= _UNBOUNDED else widest)
+    return Program(
+        tuple(builder.states), start, narrowest, None if widest >= _UNBOUNDED else widest, builder.counters
+    )
 
 
 _UNBOUNDED: Final = 1 << 24  # the parser saturates an unbounded width far above this
@@ -123,6 +140,7 @@ class _Builder:
 
     def __init__(self, sets: CharSets, dotall: bool) -> None:
         self.states: list[State] = []
+        self.counters: dict[int, tuple[Counter, int]] = {}
         self._sets = sets
         self._dotall = dotall
 
@@ -174,12 +192,25 @@ class _Builder:
         if most is op.MAXREPEAT:
             entry = self.add(Split(()))
             self.states[entry] = Split((self.sequence(body, entry), then))
-        else:
-            for _ in range(most - least):
-                entry = self.add(Split((self.sequence(body, entry), then)))
+            for _ in range(least):
+                entry = self.sequence(body, entry)
+            return entry
+        places = [then]  # the last first
+        for _ in range(most - least):
+            places.append(self.add(Split((self.sequence(body, places[-1]), then))))
         for _ in range(least):
-            entry = self.sequence(body, entry)
-        return entry
+            places.append(self.sequence(body, places[-1]))
+        if least and most >= _LONG:
+            self._note_counter(places, least, then)
+        return places[-1]
+
+    def _note_counter(self, places: list[int], least: int, then: int) -> None:
+        entry = self.states[places[-1]]
+        if isinstance(entry, Consume) and entry.then == places[-2]:
+            counter = Counter(entry.chars, least, len(places) - 1, frozenset({then}))
+            self.counters.update(
+                (state, (counter, count)) for count, state in enumerate(reversed(places[1:]))
+            )
 
     def _at(self, where: Any, then: int) -> int:
         if where in (op.AT_BOUNDARY, op.AT_NON_BOUNDARY):
