@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig
 
 from engine.architecture import architecture_of
 from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
+from engine.model_config import read_config
 from engine.request import Sampling
 from engine.rope import steady_context
 
@@ -46,7 +46,7 @@ class LoadedModel:
 
 def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
     """Load a safetensors folder. Raises ModelError naming the fault and a way out."""
-    config = _read_config(folder)
+    config = read_config(folder)
     device = _device(settings.device)
     dtype = _dtype(settings.dtype, device)
     architecture = architecture_of(config)
@@ -68,25 +68,6 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
         device=device,
         dtype=dtype,
     )
-
-
-def _read_config(folder: Path) -> Any:
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelError(f"{folder}: no configuration that transformers can read ({error})") from error
-    if getattr(config, "quantization_config", None) is not None:
-        raise ModelError(
-            f"{folder}: its weights are quantised in a way that cannot be loaded; "
-            "use the unquantised model or a GGUF"
-        )
-    if config.model_type == "gemma3":
-        config = config.text_config
-    if not hasattr(config, "num_hidden_layers") or not hasattr(config, "vocab_size"):
-        raise ModelError(
-            f"{folder}: a {config.model_type} model does not generate text; choose another model"
-        )
-    return config
 
 
 def _device(name: str) -> torch.device:

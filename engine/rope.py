@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 # Their frequencies depend on the longest sequence of a batch: neighbours would change each other's text.
 LENGTH_DEPENDENT: Final = frozenset({"dynamic", "longrope"})
@@ -35,6 +34,8 @@ def rope_for(config: Any, layer_type: str | None, device: torch.device) -> Rope:
         dim = head_dim(config)
         exponents = torch.arange(0, dim, 2, dtype=torch.float32, device=device) / dim
         return Rope(1.0 / (parameters["rope_theta"] ** exponents), 1.0)
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS  # slow, and seldom needed
+
     inverse_frequencies, scale = ROPE_INIT_FUNCTIONS[kind](config, device, layer_type=layer_type)
     return Rope(inverse_frequencies.to(device), float(scale))
 

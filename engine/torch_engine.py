@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-
-from transformers import AutoTokenizer
 
 from engine.batch import Row
 from engine.config import EngineSettings, ModelError
@@ -24,14 +23,12 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
 
     `model_id` is what clients call the model, by default the folder's name. Raises ModelError.
     """
-    outer = _load_tokenizer(folder)
-    tokenizer = HFTokenizer(outer)
     with ThreadPoolExecutor(1) as side:
-        prepared = side.submit(tokenizer.prepare)
+        prepared = side.submit(_prepared_tokenizer, folder)
         loaded = load_model(folder, settings)
         runner = TorchRunner(loaded, settings)
         _warm_up(runner)
-        prepared.result()
+        tokenizer, ends = prepared.result()
     model = ModelInfo(
         id=model_id or folder.name,
         created_at=int((folder / "config.json").stat().st_mtime),
@@ -45,13 +42,21 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         step_tokens=settings.chunk_tokens,
         pin_s=settings.keep_warm_s,
     )
-    eos_ids = loaded.eos_ids | ({outer.eos_token_id} - {None})
-    return StepEngine(model, tokenizer, runner, limits, eos_ids)
+    return StepEngine(model, tokenizer, runner, limits, loaded.eos_ids | ends)
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def _prepared_tokenizer(folder: Path) -> tuple[HFTokenizer, frozenset[int]]:
+    """The tokenizer, and the ids that it says end a text."""
+    outer = load_tokenizer(folder)
+    tokenizer = HFTokenizer(outer)
+    tokenizer.prepare()
+    return tokenizer, frozenset() if outer.eos_token_id is None else frozenset({outer.eos_token_id})
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """transformers' tokenizer of a model folder. Raises ModelError."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers lets through whatever the files' parsing meets
         raise ModelError(
             f"{folder}: no tokenizer that transformers can read ({error}); copy the model's tokenizer files there"
@@ -59,6 +64,18 @@ def _load_tokenizer(folder: Path) -> Any:
     if not tokenizer.is_fast:
         raise ModelError(f"{folder}: its tokenizer has no tokenizer.json; copy the model's one there")
     return tokenizer
+
+
+def _tokenizer_class(folder: Path) -> Any:
+    """The class that the folder names, if `tokenizer.json` is all that it reads: AutoTokenizer's imports take 1 s."""
+    import transformers
+
+    try:
+        named = json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"]
+    except (OSError, ValueError, KeyError, TypeError):
+        named = None
+    plain = named == "TokenizersBackend" and (folder / "tokenizer.json").exists()
+    return transformers.PreTrainedTokenizerFast if plain else transformers.AutoTokenizer
 
 
 def _warm_up(runner: TorchRunner) -> None:

@@ -3,9 +3,12 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from engine.config import EngineSettings, ModelError
 from engine.interface import Engine, ModelInfo
@@ -14,7 +17,7 @@ from engine.loop import StepEngine
 from engine.models import load_model
 from engine.request import ChatMessage, EngineRequest, FinishReason, Sampling
 from engine.runner import TorchRunner
-from engine.torch_engine import build_torch_engine
+from engine.torch_engine import _tokenizer_class, build_torch_engine, load_tokenizer
 from tests.engine.contract import EngineContract, Heard, Shape
 from tests.engine.paged_runner import EOS, VOCABULARY
 from tests.engine.tiny_models import save_tiny
@@ -125,3 +128,35 @@ def test_a_tokenizer_without_a_fast_form_is_refused(toy: Path, tmp_path: Path) -
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
     with pytest.raises(ModelError, match=r"no tokenizer\.json"):
         build_torch_engine(folder, EngineSettings())
+
+
+def test_the_tokenizer_that_a_folder_names_is_the_one_that_transformers_would_choose(
+    chat_model: Path,
+) -> None:
+    named, chosen = load_tokenizer(chat_model), AutoTokenizer.from_pretrained(chat_model)
+    assert type(named) is type(chosen)
+    assert named.backend_tokenizer.to_str() == chosen.backend_tokenizer.to_str()
+    assert named.get_chat_template() == chosen.get_chat_template()
+    assert named.special_tokens_map == chosen.special_tokens_map
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"tokenizer_class": ["Odd"]}'])
+def test_a_tokenizer_that_is_not_named_is_left_to_transformers(
+    chat_model: Path, content: str | None, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(chat_model, tmp_path / "copy"))
+    (folder / "tokenizer_config.json").unlink()
+    if content is not None:
+        (folder / "tokenizer_config.json").write_text(content)
+    assert _tokenizer_class(folder) is AutoTokenizer
+
+
+def test_a_start_leaves_out_the_slow_imports(chat_model: Path) -> None:
+    start = (
+        "import sys; from pathlib import Path; from engine.config import EngineSettings;"
+        "from engine.torch_engine import build_torch_engine;"
+        f"build_torch_engine(Path({str(chat_model)!r}), EngineSettings(dtype='float32'));"
+        "print({'torch._dynamo', 'sympy', 'transformers.configuration_utils'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "set()\n", done.stderr
