@@ -35,14 +35,14 @@ MAX_LOCAL_BYTES: Final = 16 << 20
 class Lane:
     """A lane's reader of one response: adds the `stream_id` and offers the bytes to the connection."""
 
-    __slots__ = ("_connection", "_stream_id")
+    __slots__ = ("_offer", "_stream_id")
 
     def __init__(self, connection: Connection, stream_id: str | None) -> None:
-        self._connection = connection
+        self._offer = connection.offer
         self._stream_id = stream_id
 
     def offer(self, event: ResponseEvent, data: bytes) -> None:
-        self._connection.offer(with_lane(data, self._stream_id) if self._stream_id is not None else data)
+        self._offer(data if self._stream_id is None else with_lane(data, self._stream_id))
 
 
 class LocalResponses(OrderedDict[str, StoredResponse]):
@@ -64,6 +64,24 @@ class Connection:
     event loop, straight to the transport. When it does not, a writer task waits for it,
     `slow_client_deadline_s` at the most.
     """
+
+    __slots__ = (
+        "_close_asked",
+        "_closing",
+        "_config",
+        "_emptied",
+        "_gone",
+        "_hub",
+        "_local",
+        "_marked",
+        "_outbox",
+        "_principal",
+        "_protocol",
+        "_running",
+        "_stalled",
+        "_websocket",
+        "_wire",
+    )
 
     def __init__(
         self, websocket: WebSocket, hub: Hub, protocol: ServerConnection, principal: Principal

@@ -9,28 +9,26 @@ from dataclasses import dataclass, field
 class Journal:
     """Every event of one response, as ready JSON; the index is the `sequence_number`."""
 
-    __slots__ = ("bytes", "events", "types")
+    __slots__ = ("append", "events")
 
     def __init__(self) -> None:
         self.events: list[bytes] = []
-        self.types: list[str] = []
-        self.bytes = 0
+        self.append = self.events.append  # the list's own method: this is called for every token
 
-    def append(self, type_: str, data: bytes) -> None:
-        self.types.append(type_)
-        self.events.append(data)
-        self.bytes += len(data)
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.events))
 
-    def after(self, position: int) -> list[tuple[str, bytes]]:
+    def after(self, position: int) -> list[bytes]:
         """The events with a sequence number above `position` (-1: all)."""
-        start = position + 1
-        return list(zip(self.types[start:], self.events[start:], strict=True))
+        return self.events[position + 1 :]
 
 
 @dataclass(slots=True)
 class _Ended:
     tenant: str
     journal: Journal
+    bytes: int
     ended_at: float
 
 
@@ -47,8 +45,8 @@ class Ring:
         return len(self._ended)
 
     def add(self, response_id: str, tenant: str, journal: Journal, now: float) -> None:
-        self._ended[response_id] = _Ended(tenant, journal, now)
-        self.bytes += journal.bytes
+        self._ended[response_id] = _Ended(tenant, journal, journal.size, now)
+        self.bytes += self._ended[response_id].bytes
         self.expire(now)
         while self.bytes > self.max_bytes:
             self._drop(next(iter(self._ended)))
@@ -71,4 +69,4 @@ class Ring:
             self._drop(oldest)
 
     def _drop(self, response_id: str) -> None:
-        self.bytes -= self._ended.pop(response_id).journal.bytes
+        self.bytes -= self._ended.pop(response_id).bytes

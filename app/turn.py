@@ -54,6 +54,33 @@ class Turn:
     the one terminal event. `cancel` may come at any time.
     """
 
+    __slots__ = (
+        "_annotations",
+        "_cancelled",
+        "_cut",
+        "_engine",
+        "_error",
+        "_gate",
+        "_item_id",
+        "_item_open",
+        "_max_events",
+        "_reason",
+        "_seq",
+        "_silent",
+        "_sinks",
+        "_submitted",
+        "_text",
+        "_warm_up",
+        "concluded",
+        "ended",
+        "journal",
+        "on_first_text",
+        "response",
+        "tenant",
+        "token_ids",
+        "usage",
+    )
+
     def __init__(
         self,
         *,
@@ -85,6 +112,7 @@ class Turn:
         self._item_open = False
         self._submitted = False
         self._cancelled = False
+        self._silent = False  # cancelled, cut or failed: nothing more is released
         self._cut: Cut | None = None
         self._error: ResponseError | None = None
         self._reason: FinishReason | None = None
@@ -125,15 +153,22 @@ class Turn:
         """Ask for an end; nothing more is released. The terminal event comes when the engine has let go."""
         if self._cancelled or self._reason is not None or self._cut is not None:
             return
-        self._cancelled = True
+        self._cancelled = self._silent = True
         if self._submitted:
             self._engine.cancel(self.id)
 
     def deliver(self, output: Output) -> None:
         """The engine's outputs, in order. A fault of ours ends this response by name, and no other."""
         try:
-            if type(output) is Delta:
-                self._on_delta(output)
+            if type(output) is Delta:  # the hot path: called for every token
+                self.token_ids += output.token_ids
+                if self._silent:
+                    return  # late text is dropped
+                step = self._gate.push(output.text)
+                if step.released:
+                    self._release(step.released)
+                if step.cut is not None or step.annotations:
+                    self._judge(step)
             elif type(output) is Finished:
                 self._on_finished(output)
             elif type(output) is Started:
@@ -152,6 +187,7 @@ class Turn:
         """End as failed, for a fault that is not the engine's."""
         if self._error is None:
             self._error = ResponseError(code=code, message=message)
+        self._silent = True
         if self._submitted and self._reason is None:
             self._engine.cancel(self.id)
 
@@ -194,20 +230,10 @@ class Turn:
     def _on_started(self) -> None:
         self._emit(ResponseInProgress(sequence_number=self._seq, response=self.response))
 
-    def _on_delta(self, output: Delta) -> None:
-        self.token_ids.extend(output.token_ids)
-        if self._cancelled or self._cut is not None or self._error is not None:
-            return  # late text is dropped
-        step = self._gate.push(output.text)
-        if step.released:
-            self._release(step.released)
-        if step.annotations or step.cut is not None:
-            self._judge(step)
-
     def _on_finished(self, output: Finished) -> None:
         self.token_ids.extend(output.token_ids)
         self.usage = ResponseUsage.of(output.usage.input, output.usage.cached, output.usage.output)
-        if not (self._cancelled or self._cut is not None or self._error is not None):
+        if not self._silent:
             if output.reason in (FinishReason.STOP, FinishReason.LENGTH):
                 step = self._gate.finish()
                 if step.released:
@@ -249,6 +275,7 @@ class Turn:
             )
         if step.cut is not None:
             self._cut = step.cut
+            self._silent = True
             self._engine.cancel(self.id)
 
     def _release(self, text: str) -> None:
@@ -306,11 +333,12 @@ class Turn:
     def _emit(self, event: ResponseEvent) -> None:
         self._seq += 1
         data = encode(event)
-        if self.journal is not None:
+        journal = self.journal
+        if journal is not None:
             if self._seq > self._max_events:
                 self.journal = None  # too long to replay; whoever listens still gets all of it
             else:
-                self.journal.append(event.__struct_config__.tag, data)  # type: ignore[arg-type]
+                journal.append(data)
         for sink in self._sinks:
             sink.offer(event, data)
 

@@ -69,7 +69,7 @@ class Playback(Reply):
         # What token n adds to the text: "" for none, or while a stop string is undecided.
         self.texts: list[str] = []
         # Whether each text is its own token's alone.
-        self.plain = not (request.sampling.stop or request.sampling.ignore_eos)
+        self.plain = bool(pieces) and not request.sampling.stop
         self.end: float = math.inf  # how many tokens there are, once that is known
         self.fault = fault
         self.fault_at: float = fault.after_tokens if fault else math.inf

@@ -13,7 +13,7 @@ from app.service import Service, service_of
 from app.sse import EventStream
 from protocol.codec import sse
 from protocol.codes import ProtocolError
-from protocol.dialects.responses import deleted_answer, input_tokens_answer
+from protocol.dialects.responses import deleted_answer, input_tokens_answer, type_of
 from protocol.events import TERMINAL_TYPES
 from protocol.requests.create import parse_create, parse_input_tokens
 
@@ -60,10 +60,10 @@ def _replay(service: Service, response_id: str, tenant: str, starting_after: int
     stream = new_stream(
         service,
         lambda: turn.detach(sink) if turn is not None else None,
-        past=(sse(type_, data) for type_, data in past),
+        past=(sse(type_of(data), data) for data in past),
     )
     sink = SseSink(stream, starting_after)  # the position may be one that is still to come
-    if turn is None or (past and past[-1][0] in TERMINAL_TYPES):
+    if turn is None or (past and type_of(past[-1]) in TERMINAL_TYPES):
         stream.end()
     else:
         turn.attach(sink)

@@ -27,6 +27,11 @@ def event_type(event: ResponseEvent) -> str:
     return cast(str, event.__struct_config__.tag)
 
 
+def type_of(event_json: bytes) -> str:
+    """The name of an encoded event: its tag is the first member."""
+    return event_json[9 : event_json.index(b'"', 9)].decode("ascii")
+
+
 def event_sse(event: ResponseEvent, event_json: bytes) -> bytes:
     """`event`, whose encoding `event_json` is, as a server-sent event."""
     return sse(event_type(event), event_json)

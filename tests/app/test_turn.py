@@ -29,6 +29,7 @@ from engine.request import (
     Usage,
 )
 from engine.scripted_tokenizer import ScriptedTokenizer
+from protocol.dialects.responses import type_of
 from protocol.events import TERMINAL_TYPES, ResponseEvent
 from protocol.response import Response
 from tests.protocol.validation import validate_event
@@ -405,8 +406,8 @@ def test_the_journal_holds_what_the_readers_got() -> None:
     scene.end()
     journal = scene.turn.journal
     assert journal is not None
-    assert [json.loads(data) for _, data in journal.after(-1)] == scene.reader.events
-    assert [type_ for type_, _ in journal.after(-1)] == [event["type"] for event in scene.reader.events]
+    assert [json.loads(data) for data in journal.after(-1)] == scene.reader.events
+    assert [type_of(data) for data in journal.after(-1)] == [event["type"] for event in scene.reader.events]
 
 
 @pytest.mark.parametrize(("max_events", "kept"), [(8, False), (9, True)])
