@@ -22,7 +22,7 @@ class Move(NamedTuple):
 
     `kept`: the runs that stand in the next crowd, in this order. `merged`: (place in the next crowd, run that
     ends there as well). `early`: runs of which the text before the character is a match. `counting`: runs that
-    only count from here on, and their points. `plain`: all just go on.
+    only count from here on, and their points. `plain`: all go on and nothing is found.
     """
 
     crowd: Crowd
@@ -94,16 +94,17 @@ class Crowds:
                 early.append(number)
             if following is None:
                 continue
-            if self.machine.counted(following):
+            if following.counted:
                 counting.append((number, following))
             elif self.machine.merges and following in points:
                 merged.append((points.index(following), number))
             else:
                 kept.append(number)
                 points.append(following)
+        following_crowd = self.of(tuple(points))
         return Move(
-            crowd=self.of(tuple(points)),
-            plain=len(kept) == len(crowd.points) and not early,
+            crowd=following_crowd,
+            plain=len(kept) == len(crowd.points) and not early and not following_crowd.accepting,
             kept=tuple(kept),
             merged=tuple(merged),
             early=self._earliest(tuple(early)),

@@ -7,6 +7,7 @@ earliest covers what the others would find.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -35,72 +36,70 @@ class Lane:
     def __init__(self, crowds: Crowds) -> None:
         self.machine = crowds.machine
         self._crowds = crowds
-        self._crowd = crowds.nobody
-        self._runs: list[Run] = []  # in the order of their beginnings, as the crowd's points
-        self._lines: dict[Counter, deque[_Counting]] = {}
-        self._oldest = 0  # no run's width ends before this one's, counted from here
-
-    @property
-    def live(self) -> bool:
-        return bool(self._runs or self._lines)
+        self.crowd = crowds.nobody
+        self.runs: list[Run] = []  # in the order of their beginnings, as the crowd's points
+        self.lines: dict[Counter, deque[_Counting]] = {}
+        self.until = sys.maxsize  # a folded position before which no run reaches the pattern's width
 
     @property
     def start(self) -> int:
         """Where the earliest run began; only while live."""
-        starts = [line[0].run.start for line in self._lines.values()]
-        if self._runs:
-            starts.append(self._runs[0].start)
+        starts = [line[0].run.start for line in self.lines.values()]
+        if self.runs:
+            starts.append(self.runs[0].start)
         return min(starts)
 
     def enter(self, run: Run, point: Point, position: int) -> None:
         """A run that stands at `point` before the character at a folded position."""
-        counted = self.machine.counted(point)
+        counted = point.counted
+        if self.machine.max_width is not None:
+            self.until = min(self.until, run.newest + self.machine.max_width)
         if counted is None or not self._queue(counted[0], _Counting(run, position - counted[1])):
             self._add(run, point)
 
     def step(self, behind: CharClass, ahead: CharClass, position: int) -> Accepted:
         """Take the character at a folded position, of class `ahead`. Returns the runs that are matches now."""
-        found: Accepted = ()
+        found: list[tuple[Run, int]] = []
         leaving: list[tuple[Run, Point]] = []
-        if self._lines:
-            found = self._step_lines(behind, ahead, position, leaving)
-        if self._runs:
-            move = self._crowd.moves.get(ahead) or self._crowds.move(self._crowd, ahead)
-            if move.plain:
-                self._crowd = move.crowd
+        if self.lines:
+            self._step_lines(behind, ahead, position, found, leaving)
+        if self.runs:
+            move = self.crowd.moves.get(ahead) or self._crowds.move(self.crowd, ahead)
+            if len(move.kept) == len(self.runs):
+                self.crowd = move.crowd
+                found += [(self.runs[number], position) for number in move.early]
             else:
-                found = [*found, *self._thin(move, position)]
+                self._thin(move, position, found)
         for run, point in leaving:
             self.enter(run, point, position + 1)
-        width = self.machine.max_width
-        if width is not None and position + 1 - self._oldest > width:
-            self._expire(position + 1 - width)
-        if self._crowd.accepting:
-            found = [*found, *((self._runs[place], position + 1) for place in self._crowd.accepting)]
-        if self._lines:
-            found = [*found, *self._counted_enough(ahead, position + 1)]
+        if position >= self.until:
+            self._expire(position + 1)
+        for place in self.crowd.accepting:
+            found.append((self.runs[place], position + 1))
+        if self.lines and self.machine.open_counters:
+            self._count_enough(ahead, position + 1, found)
         return found
 
     def finish(self, behind: CharClass, position: int) -> Accepted:
         """The runs that are matches if the text ends here."""
         found = [
             (run, position)
-            for run, point in zip(self._runs, self._crowd.points, strict=True)
+            for run, point in zip(self.runs, self.crowd.points, strict=True)
             if self.machine.ends(point)
         ]
-        for counter, line in self._lines.items():
+        for counter, line in self.lines.items():
             enough = position - line[0].entry >= counter.least
             if enough and self.machine.ends(self.machine.after(counter, behind)):
                 found.append((line[0].run, position))
         return found
 
     def __repr__(self) -> str:
-        counting = sum(map(len, self._lines.values()))
-        return f"<Lane rule={self.machine.rule} runs={len(self._runs)} counting={counting}>"
+        counting = sum(map(len, self.lines.values()))
+        return f"<Lane rule={self.machine.rule} runs={len(self.runs)} counting={counting}>"
 
     def _queue(self, counter: Counter, counting: _Counting) -> bool:
         """Put it at the end of its line, unless another order would be needed."""
-        line = self._lines.setdefault(counter, deque())
+        line = self.lines.setdefault(counter, deque())
         if line and (line[-1].run.start > counting.run.start or line[-1].entry > counting.entry):
             return False
         if line and line[-1].entry == counting.entry:
@@ -110,59 +109,59 @@ class Lane:
         return True
 
     def _step_lines(
-        self, behind: CharClass, ahead: CharClass, position: int, leaving: list[tuple[Run, Point]]
-    ) -> Accepted:
-        found: list[tuple[Run, int]] = []
-        for counter, line in list(self._lines.items()):
+        self,
+        behind: CharClass,
+        ahead: CharClass,
+        position: int,
+        found: list[tuple[Run, int]],
+        leaving: list[tuple[Run, Point]],
+    ) -> None:
+        over: list[Counter] = []
+        for counter, line in self.lines.items():
             run, entry = line[0]
             if position - entry >= counter.least:
-                after = self.machine.after(counter, behind)
-                point, accepted = self.machine.step(after, ahead)
-                if accepted and not after.accepts:
+                point, accepted = self.machine.leave(counter, behind, ahead)
+                if accepted:
                     found.append((run, position))
                 if point is not None:
                     leaving.append((run._replace(newest=line[-1].run.newest), point))
-            if ahead.members[counter.chars]:
+            if not ahead.members[counter.chars]:
+                over.append(counter)
+            elif entry <= position - counter.most or position >= self.until:
                 self._drop_spent(line, counter, position + 1)
-            else:
-                line.clear()
-            if not line:
-                del self._lines[counter]
-        return found
+                if not line:
+                    over.append(counter)
+        for counter in over:
+            del self.lines[counter]
 
     def _drop_spent(self, line: deque[_Counting], counter: Counter, position: int) -> None:
-        width = self.machine.max_width or position
-        while line and (line[0].entry < position - counter.most or line[0].run.newest < position - width):
+        narrow = position - (self.machine.max_width or position)
+        while line and (line[0].entry < position - counter.most or line[0].run.newest < narrow):
             line.popleft()
 
-    def _counted_enough(self, behind: CharClass, position: int) -> Accepted:
-        return [
-            (line[0].run, position)
-            for counter, line in self._lines.items()
-            if position - line[0].entry >= counter.least and self.machine.after(counter, behind).accepts
-        ]
+    def _count_enough(self, behind: CharClass, position: int, found: list[tuple[Run, int]]) -> None:
+        for counter, line in self.lines.items():
+            if position - line[0].entry >= counter.least and self.machine.after(counter, behind).accepts:
+                found.append((line[0].run, position))
 
     def _add(self, run: Run, point: Point) -> None:
-        points = self._crowd.points
+        points = self.crowd.points
         if self.machine.merges and point in points:
-            known = self._runs[points.index(point)]
+            known = self.runs[points.index(point)]
             if known.start <= run.start:
-                self._runs[points.index(point)] = known._replace(newest=max(known.newest, run.newest))
+                self.runs[points.index(point)] = known._replace(newest=max(known.newest, run.newest))
                 return
-        if not self._runs:
-            self._oldest = run.newest
-        if self._runs and self._runs[-1].start > run.start:
+        if self.runs and self.runs[-1].start > run.start:
             self._insert(run, point)
         else:
-            self._runs.append(run)
-            self._crowd = self._crowds.join(self._crowd, point)
-        if len(self._runs) > MOST_RUNS:
+            self.runs.append(run)
+            self.crowd = self._crowds.join(self.crowd, point)
+        if len(self.runs) > MOST_RUNS:
             self._unite()
-        self._oldest = min(self._oldest, run.newest)
 
     def _insert(self, run: Run, point: Point) -> None:
         """Among the others by its beginning; of two at one point only the earlier goes on, if it covers the other."""
-        standing = [*zip(self._runs, self._crowd.points, strict=True), (run, point)]
+        standing = [*zip(self.runs, self.crowd.points, strict=True), (run, point)]
         standing.sort(key=lambda pair: (pair[0].start, pair[0].first))
         runs: list[Run] = []
         points: list[Point] = []
@@ -173,35 +172,37 @@ class Lane:
             else:
                 runs.append(run)
                 points.append(point)
-        self._runs = runs
-        self._crowd = self._crowds.of(tuple(points))
+        self.runs = runs
+        self.crowd = self._crowds.of(tuple(points))
 
     def _unite(self) -> None:
         """Follow the last two as one from the earlier's beginning: what either finds is covered, and maybe more."""
-        last = self._runs.pop()
-        self._runs[-1] = self._runs[-1]._replace(
-            newest=max(self._runs[-1].newest, last.newest), checked=self.machine.merges
+        last = self.runs.pop()
+        self.runs[-1] = self.runs[-1]._replace(
+            newest=max(self.runs[-1].newest, last.newest), checked=self.machine.merges
         )
-        *points, earlier, later = self._crowd.points
-        self._crowd = self._crowds.of((*points, self.machine.union(earlier, later)))
+        *points, earlier, later = self.crowd.points
+        self.crowd = self._crowds.of((*points, self.machine.union(earlier, later)))
 
-    def _thin(self, move: Move, position: int) -> Accepted:
-        runs = self._runs
-        found = [(runs[number], position) for number in move.early]
-        self._runs = [runs[number] for number in move.kept]
+    def _thin(self, move: Move, position: int, found: list[tuple[Run, int]]) -> None:
+        runs = self.runs
+        found += [(runs[number], position) for number in move.early]
+        self.runs = [runs[number] for number in move.kept]
         for place, number in move.merged:
-            newest = max(self._runs[place].newest, runs[number].newest)
-            self._runs[place] = self._runs[place]._replace(newest=newest)
-        self._crowd = move.crowd
-        self._oldest = min((run.newest for run in self._runs), default=position)
+            newest = max(self.runs[place].newest, runs[number].newest)
+            self.runs[place] = self.runs[place]._replace(newest=newest)
+        self.crowd = move.crowd
         for number, point in move.counting:
             self.enter(runs[number], point, position + 1)
-        return found
 
-    def _expire(self, oldest: int) -> None:
-        """End the runs whose newest beginning is before a folded position."""
-        standing = zip(self._runs, self._crowd.points, strict=True)
-        left = [(run, point) for run, point in standing if run.newest >= oldest]
-        self._runs = [run for run, _point in left]
-        self._crowd = self._crowds.of(tuple(point for _run, point in left))
-        self._oldest = min((run.newest for run in self._runs), default=oldest)
+    def _expire(self, position: int) -> None:
+        """End the runs that have reached the pattern's width before a folded position."""
+        width = self.machine.max_width
+        if width is None:
+            return
+        standing = zip(self.runs, self.crowd.points, strict=True)
+        left = [(run, point) for run, point in standing if position - run.newest <= width]
+        self.runs = [run for run, _point in left]
+        self.crowd = self._crowds.of(tuple(point for _run, point in left))
+        newest = [run.newest for run in self.runs] + [line[0].run.newest for line in self.lines.values()]
+        self.until = min(newest, default=position) + width

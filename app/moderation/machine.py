@@ -59,13 +59,15 @@ class Classes(dict[str, CharClass]):
 class Point:
     """Where a run stands: the states it may be in after a character of class `behind`.
 
-    `accepts`: the text so far is a match, whatever follows. `steps` is a memo: class of the next character ->
+    `accepts`: the text so far is a match, whatever follows. `counted`: the counter in which the run is, if it is
+    nowhere else, and how many characters it has counted. `steps` is a memo: class of the next character ->
     (the point reached, or None where the run ends; whether the text before that character is a match).
     """
 
     kernel: frozenset[int]
     behind: CharClass
     accepts: bool
+    counted: tuple[Counter, int] | None
     steps: dict[CharClass, tuple[Point | None, bool]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -100,6 +102,10 @@ class Machine:
         self._start = frozenset({program.start})
         self._classes = classes
         self._points: dict[tuple[frozenset[int], CharClass], Point] = {}
+        self._leaves: dict[tuple[Counter, CharClass, CharClass], tuple[Point | None, bool]] = {}
+        counters = {counter for counter, _count in self._counters.values()}
+        # Whether a match may be certain while it still counts.
+        self.open_counters = any(self._accepts_at_once(counter.leave) for counter in counters)
         self._context = any(isinstance(state, Look | Boundary) for state in program.states)
 
     def begin(self, behind: CharClass, ahead: CharClass) -> Point | None:
@@ -116,16 +122,18 @@ class Machine:
             known = point.steps[ahead] = self._reach(point.kernel, point.behind, ahead)
         return known
 
-    def counted(self, point: Point) -> tuple[Counter, int] | None:
-        """The counter in which a run at this point is, if it is nowhere else, and how far it has counted."""
-        if not self._counters or len(point.kernel) > 1:
-            return None
-        (state,) = point.kernel
-        return self._counters.get(state)
-
     def after(self, counter: Counter, behind: CharClass) -> Point:
         """Where a run stands that has counted enough, and shall not count on."""
         return self._point(counter.leave, behind)
+
+    def leave(self, counter: Counter, behind: CharClass, ahead: CharClass) -> tuple[Point | None, bool]:
+        """What becomes of a run that has counted enough and leaves: as `step`, but not known as a match before."""
+        known = self._leaves.get((counter, behind, ahead))
+        if known is None:
+            after = self.after(counter, behind)
+            point, accepted = self.step(after, ahead)
+            known = self._leaves[counter, behind, ahead] = point, accepted and not after.accepts
+        return known
 
     def union(self, one: Point, other: Point) -> Point:
         """Where either run stands; both after the same character."""
@@ -157,9 +165,28 @@ class Machine:
         if point is None:
             if len(self._points) >= _MEMO_LIMIT:
                 self._points.clear()
-            point = Point(*key, accepts=self._closure(*key, None)[1])
+            counted = self._counters.get(next(iter(kernel))) if len(kernel) == 1 else None
+            point = Point(*key, self._closure(*key, None)[1], counted)
             point = self._points.setdefault(key, point)
         return point
+
+    def _accepts_at_once(self, kernel: frozenset[int]) -> bool:
+        """Whether a match may end here without a look at the next character."""
+        seen = set(kernel)
+        pending = list(kernel)
+        while pending:
+            match self._states[pending.pop()]:
+                case Accept():
+                    return True
+                case Split(then):
+                    fresh = set(then) - seen
+                case Look(behind=True, then=following):
+                    fresh = {following} - seen
+                case _:
+                    fresh = set()
+            seen |= fresh
+            pending.extend(fresh)
+        return False
 
     def _closure(
         self, kernel: frozenset[int], behind: CharClass, ahead: CharClass | None

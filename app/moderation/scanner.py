@@ -186,9 +186,14 @@ class Scanner:
     def _step_lanes(self, behind: CharClass, ahead: CharClass, position: int) -> None:
         over: list[Machine] = []
         for machine, lane in self._lanes.items():
+            if not lane.lines and position < lane.until:  # nearly always, so without a call
+                move = lane.crowd.moves.get(ahead)
+                if move is not None and move.plain:
+                    lane.crowd = move.crowd
+                    continue
             for run, end in lane.step(behind, ahead, position):
                 self._accept(machine, run, end)
-            if not lane.live:
+            if not lane.runs and not lane.lines:
                 over.append(machine)
         for machine in over:
             del self._lanes[machine]

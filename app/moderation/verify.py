@@ -15,8 +15,11 @@ def luhn(text: str) -> bool:
 
 def iban(text: str) -> bool:
     """An international bank account number: its country's length, and the remainder by 97 (ISO 7064)."""
-    compact = "".join(char for char in text if char.isalnum())
-    if IBAN_LENGTHS.get(compact[:2]) != len(compact) or not compact.isascii():
+    length = IBAN_LENGTHS.get(text[:2])
+    if length is None or length > len(text):
+        return False  # most of what is asked, so without looking at the rest
+    compact = "".join(filter(str.isalnum, text))
+    if length != len(compact) or not compact.isascii():
         return False
     return int("".join(str(int(char, 36)) for char in compact[4:] + compact[:4])) % 97 == 1
 
