@@ -22,6 +22,7 @@ class Ask:
     create: CreateResponse
     principal: Principal
     plain: str | None = None
+    param: str = "input"  # what the dialect calls its input, for the errors about it
     keep: bool = True
     local: MutableMapping[str, StoredResponse] = field(default_factory=dict)
 
@@ -32,4 +33,5 @@ class CountAsk:
 
     create: InputTokens
     principal: Principal
+    param: str = "input"
     local: MutableMapping[str, StoredResponse] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from app.outbox import Outbox
 from app.principal import Principal
 from app.store.record import StoredResponse
 from app.transport import WIRE, Wire
-from protocol.codec import encode, error_event, with_lane
+from protocol.codec import encode, error_event, lane_tail
 from protocol.codes import Close, ProtocolError
 from protocol.connection import Action, Cancel, CloseWith, Incoming, Send, ServerConnection, Start
 from protocol.events import ResponseEvent
@@ -35,14 +35,14 @@ MAX_LOCAL_BYTES: Final = 16 << 20
 class Lane:
     """A lane's reader of one response: adds the `stream_id` and offers the bytes to the connection."""
 
-    __slots__ = ("_offer", "_stream_id")
+    __slots__ = ("_offer", "_tail")
 
     def __init__(self, connection: Connection, stream_id: str | None) -> None:
         self._offer = connection.offer
-        self._stream_id = stream_id
+        self._tail = None if stream_id is None else lane_tail(stream_id)
 
     def offer(self, event: ResponseEvent, data: bytes) -> None:
-        self._offer(data if self._stream_id is None else with_lane(data, self._stream_id))
+        self._offer(data if self._tail is None else data[:-1] + self._tail)
 
 
 class LocalResponses(OrderedDict[str, StoredResponse]):
@@ -148,7 +148,7 @@ class Connection:
     def _write_now(self) -> bool:
         """Give everything to the socket if it takes bytes."""
         wire = self._wire
-        if wire is None or not wire.writable:
+        if wire is None or not wire.writable():
             return False
         wire.write(self._outbox.take())
         return True
@@ -224,7 +224,8 @@ class Connection:
             try:
                 async with asyncio.timeout(self._config.slow_client_deadline_s):
                     await self._drain()
-                self._emptied.set()
+                if not len(self._outbox):
+                    self._emptied.set()
             except TimeoutError:
                 self._drop("it read nothing until the deadline")
                 return

@@ -293,7 +293,7 @@ class Hub:
             )
         except EngineError as error:
             del self._live[turn.id]
-            raise translated(error) from error
+            raise translated(error, ask.param) from error
         self.metrics.live.set(len(self._live))
 
     async def _keep(

@@ -50,12 +50,12 @@ class Prompts:
         self._check_model(create.model)
         if isinstance(ask, Ask) and ask.plain is not None:
             plain = ask.plain
-            self._check_characters(len(plain), "prompt")
-            return await self._workers.run(len(plain), lambda: self._plain_prompt(plain)), ()
+            self._check_characters(len(plain), ask.param)
+            return await self._workers.run(len(plain), lambda: self._plain_prompt(plain, ask.param)), ()
         characters = sum(len(message.content) for message in create.messages) + len(create.instructions or "")
         if create.truncation == "disabled":
-            self._check_characters(characters, "input")
-        new, instructions = await self._workers.run(characters, lambda: self._judged(create))
+            self._check_characters(characters, ask.param)
+        new, instructions = await self._workers.run(characters, lambda: self._judged(create, ask.param))
         lineage = Lineage()
         if create.previous_response_id is not None:
             lineage = await self._lineage(create.previous_response_id, ask)
@@ -67,7 +67,7 @@ class Prompts:
                 param="previous_response_id",
             )
         talk = conversation(lineage.records, instructions, new)
-        prompt = await self._workers.run(talk.characters, lambda: self._prompt(talk, create))
+        prompt = await self._workers.run(talk.characters, lambda: self._prompt(talk, create, ask.param))
         dropped = prompt.dropped + lineage.cut  # at least one, of those that were not read
         return replace(prompt, dropped=dropped, instructions=instructions), new
 
@@ -90,22 +90,24 @@ class Prompts:
             )
         return verdict.text
 
-    def _judged(self, create: CreateResponse | InputTokens) -> tuple[tuple[ChatMessage, ...], str | None]:
+    def _judged(
+        self, create: CreateResponse | InputTokens, param: str
+    ) -> tuple[tuple[ChatMessage, ...], str | None]:
         """This turn's messages and instructions as the input gate leaves them; replies passed it before."""
         messages = tuple(
             ChatMessage(
                 message.role,
-                message.content if message.role == "assistant" else self._judge(message.content, "input"),
+                message.content if message.role == "assistant" else self._judge(message.content, param),
             )
             for message in create.messages
         )
         instructions = create.instructions
         return messages, None if instructions is None else self._judge(instructions, "instructions")
 
-    def _plain_prompt(self, text: str) -> Prompt:
-        judged = self._judge(text, "prompt")
+    def _plain_prompt(self, text: str, param: str) -> Prompt:
+        judged = self._judge(text, param)
         prompt = Prompt(self._engine.tokenizer.encode(judged), judged, None)
-        self._check_length(prompt, "prompt")
+        self._check_length(prompt, param)
         return prompt
 
     async def _lineage(self, parent_id: str, ask: Ask | CountAsk) -> Lineage:
@@ -137,7 +139,7 @@ class Prompts:
             param="previous_response_id",
         )
 
-    def _prompt(self, talk: Conversation, create: CreateResponse | InputTokens) -> Prompt:
+    def _prompt(self, talk: Conversation, create: CreateResponse | InputTokens, param: str) -> Prompt:
         try:
             prompt = encode(talk, self._engine.tokenizer)
             if create.truncation == "auto":
@@ -148,9 +150,9 @@ class Prompts:
                 if len(prompt.ids) > room:
                     return truncate(talk, self._engine.tokenizer, room)
         except EngineError as error:
-            raise translated(error) from error
+            raise translated(error, param) from error
         if isinstance(create, CreateResponse):
-            self._check_length(prompt, "input")
+            self._check_length(prompt, param)
         return prompt
 
     def _check_characters(self, characters: int, param: str) -> None:
@@ -172,6 +174,6 @@ class Prompts:
             )
 
 
-def translated(error: EngineError) -> ProtocolError:
-    param = "input" if error.code in ("context_length_exceeded", "invalid_value") else None
-    return ProtocolError(error.code, error.message, param=param, retry_after_s=error.retry_after_s)
+def translated(error: EngineError, param: str) -> ProtocolError:
+    named = param if error.code in ("context_length_exceeded", "invalid_value") else None
+    return ProtocolError(error.code, error.message, param=named, retry_after_s=error.retry_after_s)

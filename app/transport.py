@@ -19,6 +19,9 @@ from websockets.http11 import Request
 
 WIRE: Final = "sluice.wire"
 
+HEAD_BYTES: Final = 512 << 10
+"""How long a request's head may be; browsers and proxies stop at a tenth of it."""
+
 HEAD_WAIT_S: Final = 20.0
 """How long a new connection may take to send a request's head; browsers and SDKs send it at once."""
 
@@ -39,15 +42,12 @@ def text_frame(payload: bytes) -> bytes:
 class Wire:
     """The hub's hold on one WebSocket."""
 
-    __slots__ = ("_protocol",)
+    __slots__ = ("_protocol", "writable")
 
     def __init__(self, protocol: SluiceWebSocketProtocol) -> None:
         self._protocol = protocol
-
-    @property
-    def writable(self) -> bool:
+        self.writable = protocol.writable.is_set
         """Whether the socket takes bytes now: open, and its buffer below the high-water mark."""
-        return self._protocol.writable.is_set()
 
     def write(self, payloads: list[bytes]) -> None:
         """Send each payload as a text frame, all in one write. A closing socket drops them."""
@@ -115,6 +115,8 @@ class SluiceHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **named)
         self._deadline_s = deadline_s
         self._head = _Deadline(self.loop)
+        self._head_bytes = 0
+        self._in_head = False
         self._reading = _Deadline(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -126,12 +128,23 @@ class SluiceHttpProtocol(HttpToolsProtocol):
         self._reading.stop()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        continued = self._in_head
+        super().data_received(data)
+        if continued and self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.transport.abort()
+
     def on_message_begin(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
         super().on_message_begin()
         self.scope["extensions"] = {WIRE: cast("dict[object, object]", self.transport.abort)}
 
     def on_headers_complete(self) -> None:
         self._head.stop()
+        self._in_head = False
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:

@@ -181,6 +181,7 @@ class Turn:
             self.fail("internal_error", "The server failed while it was streaming this response.")
             if type(output) is Finished:
                 self._reason = FinishReason.FAILED
+                self._close_item()
                 self.ended.set()
 
     def fail(self, code: str, message: str) -> None:

@@ -53,7 +53,7 @@ async def chat(request: Request) -> HttpResponse | EventStream:
         store=False,
         **_sampled(asked),
     )
-    ask = Ask(create, principal, keep=False)
+    ask = Ask(create, principal, param="messages", keep=False)
     if not asked.stream:
         return json_answer(chat_completion(await run_turn(service, ask, request), new_id("chatcmpl")))
 
@@ -69,7 +69,7 @@ async def completion(request: Request) -> HttpResponse | EventStream:
     principal = await service.authenticate(request, "responses:write")
     asked = await service.read(request, parse_completion)
     create = CreateResponse(messages=(), store=False, **_sampled(asked))
-    ask = Ask(create, principal, plain=asked.prompt, keep=False)
+    ask = Ask(create, principal, plain=asked.prompt, param="prompt", keep=False)
     if not asked.stream:
         return json_answer(text_completion(await run_turn(service, ask, request), new_id("cmpl")))
 

@@ -210,3 +210,15 @@ async def test_an_http_client_that_never_reads_is_dropped() -> None:
                 await asyncio.sleep(0.05)
         writer.transport.abort()
         del reader
+
+
+async def test_a_head_without_end_is_bounded(served: Served) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    sent = 0
+    with pytest.raises(ConnectionError):
+        while sent < 64 << 20:
+            writer.write(b"X-A: " + b"a" * 65536 + b"\r\n")
+            await writer.drain()
+            sent += 65536
+    writer.transport.abort()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.scripted import ScriptedEngine
 from tests.app.dialects import DIALECTS, client_of, take_turn
 from tests.app.serving import Served, serving
 from tests.app.talk import talking
@@ -93,3 +94,11 @@ async def test_a_refused_input_leaves_the_line_where_it_was(served: Served) -> N
         assert (
             again["response"]["usage"]["input_tokens"] == 10
         )  # three words in three marked messages, one mark
+
+
+async def test_an_error_names_the_field_of_its_dialect() -> None:
+    async with serving(ScriptedEngine(context_tokens=64)) as served:
+        for dialect, param in [("chat", "messages"), ("completion", "prompt"), ("json", "input")]:
+            outcome = await take_turn(served, dialect, "x " * 100)
+            assert outcome.error is not None
+            assert outcome.error["param"] == param

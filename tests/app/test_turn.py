@@ -435,3 +435,10 @@ def test_however_the_text_arrives_the_same_is_shown(parts: Callable[[], list[str
     scene.feed(Started(0), *[Delta(part, (7,)) for part in parts()], finished())
     scene.end()
     assert scene.reader.text == "fine, "
+
+
+def test_a_gate_that_fails_at_the_end_still_closes_the_item_that_it_opened() -> None:
+    scene = Scene(gate=BrokenGate(at=None))
+    scene.feed(Started(0), Delta("some ", (7,)), finished())
+    scene.end()
+    assert scene.reader.kinds == [*OPENED, "output_text.delta", *CLOSED, "failed"]
