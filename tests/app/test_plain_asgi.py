@@ -139,6 +139,7 @@ async def test_a_client_that_never_reads_is_dropped_at_the_deadline() -> None:
                     await asyncio.sleep(0.01)
                 await served.service.hub.wait_idle()
         assert served.service.hub.connections == set()
+        assert served.service.metrics.slow_clients._value.get() == 1
 
 
 async def test_a_client_whose_outbox_overflows_is_dropped() -> None:
@@ -150,6 +151,7 @@ async def test_a_client_whose_outbox_overflows_is_dropped() -> None:
                 while served.service.hub.connections:
                     await asyncio.sleep(0.01)
                 await served.service.hub.wait_idle()
+        assert served.service.metrics.slow_clients._value.get() == 1
 
 
 async def test_binary_is_refused_with_1003() -> None:
@@ -157,6 +159,27 @@ async def test_binary_is_refused_with_1003() -> None:
         await socket.say_bytes(b"\x81\xa1")
         closed = await socket.next()
         assert (closed["type"], closed["code"]) == ("websocket.close", 1003)
+
+
+async def test_what_was_said_before_the_close_arrives_before_the_close() -> None:
+    """The last words find an earlier send still waiting for its reader."""
+    async with serving(connection_lifetime_s=1) as served, connected(served, leave=False) as socket:
+        await socket.say(type="response.create", input="hello")
+        await socket.until(*TERMINAL)
+        socket.reading.clear()
+        await socket.say(type="response.create", input="again")
+        async with asyncio.timeout(10):
+            while served.service.hub.engine.stats().finished.get("stop", 0) < 2:
+                await asyncio.sleep(0.01)
+        (connection,) = served.service.hub.connections
+        async with asyncio.timeout(10):
+            while connection._closing is None:
+                await asyncio.sleep(0.01)
+        socket.reading.set()
+        events = await socket.until("websocket.close")
+        assert [event["type"] for event in events[-3:]] == ["response.completed", "error", "websocket.close"]
+        assert events[-2]["error"]["code"] == "websocket_connection_limit_reached"
+        assert events[-1]["code"] == 1001
 
 
 async def test_a_refused_handshake_is_an_http_answer() -> None:
