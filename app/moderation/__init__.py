@@ -12,9 +12,10 @@ from app.moderation.matcher import CompiledPolicy, compile_policy
 from app.moderation.notes import Annotation
 from app.moderation.outcome import Cut, GateStep, Summary
 from app.moderation.policy import Policy, PolicyError, load_policy
-from app.moderation.verdict import Verdict, category_scores, check_input
+from app.moderation.verdict import Abandoned, Verdict, category_scores, check_input
 
 __all__ = [
+    "Abandoned",
     "Annotation",
     "CompiledPolicy",
     "Cut",

@@ -22,11 +22,13 @@ class Move(NamedTuple):
 
     `kept`: the runs that stand in the next crowd, in this order. `merged`: (place in the next crowd, run that
     ends there as well). `early`: runs of which the text before the character is a match. `counting`: runs that
-    only count from here on, and their points. `plain`: all go on and nothing is found.
+    only count from here on, and their points. `plain`: all go on and nothing is found. `over`: all end,
+    and nothing is found.
     """
 
     crowd: Crowd
     plain: bool
+    over: bool
     kept: tuple[int, ...]
     merged: tuple[tuple[int, int], ...]
     early: tuple[int, ...]
@@ -105,6 +107,7 @@ class Crowds:
         return Move(
             crowd=following_crowd,
             plain=len(kept) == len(crowd.points) and not early and not following_crowd.accepting,
+            over=not kept and not early and not counting,
             kept=tuple(kept),
             merged=tuple(merged),
             early=self._earliest(tuple(early)),

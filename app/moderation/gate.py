@@ -25,6 +25,7 @@ __all__ = ["REDACTED", "Cut", "Gate", "GateStep", "Summary"]
 REDACTED: Final = "[redacted]"
 
 
+_PIECE: Final = 1024  # characters of a long delta after which what is decided is put aside
 _NOTHING: Final = GateStep("")
 
 
@@ -87,7 +88,12 @@ class Gate:
             self._late += len(text)
             return _NOTHING
         self._settle()
-        self._walk(text)
+        for start in range(0, len(text), _PIECE):
+            if self._open:
+                self._walk(text[start : start + _PIECE])
+                self._advance()
+            else:
+                self._late += len(text[start : start + _PIECE])
         return self._step()
 
     def finish(self) -> GateStep:
@@ -104,6 +110,7 @@ class Gate:
         if self._open:
             self._release(self._scanner.at, self._scanner.at)
             self._close()
+        self._advance()
         return self._step()
 
     def summary(self) -> Summary:
@@ -144,7 +151,7 @@ class Gate:
         while index < len(text):
             behind = index + offset - 1
             if scanner.idle and behind >= 0 and known[behind] in PLAIN:
-                trigger = scanner.next_trigger(known, behind)
+                trigger = scanner.next_trigger(known, behind, len(known))
                 following = len(text) if trigger is None else trigger - offset
                 if following > index:
                     scanner.skip(following - index, text[following - 1])
@@ -212,8 +219,8 @@ class Gate:
     def _hold(self) -> int:
         return min(self._scanner.hold_from(BLOCK), self._scanner.hold_from(REDACT))
 
-    def _step(self) -> GateStep:
-        """What was released since the last step; only the held text stays in memory."""
+    def _advance(self) -> None:
+        """Release what is decided; only the held text stays in memory."""
         scanner = self._scanner
         if self._open:
             block_hold = scanner.hold_from(BLOCK)
@@ -223,6 +230,9 @@ class Gate:
         else:
             self._buffer = ""
         self._note()
+
+    def _step(self) -> GateStep:
+        """What was released since the last step."""
         step = GateStep("".join(self._pieces), None if self._open else self._cut, tuple(self._annotations))
         self._pieces.clear()
         self._annotations.clear()

@@ -33,6 +33,8 @@ Accepted = Sequence[tuple[Run, int]]  # with the folded position where the match
 
 
 class Lane:
+    __slots__ = ("_crowds", "crowd", "lines", "machine", "runs", "until")
+
     def __init__(self, crowds: Crowds) -> None:
         self.machine = crowds.machine
         self._crowds = crowds

@@ -32,17 +32,17 @@ class Matcher:
         self.automaton = Automaton(terms, tiers=len(set(TIERS.values())))
         self._inside = {term.tier for term in terms if not term.whole}  # tiers that may begin inside a word
         self._edge = {term.tier for term in terms}
-        self._begins: dict[tuple[CharClass, CharClass], tuple[tuple[Machine, Point], ...]] = {}
+        self.known_begins: dict[tuple[CharClass, CharClass], tuple[tuple[Machine, Point], ...]] = {}
         self._may_begin: dict[tuple[int, CharClass], bool] = {}
         self.trigger = Trigger(self) if rules else None
 
     def begins(self, behind: CharClass, ahead: CharClass) -> tuple[tuple[Machine, Point], ...]:
         """The pattern runs that begin with a character of class `ahead` after one of class `behind`."""
-        known = self._begins.get((behind, ahead))
+        known = self.known_begins.get((behind, ahead))
         if known is None:
             runs = ((machine, machine.begin(behind, ahead)) for machine in self.machines)
             known = tuple((machine, point) for machine, point in runs if point is not None)
-            self._begins[behind, ahead] = known
+            self.known_begins[behind, ahead] = known
         return known
 
     def may_begin(self, tier: int, behind: CharClass) -> bool:

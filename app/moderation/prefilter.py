@@ -44,9 +44,9 @@ class Trigger:
         self.search = re.compile(source).search
         self._waits = re.compile(_Builder(matcher, look_ahead, waiting=True).wait()).match
 
-    def find(self, text: str, behind: int) -> int | None:
-        """Where after `text[behind]`, plain and taken already, a match may begin; None: not in this text."""
-        found = self.search(text, behind)
+    def find(self, text: str, behind: int, end: int) -> int | None:
+        """Where after `text[behind]`, plain and taken already, a match may begin; None: not before `end`."""
+        found = self.search(text, behind, end)
         return None if found is None else place(found)
 
     def waits(self, text: str, start: int) -> bool:

@@ -35,6 +35,7 @@ class Scanner:
         self._fold = matcher.fold
         self._classes = matcher.classes
         self._automaton = matcher.automaton
+        self._begins = matcher.known_begins
         self._has_terms = len(matcher.automaton.children) > 1
         self._state = 0
         self._lanes: dict[Machine, Lane] = {}  # of the patterns that have a run under way
@@ -46,6 +47,7 @@ class Scanner:
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._dropped = 0
+        self._position = 0  # of the next folded character
 
     @property
     def idle(self) -> bool:
@@ -79,13 +81,13 @@ class Scanner:
         self._behind = self._classes[self._fold[last]]
         self._forget_window()
 
-    def next_trigger(self, text: str, behind: int) -> int | None:
-        """Where after `text[behind]`, a character already taken, slow work must begin; None: not in this text.
+    def next_trigger(self, text: str, behind: int, end: int) -> int | None:
+        """Where after `text[behind]`, a character already taken, slow work must begin; None: not before `end`.
 
         Only while idle, and only if that character is plain.
         """
         trigger = self._matcher.trigger
-        return None if trigger is None else trigger.find(text, behind)
+        return None if trigger is None else trigger.find(text, behind, end)
 
     def finish(self) -> None:
         """The text has ended: what waited for its end is a match now or never."""
@@ -140,10 +142,6 @@ class Scanner:
     def __repr__(self) -> str:
         return f"<Scanner at={self.at} lanes={len(self._lanes)}>"
 
-    @property
-    def _position(self) -> int:
-        return self._dropped + len(self._folded)
-
     def _take_folded(self, char: str, start: int) -> None:
         ahead = self._classes[char]
         behind = self._behind
@@ -151,13 +149,17 @@ class Scanner:
         self._folded.append(char)
         self._starts.append(start)
         self._ends.append(self.at)
+        self._position = position + 1
         if self._has_terms:
             self._confirm_words(ahead, position)
         if self._lanes:
             self._step_lanes(behind, ahead, position)
         if self._has_terms:
             self._step_terms(char, behind, position + 1)
-        for machine, point in self._matcher.begins(behind, ahead):
+        begins = self._begins.get((behind, ahead))
+        if begins is None:
+            begins = self._matcher.begins(behind, ahead)
+        for machine, point in begins:
             lane = self._lanes.get(machine)
             if lane is None:
                 lane = self._lanes[machine] = Lane(self._matcher.crowds[machine])
@@ -188,9 +190,13 @@ class Scanner:
         for machine, lane in self._lanes.items():
             if not lane.lines and position < lane.until:  # nearly always, so without a call
                 move = lane.crowd.moves.get(ahead)
-                if move is not None and move.plain:
-                    lane.crowd = move.crowd
-                    continue
+                if move is not None:
+                    if move.plain:
+                        lane.crowd = move.crowd
+                        continue
+                    if move.over:
+                        over.append(machine)
+                        continue
             for run, end in lane.step(behind, ahead, position):
                 self._accept(machine, run, end)
             if not lane.runs and not lane.lines:

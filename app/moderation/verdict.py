@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from app.moderation.gate import REDACTED
 from app.moderation.matcher import CompiledPolicy, Matcher
@@ -11,6 +13,11 @@ from app.moderation.policy import BLOCK, REDACT, Action
 from app.moderation.prefilter import PLAIN
 from app.moderation.scanner import Match, Scanner
 from protocol.moderation import CATEGORIES
+
+Stop = Callable[[], bool]
+
+# Characters between two questions whether to go on; also what one search holds the interpreter for, 1 ms at most.
+_PIECE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +33,17 @@ class Verdict:
         return f"<Verdict policy={self.policy_version} blocked={self.blocked} seen={self.seen}>"
 
 
-def check_input(compiled: CompiledPolicy, text: str) -> Verdict:
-    """What the rules for input say about a text. Nothing is held here, so the hold's cap plays no part."""
+class Abandoned(Exception):
+    """The caller's `stop` said that nobody waits for the answer any more."""
+
+
+def check_input(compiled: CompiledPolicy, text: str, stop: Stop | None = None) -> Verdict:
+    """What the rules for input say about a text. Nothing is held here, so the hold's cap plays no part.
+
+    `stop` is asked every few thousand characters, from this thread; if it is true `Abandoned` is raised.
+    """
     matcher = compiled.input
-    matches = find(matcher, text)
+    matches = find(matcher, text, stop)
     rules = matcher.rules
     blocks = [match for match in matches if matcher.tiers[match.rule] == BLOCK]
     blocked = None
@@ -41,36 +55,44 @@ def check_input(compiled: CompiledPolicy, text: str) -> Verdict:
     return Verdict(compiled.version, blocked, seen, "" if blocked else _redact(matcher, text, hidden))
 
 
-def category_scores(compiled: CompiledPolicy, text: str) -> dict[str, float]:
+def category_scores(compiled: CompiledPolicy, text: str, stop: Stop | None = None) -> dict[str, float]:
     """What the rules of both directions find in a text: the policy's own categories too, 1 where found, else 0.
 
-    A rule finds its text or does not, so there is nothing in between.
+    A rule finds its text or does not, so there is nothing in between. `stop` as in `check_input`.
     """
     rules = compiled.every.rules
-    found = {rules[match.rule].category for match in find(compiled.every, text)}
+    found = {rules[match.rule].category for match in find(compiled.every, text, stop)}
     others = sorted({rule.category for rule in rules} - set(CATEGORIES))
     return {category: float(category in found) for category in (*CATEGORIES, *others)}
 
 
-def find(matcher: Matcher, text: str) -> list[Match]:
+def find(matcher: Matcher, text: str, stop: Stop | None = None) -> list[Match]:
     """All matches in a text, overlapping ones of one rule joined, in the order of their beginnings."""
     scanner = Scanner(matcher)
     joined: list[list[Match]] = [[] for _ in matcher.rules]
-    index = 0
-    while matcher.rules and index < len(text):
-        if scanner.idle and index and text[index - 1] in PLAIN:
-            following = scanner.next_trigger(text, index - 1)
-            if following is None:
-                break
-            if following > index:
-                scanner.skip(following - index, text[following - 1])
-                index = following
-        scanner.take(text[index])
-        index += 1
-        _join(joined, scanner.matches)
+    if matcher.rules:
+        for start in range(0, len(text), _PIECE):
+            if stop is not None and stop():
+                raise Abandoned
+            _scan(scanner, text, start, min(start + _PIECE, len(text)), joined)
     scanner.finish()
     _join(joined, scanner.matches)
     return sorted(match for matches in joined for match in matches)
+
+
+def _scan(scanner: Scanner, text: str, index: int, end: int, joined: list[list[Match]]) -> None:
+    while index < end:
+        if scanner.idle and index and text[index - 1] in PLAIN:
+            following = scanner.next_trigger(text, index - 1, end)
+            following = end if following is None else following
+            if following > index:
+                scanner.skip(following - index, text[following - 1])
+                index = following
+                continue
+        scanner.take(text[index])
+        index += 1
+        if scanner.matches:
+            _join(joined, scanner.matches)
 
 
 def _join(joined: list[list[Match]], matches: list[Match]) -> None:
