@@ -4,7 +4,8 @@
 
 Tokens are words with the space before them and single punctuation marks, as a model's tokeniser makes them.
 Prints the median and the least of the runs (CPU time, so that other work on the machine counts less), the
-median and the 99th percentile of single pushes, and how many tokens were not shown at once.
+median and the 99th percentile of single pushes, and how many tokens were not shown at once. Then, for the default
+policy (or the file's), texts made to be dear: a token at a time, and as a whole.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from app.moderation import CompiledPolicy, Gate, compile_policy, load_policy
+from app.moderation import CompiledPolicy, Gate, category_scores, compile_policy, load_policy
 from app.moderation.policy import parse_policy
 
 PROSE = """\
@@ -51,6 +52,21 @@ library asks for volunteers who can read to children on Saturdays. The next meet
 the town hall; everyone is welcome, and tea will be served."""
 
 
+# Texts in which a match may begin at each token, and none ends.
+DEAR = (
+    "sk-",
+    "-eyj",
+    "-----",
+    "DE89 ",
+    "4111 ",
+    "xoxb-",
+    "-glpat-",
+    "-----begin ",
+    "фы ",
+    "sk-a1 DE89 4111 eyj ",
+)
+
+
 def tokens(count: int) -> list[str]:
     once = re.findall(r" ?[A-Za-z']+| ?\d{1,3}|\s+|[^\w\s]", PROSE)
     return (once * (count // len(once) + 1))[:count]
@@ -80,6 +96,21 @@ def single_pushes(compiled: CompiledPolicy, stream: list[str]) -> tuple[list[flo
     return sorted(times), delayed / len(stream)
 
 
+def whole_text(compiled: CompiledPolicy, text: str) -> float:
+    """Microseconds of CPU a character."""
+    began = time.process_time()
+    category_scores(compiled, text)
+    return (time.process_time() - began) / len(text) * 1e6
+
+
+def print_dear(compiled: CompiledPolicy, count: int, runs: int) -> None:
+    print(f"\n{'token':<24}{'µs/token':>10}{'whole text, µs/char':>22}")
+    for unit in ("plain word ", *DEAR):
+        token = min(one_run(compiled, [unit] * count) for _ in range(runs))
+        char = min(whole_text(compiled, unit * count) for _ in range(runs))
+        print(f"{unit!r:<24}{token:>10.2f}{char:>22.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tokens", type=int, default=20_000)
@@ -99,6 +130,7 @@ def main() -> None:
         p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
         figures = f"{statistics.median(runs):>10.2f}{min(runs):>8.2f}{p50:>10.2f}{p99:>8.2f}{delayed:>9.1%}"
         print(f"{name:<16}{figures}")
+    print_dear(compiled, 2_000, arguments.runs)
 
 
 if __name__ == "__main__":

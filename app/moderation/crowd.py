@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 
 from app.moderation.machine import CharClass, Machine, Point
 
-# Of one pattern, before the last two are followed as one. The shipped policy's need nine; a mebibyte of the
-# worst text found for it takes the same time with 12 and with 32.
+# Of one pattern; one more, and the last two are followed as one. The shipped policy's patterns have up to nine.
 MOST_RUNS: Final = 16
 _MEMO_LIMIT = 1 << 12  # crowds of a machine; past it they are forgotten, and found again
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.moderation import Gate
 from tests.app.moderation.oracle import OracleRule, most_held, outcome
 from tests.app.moderation.running import compiled, run
 
+_FIXTURE = [HealthCheck.function_scoped_fixture]  # it changes nothing between examples
 _ACTIONS = ("block", "redact", "annotate", "flag")
 _PATTERNS = (
     r"\d{3}-\d{2}",
@@ -23,6 +25,8 @@ _PATTERNS = (
     r"(?<=a)b{2}",
     r"b{1,3}?c?a{2}",
     r"[A-C]1",
+    r"a[abc]{1,4}(?![abc])",
+    r"[ab]{2,3}[bc]{1,2}a",
 )
 _TEXT = st.text(
     st.sampled_from("aaabbbccc11 2-é!\u200b\u0301аｂСｃÁﬁ\n") | st.sampled_from("abc "), max_size=18
@@ -47,7 +51,14 @@ def _rules(draw: st.DrawFn) -> list[OracleRule]:
     return rules
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.fixture(params=["written out", "counted"], autouse=True)
+def repeats(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short repeats, too, are counted in a line instead of being followed state by state."""
+    if request.param == "counted":
+        monkeypatch.setattr("app.moderation.syntax._LONG", 2)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=_FIXTURE)
 @given(rules=_rules(), text=_TEXT)
 def test_what_is_released_and_cut_is_what_brute_force_says(rules: list[OracleRule], text: str) -> None:
     ran = run(compiled(rules), list(text))
@@ -56,7 +67,7 @@ def test_what_is_released_and_cut_is_what_brute_force_says(rules: list[OracleRul
     assert (ran.cut is None) == (expected.cut is None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=_FIXTURE)
 @given(rules=_rules(), text=_TEXT)
 def test_exactly_the_undecided_end_is_held_after_every_character(rules: list[OracleRule], text: str) -> None:
     gate = Gate(compiled(rules))
@@ -67,7 +78,7 @@ def test_exactly_the_undecided_end_is_held_after_every_character(rules: list[Ora
         assert gate.held == most_held(text[: index + 1], rules), text[: index + 1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=_FIXTURE)
 @given(rules=_rules(), text=_TEXT)
 def test_every_split_in_two_and_single_characters_give_the_same(rules: list[OracleRule], text: str) -> None:
     policy = compiled(rules)
@@ -77,7 +88,7 @@ def test_every_split_in_two_and_single_characters_give_the_same(rules: list[Orac
         assert run(policy, [text[:place], text[place:]]) == whole
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=_FIXTURE)
 @given(rules=_rules(), text=_TEXT, data=st.data())
 def test_any_split_gives_the_same(rules: list[OracleRule], text: str, data: st.DataObject) -> None:
     policy = compiled(rules)

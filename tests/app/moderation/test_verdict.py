@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from app.moderation import Cut, category_scores, check_input
+import pytest
+
+from app.moderation import Abandoned, Cut, category_scores, check_input
 from protocol.moderation import CATEGORIES
 from tests.app.moderation.running import policy, run
 
@@ -50,3 +52,29 @@ def test_a_texts_scores_have_every_category_and_say_which_were_found() -> None:
 
 def test_scores_without_rules_are_zero() -> None:
     assert category_scores(policy(), "anything") == dict.fromkeys(CATEGORIES, 0.0)
+
+
+@pytest.mark.parametrize("unit", ["plain words ", "bob ", "é"])
+def test_a_long_check_can_be_abandoned(unit: str) -> None:
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(len(asked))
+        return len(asked) == 3
+
+    for check in (check_input, category_scores):
+        asked.clear()
+        with pytest.raises(Abandoned):
+            check(POLICY, unit * 10_000, stop)
+        assert len(asked) == 3
+
+
+def test_a_check_that_may_go_on_is_the_same_as_without_asking() -> None:
+    text = ("plain words, " * 700 + "Bobby and a nasty forbidden" + " " * 5 + "phrasing ") * 3
+    assert check_input(POLICY, text, lambda: False) == check_input(POLICY, text)
+
+
+@pytest.mark.parametrize("place", range(4_080, 4_100))
+def test_what_lies_across_two_pieces_is_found(place: int) -> None:
+    text = "." * place + " forbidden phrase. Bob"
+    assert check_input(POLICY, text).blocked == Cut("custom/a", "t", "block")

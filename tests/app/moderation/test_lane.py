@@ -1,0 +1,136 @@
+"""Many runs of one pattern at once: what is found is what brute force finds, merged, counted or crowded."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.moderation.crowd import MOST_RUNS
+from app.moderation.fold import FoldTable
+from app.moderation.matcher import CompiledPolicy
+from app.moderation.scanner import Scanner
+from app.moderation.verdict import find
+from app.moderation.verify import VERIFIERS
+from tests.app.moderation.oracle import OracleRule, all_matches
+from tests.app.moderation.running import policy, run
+
+PATTERNS = (
+    r"a-[ab-]{17,20}",
+    r"a-[ab-]{17,20}(?![ab-])",
+    r"(?<!\w)a[ab1-]{3,18}(?!\w)",
+    r"[ab]{2,18}1",
+    r"[ab1]{18}1",
+    r"(?:a|b-)[ab]{1,17}1b?",
+    r"a[ab]{1,17}b[a1]{1,17}-",
+    r"a(?:b{1,17}-)?1",
+    r"(?:a-){1,3}[ab]{1,18}1",
+    r"a[ab]{1,17}(?<=b)",
+    r"(?:[ab]{1,17}1)+-",
+)
+
+
+def compiled(pattern: str, verify: str | None, *more: str) -> CompiledPolicy:
+    checks = [] if verify is None else [f'verify = "{verify}"']
+    return policy(
+        "[[rule]]", 'category = "pii"', 'action = "redact"', f"patterns = ['{pattern}']", *checks, *more
+    )
+
+
+def by_brute_force(text: str, pattern: str, verify: str | None) -> list[tuple[int, int]]:
+    found = all_matches(text, [OracleRule("redact", "pii", patterns=(pattern,))])
+    extents = sorted((match.start, match.end) for match in found)
+    joined: list[tuple[int, int]] = []
+    for start, end in extents:
+        if verify and not VERIFIERS[verify](text[start:end]):
+            continue
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def found(policy: CompiledPolicy, text: str) -> list[tuple[int, int]]:
+    return [(match.start, match.end) for match in find(policy.every, text)]
+
+
+_PIECES = st.sampled_from(["a-", "a-a-", "ab", "b", "1", "-", " ", "aaaabbbb", "ba1", "11"])
+
+
+@pytest.mark.parametrize("verify", [None, "mixed", "luhn"])
+@pytest.mark.parametrize("pattern", [pattern for pattern in PATTERNS if not pattern.endswith("+-")])
+@settings(max_examples=12, deadline=None)
+@given(text=st.lists(_PIECES, min_size=8, max_size=24).map("".join))
+def test_all_that_brute_force_finds_is_found(pattern: str, verify: str | None, text: str) -> None:
+    assert found(compiled(pattern, verify), text) == by_brute_force(text, pattern, verify)
+
+
+def test_unbounded_repeats_of_counted_ones_are_found() -> None:
+    random = Random(7)
+    wide = compiled(PATTERNS[-1], None, "max_width = 200")
+    for _ in range(30):
+        text = "".join(random.choice("aabb11-") for _ in range(50))
+        assert found(wide, text) == by_brute_force(text, PATTERNS[-1], None)
+
+
+def runs_at_once(policy: CompiledPolicy, text: str) -> int:
+    scanner = Scanner(policy.every)
+    most = 0
+    for char in text:
+        scanner.take(char)
+        most = max([most, *(len(lane.runs) for lane in scanner._lanes.values())])
+    return most
+
+
+CROWDED = r"(?:a|b-){20,60}!"  # no counted repeat of one set, so each beginning is a run of its own
+
+
+def test_a_crowd_is_bounded_and_covers_what_it_finds() -> None:
+    crowd = compiled(CROWDED, None)
+    text = "ab-" * 25 + "!" + " a" * 3 + "!"
+    assert runs_at_once(crowd, text) == MOST_RUNS
+    (exact,) = by_brute_force(text, CROWDED, None)
+    ((start, end),) = found(crowd, text)
+    assert start <= exact[0]
+    assert end == exact[1]
+
+
+def test_a_crowd_of_checked_runs_covers_every_one_that_passes() -> None:
+    # Only what begins last passes the check, and that run is not followed by itself any more.
+    pattern = r"(?:\d| \d){16,40}!"
+    text = " 1" * 22 + " 4111111111111111!"
+    exact = by_brute_force(text, pattern, "luhn")
+    ((start, end),) = found(compiled(pattern, "luhn"), text)
+    assert exact
+    assert start <= exact[0][0]
+    assert end == exact[-1][1]
+
+
+def test_a_crowd_that_ends_leaves_nothing_behind() -> None:
+    crowd = compiled(CROWDED, None)
+    assert run(crowd, list("ab-" * 30 + "? done")).released == "ab-" * 30 + "? done"
+
+
+def test_the_memo_of_crowds_is_bounded_and_can_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = Random(3)
+    text = "".join(random.choice(("a", "b-", "b", "a!", " ")) for _ in range(400))
+    expected = found(compiled(CROWDED, None), text)
+    monkeypatch.setattr("app.moderation.crowd._MEMO_LIMIT", 5)
+    small = compiled(CROWDED, None)
+    assert found(small, text) == expected
+    (crowds,) = small.every.crowds.values()
+    assert len(crowds._known) <= 5
+    assert isinstance(small.every.fold, FoldTable)
+
+
+def test_reprs_say_how_many_and_nothing_of_the_text() -> None:
+    scanner = Scanner(compiled(PATTERNS[0], None).every)
+    for char in "a-ab-a-":
+        scanner.take(char)
+    (lane,) = scanner._lanes.values()
+    assert repr(lane) == "<Lane rule=0 runs=0 counting=2>"
+    assert repr(lane.crowd) == "<Crowd of 0>"
+    assert repr(scanner) == "<Scanner at=7 lanes=1>"
