@@ -177,7 +177,11 @@ class Gate:
             if tier == SHOW:
                 self._notes.add(match)
             elif tier == REDACT:
-                insort(self._spans, match)
+                last = self._spans[-1] if self._spans else None
+                if last is not None and last.start == match.start and last.rule == match.rule:
+                    self._spans[-1] = match  # matches come by their ends, so it covers the last one
+                else:
+                    insort(self._spans, match)
             elif self._block is None or (match.start, match.rule) < (self._block.start, self._block.rule):
                 self._block = match
         self._scanner.matches.clear()

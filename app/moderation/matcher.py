@@ -8,6 +8,7 @@ from app.moderation.fold import FoldTable, fold_text
 from app.moderation.machine import CharClass, Classes, Machine, Point, Span
 from app.moderation.policy import TIERS, Direction, Policy, Rule
 from app.moderation.prefilter import Trigger
+from app.moderation.sprout import Sprout, sprout
 from app.moderation.syntax import CharSets, parse
 from app.moderation.verify import LASTING, VERIFIERS
 
@@ -32,18 +33,25 @@ class Matcher:
         self.automaton = Automaton(terms, tiers=len(set(TIERS.values())))
         self._inside = {term.tier for term in terms if not term.whole}  # tiers that may begin inside a word
         self._edge = {term.tier for term in terms}
-        self.known_begins: dict[tuple[CharClass, CharClass], tuple[tuple[Machine, Point], ...]] = {}
+        self._begins: dict[tuple[CharClass, CharClass], tuple[tuple[Machine, Point], ...]] = {}
+        self.sprouts: dict[tuple[CharClass, CharClass], Sprout | None] = {}  # what `sprout` gave so far
         self._may_begin: dict[tuple[int, CharClass], bool] = {}
         self.trigger = Trigger(self) if rules else None
 
     def begins(self, behind: CharClass, ahead: CharClass) -> tuple[tuple[Machine, Point], ...]:
         """The pattern runs that begin with a character of class `ahead` after one of class `behind`."""
-        known = self.known_begins.get((behind, ahead))
+        known = self._begins.get((behind, ahead))
         if known is None:
             runs = ((machine, machine.begin(behind, ahead)) for machine in self.machines)
             known = tuple((machine, point) for machine, point in runs if point is not None)
-            self.known_begins[behind, ahead] = known
+            self._begins[behind, ahead] = known
         return known
+
+    def sprout(self, behind: CharClass, ahead: CharClass) -> Sprout | None:
+        """The same, followed as one for as long as that can be done."""
+        if (behind, ahead) not in self.sprouts:
+            self.sprouts[behind, ahead] = sprout(self.begins(behind, ahead))
+        return self.sprouts[behind, ahead]
 
     def may_begin(self, tier: int, behind: CharClass) -> bool:
         """Whether some next character may begin a match of that tier."""

@@ -12,6 +12,7 @@ from app.moderation.fold import SPACE_RUN
 from app.moderation.lane import Lane, Run
 from app.moderation.machine import EDGE_CLASS, CharClass, Machine
 from app.moderation.matcher import Matcher
+from app.moderation.sprout import Sprout
 
 _WINDOW = 1024  # folded characters whose places are kept for matches under way; twice that before trimming
 
@@ -35,10 +36,13 @@ class Scanner:
         self._fold = matcher.fold
         self._classes = matcher.classes
         self._automaton = matcher.automaton
-        self._begins = matcher.known_begins
+        self._sprouts_known = matcher.sprouts
         self._has_terms = len(matcher.automaton.children) > 1
         self._state = 0
-        self._lanes: dict[Machine, Lane] = {}  # of the patterns that have a run under way
+        self._sprouts: list[
+            tuple[Sprout, int, int]
+        ] = []  # with folded and raw position of the first character
+        self._lanes: dict[Machine, Lane] = {}  # of the patterns that have a run under way beyond that
         self._behind = EDGE_CLASS
         self._lead = 0  # where the characters that show nothing, if any, began at the end of the text so far
         self._spaces = 0  # white space in a row
@@ -52,7 +56,7 @@ class Scanner:
     @property
     def idle(self) -> bool:
         """Nothing is under way: no character taken so far can be in a match yet to come."""
-        return not self._state and not self._lanes and self._lead == self.at
+        return not self._state and not self._sprouts and not self._lanes and self._lead == self.at
 
     def take(self, char: str) -> None:
         folded = self._fold[char]
@@ -108,6 +112,10 @@ class Scanner:
         depth = self._automaton.depths[tier][self._state]
         if depth:
             position = self._starts[len(self._starts) - depth]
+        for sprout, _first, start in self._sprouts:
+            if tier in sprout.rules:
+                position = start if position is None else min(position, start)
+                break  # they are in the order of their beginnings
         for machine, lane in self._lanes.items():
             if machine.tier == tier:
                 start = lane.start
@@ -125,6 +133,8 @@ class Scanner:
             if depth:
                 rule = self._automaton.owner(tier, self._state)
                 suspects.append((self._starts[len(self._starts) - depth], rule))
+        for sprout, _first, start in self._sprouts:
+            suspects += [(start, rule) for tier, rule in sprout.rules.items() if tier in tiers]
         lanes = self._lanes.items()
         suspects += [(lane.start, machine.rule) for machine, lane in lanes if machine.tier in tiers]
         return min(suspects)[1] if suspects else None
@@ -132,6 +142,7 @@ class Scanner:
     def forget(self) -> None:
         """Give up all that is under way: no later match begins before the end of the text so far."""
         self._state = 0
+        self._sprouts.clear()
         self._lanes.clear()
         self._lead = self.at
 
@@ -156,20 +167,43 @@ class Scanner:
             self._step_lanes(behind, ahead, position)
         if self._has_terms:
             self._step_terms(char, behind, position + 1)
-        begins = self._begins.get((behind, ahead))
-        if begins is None:
-            begins = self._matcher.begins(behind, ahead)
-        for machine, point in begins:
-            lane = self._lanes.get(machine)
-            if lane is None:
-                lane = self._lanes[machine] = Lane(self._matcher.crowds[machine])
-            run = Run(position, position, start)
-            lane.enter(run, point, position + 1)
-            if point.accepts:
-                self._accept(machine, run, position + 1)
+        if self._sprouts:
+            self._grow(ahead, position)
+        try:
+            begun = self._sprouts_known[behind, ahead]
+        except KeyError:
+            begun = self._matcher.sprout(behind, ahead)
+        if begun is not None:
+            if begun.ripe:
+                self._plant(begun, position, start, position + 1)
+            else:
+                self._sprouts.append((begun, position, start))
         self._behind = ahead
         if len(self._folded) > 2 * _WINDOW:
             self._trim_window()
+
+    def _grow(self, ahead: CharClass, position: int) -> None:
+        growing: list[tuple[Sprout, int, int]] = []
+        for sprout, first, start in self._sprouts:
+            grown = sprout.moves.get(ahead) or sprout.move(ahead)
+            if grown is None:
+                continue
+            if grown.ripe:
+                self._plant(grown, first, start, position + 1)
+            else:
+                growing.append((grown, first, start))
+        self._sprouts = growing
+
+    def _plant(self, sprout: Sprout, first: int, start: int, position: int) -> None:
+        """Give each pattern that has begun a run of its own, before the character at a folded position."""
+        run = Run(first, first, start)
+        for machine, point in sprout.begun:
+            lane = self._lanes.get(machine)
+            if lane is None:
+                lane = self._lanes[machine] = Lane(self._matcher.crowds[machine])
+            lane.enter(run, point, position)
+            if point.accepts:
+                self._accept(machine, run, position)
 
     def _confirm_words(self, ahead: CharClass, position: int) -> None:
         if self._state and not ahead.word:
