@@ -20,7 +20,10 @@ class EngineSettings:
     # auto on a processor: bfloat16 where it is multiplied natively, else float32. A step of the default model on one
     # thread, 1 and 8 rows: 32 and 41 ms in bfloat16, 50 and 78 in float32.
     dtype: str = "auto"
-    threads: int = 0  # torch's own threads; 0 leaves its choice, one a core
+    # torch's own threads; 0: one for each core but one. They wait for each other spinning, so that whatever needs a
+    # core holds up all: on 2 cores a step of the default model takes 29 ms with 1 thread and 21 ms with 2 if nothing
+    # else runs, 35 and 360 ms beside other work; OMP_WAIT_POLICY=passive makes that 38 and 40 ms.
+    threads: int = 0
     page_tokens: int = 16  # a tail page wastes 8 tokens on average; larger pages share fewer prefixes
     kv_bytes: int = (
         0  # memory for keys and values; 0: what the device suggests (see runner.suggested_kv_bytes)
