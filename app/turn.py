@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from app.journal import Journal
 from app.moderation import Cut, Gate, GateStep
 from engine.interface import Engine
-from engine.request import Delta, EngineError, EngineRequest, Finished, FinishReason, Output, Queued, Started
+from engine.request import EngineError, EngineRequest, Finished, FinishReason, Output, Queued, Started
 from protocol.codec import encode
 from protocol.events import (
     ContentPartAdded,
@@ -98,7 +98,7 @@ class Turn:
         self.ended = asyncio.Event()  # the engine has let go of it
         self.concluded = asyncio.Event()  # its terminal event is out
         self.usage = ResponseUsage.of(0, 0, 0)
-        self.token_ids: list[int] = []  # as generated, released or not: for the history's ids, never sent
+        self.token_ids: Sequence[int] = ()  # as generated, released or not: for the history's ids, never sent
         self.on_first_text: Callable[[], None] | None = None
         self._item_id = item_id
         self._gate = gate
@@ -160,11 +160,10 @@ class Turn:
     def deliver(self, output: Output) -> None:
         """The engine's outputs, in order. A fault of ours ends this response by name, and no other."""
         try:
-            if type(output) is Delta:  # the hot path: called for every token
-                self.token_ids += output.token_ids
+            if type(output) is str:  # the hot path: called for every token
                 if self._silent:
                     return  # late text is dropped
-                step = self._gate.push(output.text)
+                step = self._gate.push(output)
                 if step.released:
                     self._release(step.released)
                 if step.cut is not None or step.annotations:
@@ -232,7 +231,7 @@ class Turn:
         self._emit(ResponseInProgress(sequence_number=self._seq, response=self.response))
 
     def _on_finished(self, output: Finished) -> None:
-        self.token_ids.extend(output.token_ids)
+        self.token_ids = output.token_ids
         self.usage = ResponseUsage.of(output.usage.input, output.usage.cached, output.usage.output)
         if not self._silent:
             if output.reason in (FinishReason.STOP, FinishReason.LENGTH):

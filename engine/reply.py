@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Set
 
 from engine.detokenize import StopStrings, TextStream
-from engine.request import Delta, FinishReason, Sampling
+from engine.request import FinishReason, Sampling
 
 
 class Reply:
     """Takes each sampled token once. `reason` is set by the token that ends the reply; take none after it."""
+
+    __slots__ = ("_eos_ids", "_left", "_stops", "_stream", "reason")
 
     def __init__(self, stream: TextStream, sampling: Sampling, max_output: int, eos_ids: Set[int]) -> None:
         self.reason: FinishReason | None = None
@@ -17,42 +19,28 @@ class Reply:
         self._stops = StopStrings(sampling.stop)
         self._eos_ids: Set[int] = frozenset() if sampling.ignore_eos else eos_ids
         self._left = max_output
-        self._unsent: list[int] = []
 
-    def push(self, token: int) -> Delta | None:
-        """The delta that `token` gives, with everything held before it that is decided now."""
+    def push(self, token: int) -> str:
+        """The text that `token` gives, with everything held before it that is decided now; "" for none."""
         self._left -= 1
         if token in self._eos_ids:
             self.reason = FinishReason.STOP
-            delta = self._emit(self._last_text())
-            self._unsent.append(token)
-            return delta
-        self._unsent.append(token)
+            return self._last_text()
         text = self._stops.push(self._stream.push(token))
         if not self._stops.matched and self._left <= 0:
             self.reason = FinishReason.LENGTH
             text += self._last_text()
         if self._stops.matched:
             self.reason = FinishReason.STOP
-        return self._emit(text)
+        return text
 
-    def push_last(self, token: int) -> Delta | None:
-        """The delta of a token that is known to be the reply's last: it ends as the model would end it."""
+    def push_last(self, token: int) -> str:
+        """The text of a token that is known to be the reply's last: it ends as the model would end it."""
         self._left = 1
-        delta = self.push(token)
+        text = self.push(token)
         self.reason = FinishReason.STOP
-        return delta
-
-    def unsent(self, output: int) -> tuple[int, ...]:
-        """Those of the first `output` tokens that no delta has carried: they have no text, or it is held."""
-        return tuple(self._unsent)
+        return text
 
     def _last_text(self) -> str:
         text = self._stops.push(self._stream.flush())
         return text + self._stops.flush()
-
-    def _emit(self, text: str) -> Delta | None:
-        if not text:
-            return None
-        ids, self._unsent = tuple(self._unsent), []
-        return Delta(text, ids)

@@ -91,22 +91,12 @@ class Started(NamedTuple):
     cached_tokens: int
 
 
-class Delta(NamedTuple):
-    """New text. `token_ids` are all tokens sampled since the last delta, in order.
-
-    Text trails the tokens while a UTF-8 sequence or a stop string is undecided; a delta may carry tokens and an empty
-    text only in `Finished`'s wake (the engine sends no delta without text).
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-
-
 class Finished(NamedTuple):
     """The last output of every request, sent exactly once, after its pages are free (or, if a step hangs, while
     nobody else can get them).
 
-    `token_ids` are tokens sampled since the last delta that carry no text (an end-of-turn token, a stop string).
+    `token_ids` are all tokens that were sampled, in order, those without text (an end-of-turn token, a stop
+    string) too.
     """
 
     reason: FinishReason
@@ -115,6 +105,9 @@ class Finished(NamedTuple):
     error: EngineError | None = None
 
 
-Output: TypeAlias = Queued | Started | Delta | Finished
+Output: TypeAlias = Queued | Started | str | Finished
+"""A `str` is a delta: new text, never empty. It trails the tokens while a UTF-8 sequence or a stop string is undecided.
+It is the one output of every token, so it is bare, and the ids come once, at the end."""
+
 Deliver: TypeAlias = Callable[[Output], None]
 """Called on the event loop's thread, never after `Finished`, never concurrently. Must not block and must not raise."""

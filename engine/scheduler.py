@@ -218,7 +218,7 @@ class Scheduler:
         self.ledger.finished[reason.value] += 1
         self._blocked_at = -1  # the queue's head or the number of running sequences may have changed
         usage = Usage(len(sequence.prompt) if sequence.started else 0, sequence.cached, sequence.output)
-        finished = Finished(reason, usage, sequence.reply.unsent(sequence.output), error)
+        finished = Finished(reason, usage, tuple(sequence.tokens[: sequence.output]), error)
         self.outputs.append((sequence, finished))
 
     def stats(self) -> EngineStats:
@@ -230,8 +230,8 @@ class Scheduler:
         sequence.output += 1
         self.ledger.generated_tokens += 1
         reply = sequence.reply
-        if delta := reply.push(token):
-            self.outputs.append((sequence, delta))
+        if text := reply.push(token):
+            self.outputs.append((sequence, text))
         if reply.reason is not None:
             self.finish(sequence, reply.reason)
 

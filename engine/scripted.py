@@ -17,7 +17,7 @@ from engine.interface import EngineStats, ModelInfo
 from engine.limits import Limits
 from engine.playback import Fault, Playback, echoed_text
 from engine.reply import Reply
-from engine.request import Deliver, Delta, EngineError, EngineRequest
+from engine.request import Deliver, EngineError, EngineRequest
 from engine.scheduler import Scheduler
 from engine.scripted_tokenizer import ScriptedTokenizer, Split, words
 from engine.sequence import Phase
@@ -187,9 +187,8 @@ class ScriptedEngine:
             sequence.output = output + 1
             generated += 1
             if text := playback.texts[output]:
-                ids = (playback.ids[output],) if playback.plain else playback.carried(output)
                 try:
-                    sequence.deliver(Delta(text, ids))
+                    sequence.deliver(text)
                 except Exception:
                     log_failed_delivery(sequence)
             if output + 1 == playback.end:

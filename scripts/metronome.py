@@ -12,7 +12,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Final
 
 import uvloop
 
@@ -20,11 +19,9 @@ from app.config import Config, load_config
 from app.main import create_app, running
 from app.server import bind, make_server, serve
 from engine.interface import EngineStats, ModelInfo
-from engine.request import Deliver, Delta, EngineRequest, Finished, FinishReason, Started, Usage
+from engine.request import Deliver, EngineRequest, Finished, FinishReason, Started, Usage
 from engine.scripted_tokenizer import ScriptedTokenizer
 from loadtest.raw import moment
-
-_TOKEN: Final = (300,)
 
 
 class Metronome:
@@ -84,7 +81,7 @@ class Metronome:
         self._due += self._interval_s
         self._loop.call_at(self._due, self._step)
         self._steps += 1
-        delta = Delta(moment(time.monotonic_ns()), _TOKEN)
+        delta = moment(time.monotonic_ns())
         for deliver, _ in list(self._live.values()):
             deliver(delta)
 

@@ -17,7 +17,6 @@ from app.turn import Turn
 from engine.interface import EngineStats, ModelInfo
 from engine.request import (
     Deliver,
-    Delta,
     EngineError,
     EngineRequest,
     Finished,
@@ -162,7 +161,7 @@ class Scene:
 
 
 def finished(reason: FinishReason = FinishReason.STOP, error: EngineError | None = None) -> Finished:
-    return Finished(reason, Usage(input=3, cached=1, output=2), (1,), error)
+    return Finished(reason, Usage(input=3, cached=1, output=2), (7, 1), error)
 
 
 OPENED = ["created", "in_progress", "output_item.added", "content_part.added"]
@@ -171,20 +170,20 @@ CLOSED = ["output_text.done", "content_part.done", "output_item.done"]
 
 def test_a_reply_that_ends_by_itself() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("Hello ", (7,)), Delta("you", (8,)), finished())
+    scene.feed(Started(0), "Hello ", "you", finished())
     last = scene.end()
     assert scene.reader.kinds == [*OPENED, "output_text.delta", "output_text.delta", *CLOSED, "completed"]
     assert (last["status"], last["completed_at"]) == ("completed", 2)
     assert last["output"][0]["status"] == "completed"
     assert last["usage"]["input_tokens_details"]["cached_tokens"] == 1
     assert (last["usage"]["input_tokens"], last["usage"]["output_tokens"]) == (3, 2)
-    assert scene.turn.token_ids == [7, 8, 1]
+    assert scene.turn.token_ids == (7, 1)
     assert repr(scene.turn) == "<Turn resp_1 stop seq=10>"
 
 
 def test_a_reply_that_waits_says_so_first() -> None:
     scene = Scene()
-    scene.feed(Queued(0), Started(0), Delta("x", (7,)), finished())
+    scene.feed(Queued(0), Started(0), "x", finished())
     scene.end()
     assert scene.reader.kinds[:3] == ["created", "queued", "in_progress"]
     assert [event["response"]["status"] for event in scene.reader.events[:3]] == [
@@ -196,7 +195,7 @@ def test_a_reply_that_waits_says_so_first() -> None:
 
 def test_a_reply_at_its_token_limit() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("x", (7,)), finished(FinishReason.LENGTH))
+    scene.feed(Started(0), "x", finished(FinishReason.LENGTH))
     last = scene.end()
     assert scene.reader.kinds[-1] == "incomplete"
     assert (last["status"], last["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
@@ -220,7 +219,7 @@ def test_a_warm_up_has_no_item() -> None:
 
 def test_text_that_the_gate_held_to_the_end_is_released_at_the_end() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("so far forbid", (7,)))
+    scene.feed(Started(0), "so far forbid")
     assert "forbid" not in scene.reader.text
     scene.feed(finished())
     assert scene.end()["output"][0]["content"][0]["text"] == "so far forbid"
@@ -228,10 +227,10 @@ def test_text_that_the_gate_held_to_the_end_is_released_at_the_end() -> None:
 
 def test_a_cut_in_mid_stream_asks_the_engine_to_stop_and_drops_what_still_comes() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("fine ", (7,)), Delta("forbidden phrase,", (8,)))
+    scene.feed(Started(0), "fine ", "forbidden phrase,")
     assert scene.engine.cancelled == ["resp_1"]
     scene.turn.cancel()  # too late to be one
-    scene.feed(Delta(" and more", (9,)), finished(FinishReason.CANCELLED))
+    scene.feed(" and more", finished(FinishReason.CANCELLED))
     last = scene.end()
     assert scene.reader.text == "fine "
     assert last["incomplete_details"] == {
@@ -241,31 +240,31 @@ def test_a_cut_in_mid_stream_asks_the_engine_to_stop_and_drops_what_still_comes(
     }
     assert (last["status"], scene.turn.cancelled) == ("incomplete", False)
     assert scene.turn.cut is not None
-    assert scene.turn.token_ids == [7, 8, 9, 1]  # billed as generated, whatever was shown
+    assert scene.turn.token_ids == (7, 1)  # billed as generated, whatever was shown
 
 
 def test_a_cut_at_the_very_end() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("fine forbidden phrase", (7,)), finished())
+    scene.feed(Started(0), "fine forbidden phrase", finished())
     assert scene.end()["incomplete_details"]["reason"] == "content_filter"
     assert scene.reader.text == "fine "
 
 
 def test_a_cut_of_all_text_leaves_no_item() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("forbidden phrase.", (7,)), finished())
+    scene.feed(Started(0), "forbidden phrase.", finished())
     assert scene.end()["output"] == []
     assert scene.reader.kinds == ["created", "in_progress", "incomplete"]
 
 
 def test_a_note_stands_on_the_part_that_is_done() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("a remarkable ", (7,)), Delta("thing", (8,)), finished())
+    scene.feed(Started(0), "a remarkable ", "thing", finished())
     (note,) = scene.end()["output"][0]["content"][0]["annotations"]
     assert (note["start_index"], note["end_index"], note["category"]) == (2, 12, "custom/noted")
 
 
-@pytest.mark.parametrize("before", [[], [Queued(3)], [Started(0)], [Started(0), Delta("some ", (7,))]])
+@pytest.mark.parametrize("before", [[], [Queued(3)], [Started(0)], [Started(0), "some "]])
 def test_a_cancel_at_any_time_releases_nothing_more(before: list[Output]) -> None:
     scene = Scene()
     scene.feed(*before)
@@ -274,7 +273,7 @@ def test_a_cancel_at_any_time_releases_nothing_more(before: list[Output]) -> Non
     scene.turn.cancel()
     assert scene.engine.cancelled == ["resp_1"]
     assert repr(scene.turn) == f"<Turn resp_1 cancelling seq={len(scene.reader.events)}>"
-    scene.feed(Delta("late", (8,)), finished(FinishReason.CANCELLED))
+    scene.feed("late", finished(FinishReason.CANCELLED))
     last = scene.end()
     assert (scene.reader.text, scene.reader.kinds[-1], last["status"]) == (shown, "incomplete", "cancelled")
     assert last["incomplete_details"] is None
@@ -293,7 +292,7 @@ def test_a_cancel_before_the_engine_knows_it_reaches_the_engine_with_the_request
 
 def test_a_cancel_after_the_end_changes_nothing() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("whole", (7,)), finished())
+    scene.feed(Started(0), "whole", finished())
     scene.turn.cancel()
     assert scene.engine.cancelled == []
     assert scene.end()["status"] == "completed"
@@ -301,11 +300,11 @@ def test_a_cancel_after_the_end_changes_nothing() -> None:
 
 def test_an_engine_that_cancels_by_itself_is_believed() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("some ", (7,)), finished(FinishReason.CANCELLED))
+    scene.feed(Started(0), "some ", finished(FinishReason.CANCELLED))
     assert scene.end()["status"] == "cancelled"
 
 
-@pytest.mark.parametrize("before", [[], [Started(0)], [Started(0), Delta("some ", (7,))]])
+@pytest.mark.parametrize("before", [[], [Started(0)], [Started(0), "some "]])
 def test_a_failure_of_the_engine_is_named(before: list[Output]) -> None:
     scene = Scene()
     error = EngineError("first_token_timeout", "Too slow.")
@@ -353,7 +352,7 @@ def test_a_gate_that_fails_lets_nothing_through_and_the_response_fails_by_name(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     scene = Scene(gate=BrokenGate(at="secret "))
-    scene.feed(Started(0), Delta("fine ", (7,)), Delta("secret ", (8,)), Delta("later", (9,)))
+    scene.feed(Started(0), "fine ", "secret ", "later")
     assert scene.engine.cancelled == ["resp_1"]
     scene.feed(finished(FinishReason.CANCELLED))
     last = scene.end()
@@ -382,9 +381,9 @@ def test_the_first_text_is_told_once_and_when_it_is_released() -> None:
     scene = Scene()
     told: list[int] = []
     scene.turn.on_first_text = lambda: told.append(len(scene.reader.events))
-    scene.feed(Started(0), Delta("forbid", (7,)))
+    scene.feed(Started(0), "forbid")
     assert told == []
-    scene.feed(Delta(" not ", (8,)), Delta("more", (9,)), finished())
+    scene.feed(" not ", "more", finished())
     assert told == [2]
 
 
@@ -395,14 +394,14 @@ def test_a_reader_that_left_gets_nothing_more_and_the_others_all() -> None:
     scene.feed(Started(0))
     scene.turn.detach(left)
     scene.turn.detach(left)
-    scene.feed(Delta("x", (7,)), finished())
+    scene.feed("x", finished())
     scene.end()
     assert left.kinds == ["in_progress"]
 
 
 def test_the_journal_holds_what_the_readers_got() -> None:
     scene = Scene()
-    scene.feed(Started(0), Delta("x", (7,)), finished())
+    scene.feed(Started(0), "x", finished())
     scene.end()
     journal = scene.turn.journal
     assert journal is not None
@@ -415,7 +414,7 @@ def test_a_response_of_too_many_events_is_not_kept_but_reaches_its_readers_whole
     max_events: int, kept: bool
 ) -> None:
     scene = Scene(max_events=max_events)
-    scene.feed(Started(0), Delta("x", (7,)), finished())
+    scene.feed(Started(0), "x", finished())
     scene.end()
     assert len(scene.reader.events) == 9
     assert (scene.turn.journal is not None) is kept
@@ -432,13 +431,13 @@ def splits(text: str) -> list[Callable[[], list[str]]]:
 @pytest.mark.parametrize("parts", splits("fine, forbidden phrase."))
 def test_however_the_text_arrives_the_same_is_shown(parts: Callable[[], list[str]]) -> None:
     scene = Scene()
-    scene.feed(Started(0), *[Delta(part, (7,)) for part in parts()], finished())
+    scene.feed(Started(0), *parts(), finished())
     scene.end()
     assert scene.reader.text == "fine, "
 
 
 def test_a_gate_that_fails_at_the_end_still_closes_the_item_that_it_opened() -> None:
     scene = Scene(gate=BrokenGate(at=None))
-    scene.feed(Started(0), Delta("some ", (7,)), finished())
+    scene.feed(Started(0), "some ", finished())
     scene.end()
     assert scene.reader.kinds == [*OPENED, "output_text.delta", *CLOSED, "failed"]

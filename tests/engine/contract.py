@@ -14,7 +14,6 @@ import pytest
 from engine.interface import Engine
 from engine.request import (
     ChatMessage,
-    Delta,
     EngineError,
     EngineRequest,
     Finished,
@@ -63,17 +62,16 @@ class Heard:
         return self.outputs[-1]
 
     @property
-    def deltas(self) -> list[Delta]:
-        return [output for output in self.outputs if isinstance(output, Delta)]
+    def deltas(self) -> list[str]:
+        return [output for output in self.outputs if isinstance(output, str)]
 
     @property
     def text(self) -> str:
-        return "".join(delta.text for delta in self.deltas)
+        return "".join(self.deltas)
 
     @property
     def ids(self) -> list[int]:
-        said = [token for delta in self.deltas for token in delta.token_ids]
-        return said + list(self.finished.token_ids if self.ended else ())
+        return list(self.finished.token_ids)
 
     @property
     def cached(self) -> int:
@@ -87,9 +85,9 @@ class Heard:
         assert counts["Started"] <= 1
         assert counts["Finished"] == 1
         assert kinds[-1] == "Finished"
-        order = {"Queued": 0, "Started": 1, "Delta": 2, "Finished": 3}
+        order = {"Queued": 0, "Started": 1, "str": 2, "Finished": 3}
         assert kinds == sorted(kinds, key=order.__getitem__)
-        assert all(delta.text for delta in self.deltas)
+        assert all(self.deltas)
         assert self.finished.usage.output == len(self.ids)
 
 
@@ -274,7 +272,7 @@ class EngineContract:
 
     async def test_cancel_from_inside_a_delivery(self) -> None:
         async with self.serving() as engine:
-            heard = Heard(lambda output: engine.cancel("resp_1") if isinstance(output, Delta) else None)
+            heard = Heard(lambda output: engine.cancel("resp_1") if isinstance(output, str) else None)
             engine.submit(self.request(engine, sampling=ENDLESS), heard)
             assert (await heard.end()).reason is FinishReason.CANCELLED
             heard.in_order()
