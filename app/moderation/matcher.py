@@ -9,7 +9,7 @@ from app.moderation.machine import CharClass, Classes, Machine, Point, Span
 from app.moderation.policy import TIERS, Direction, Policy, Rule
 from app.moderation.prefilter import Trigger
 from app.moderation.sprout import Sprout, sprout
-from app.moderation.syntax import CharSets, parse
+from app.moderation.syntax import CharSets, Program, either, parse
 from app.moderation.verify import LASTING, VERIFIERS
 
 
@@ -22,9 +22,9 @@ class Matcher:
         self.fold = FoldTable()
         sets = CharSets()
         programs = [
-            (parse(pattern, sets), _span(rule, number))
+            (program, _span(rule, number))
             for number, rule in enumerate(rules)
-            for pattern in rule.patterns
+            for program in _programs(rule, sets)
         ]
         self.classes = Classes(sets)
         self.machines = [Machine(program, self.classes, span) for program, span in programs]
@@ -105,6 +105,14 @@ def _terms(rules: tuple[Rule, ...], tiers: tuple[int, ...]) -> list[Term]:
                 text = fold_text(cased)
                 found[Term(text, number, tiers[number], whole=not rule.substring)] = None
     return list(found)
+
+
+def _programs(rule: Rule, sets: CharSets) -> list[Program]:
+    """A rule's patterns followed as one, save those whose runs can wait in a line only while by themselves."""
+    programs = [parse(pattern, sets) for pattern in rule.patterns]
+    counting = [program for program in programs if program.counters]
+    others = [program for program in programs if not program.counters]
+    return [*counting, either(others)] if others else counting
 
 
 def _span(rule: Rule, number: int) -> Span:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any, Final
@@ -130,6 +130,33 @@ def parse(source: str, sets: CharSets) -> Program:
     return Program(
         tuple(builder.states), start, narrowest, None if widest >= _UNBOUNDED else widest, builder.counters
     )
+
+
+def either(programs: list[Program]) -> Program:
+    """The pattern that matches what any of these does."""
+    states: list[State] = []
+    starts: list[int] = []
+    for program in programs:
+        starts.append(program.start + len(states))
+        states += [_moved(state, len(states)) for state in program.states]
+    states.append(Split(tuple(starts)))
+    widths = [program.widest for program in programs if program.widest is not None]
+    return Program(
+        tuple(states),
+        start=len(states) - 1,
+        narrowest=min(program.narrowest for program in programs),
+        widest=max(widths) if len(widths) == len(programs) else None,
+    )
+
+
+def _moved(state: State, by: int) -> State:
+    match state:
+        case Accept():
+            return state
+        case Split(then):
+            return Split(tuple(following + by for following in then))
+        case _:
+            return replace(state, then=state.then + by)
 
 
 _UNBOUNDED: Final = 1 << 24  # the parser saturates an unbounded width far above this
