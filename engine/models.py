@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,6 +47,7 @@ class LoadedModel:
 
 def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
     """Load a safetensors folder. Raises ModelError naming the fault and a way out."""
+    torch.set_num_threads(settings.threads or spare_threads())
     config = read_config(folder)
     device = _device(settings.device)
     dtype = _dtype(settings.dtype, device)
@@ -68,6 +70,12 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
         device=device,
         dtype=dtype,
     )
+
+
+def spare_threads() -> int:
+    """A thread for each core but one, which is the event loop's; no more than torch has (OMP_NUM_THREADS)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(torch.get_num_threads(), cores - 1))
 
 
 def _device(name: str) -> torch.device:

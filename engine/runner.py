@@ -26,7 +26,6 @@ class TorchRunner:
 
     def __init__(self, loaded: LoadedModel, settings: EngineSettings) -> None:
         """Raises ModelError if the memory for keys and values holds no context to speak of."""
-        torch.set_num_threads(settings.threads or spare_threads())
         self._model, self._device = loaded.model, loaded.device
         self._page_tokens = settings.page_tokens
         pages = pages_for(loaded, settings)
@@ -122,12 +121,6 @@ class TorchRunner:
             for row in rows
             for page in range(-(-row.start // size), (row.start + len(row.tokens) - 1) // size + 1)
         ]
-
-
-def spare_threads() -> int:
-    """A thread for each core but one, which is the event loop's; no more than torch has (OMP_NUM_THREADS)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(torch.get_num_threads(), cores - 1))
 
 
 def pages_for(loaded: LoadedModel, settings: EngineSettings) -> int:

@@ -14,7 +14,7 @@ import engine.models
 from engine.attention import PagedCache, Span, StepAttention
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
-from engine.models import load_model
+from engine.models import load_model, spare_threads
 from engine.request import Sampling
 from tests.engine.test_parity import Run, drive
 from tests.engine.tiny_models import generated, runner_for, save_tiny
@@ -191,3 +191,14 @@ def test_gemma_in_bfloat16_keeps_its_norms_precise(tmp_path: Path) -> None:
         with torch.inference_mode():
             logits.append(loaded.model.forward(tokens, places, attention, torch.tensor([3])))
     assert float(torch.corrcoef(torch.cat(logits))[0, 1]) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("cores", "torchs_own", "threads"), [(1, 1, 1), (2, 2, 1), (2, 1, 1), (8, 8, 7), (8, 4, 4)]
+)
+def test_a_core_is_left_to_the_event_loop(
+    cores: int, torchs_own: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr("torch.get_num_threads", lambda: torchs_own)
+    assert spare_threads() == threads

@@ -14,7 +14,7 @@ from engine.batch import Row
 from engine.config import EngineSettings, ModelError
 from engine.models import LoadedModel, load_model
 from engine.request import EngineError, Sampling
-from engine.runner import spare_threads, suggested_kv_bytes
+from engine.runner import suggested_kv_bytes
 from tests.engine.test_parity import Run, drive, prompts, shuffled_pages
 from tests.engine.tiny_models import GREEDY, PAGE, VOCAB, generated, runner_for, save_tiny
 
@@ -168,14 +168,3 @@ def test_it_says_what_it_holds(folder: Path) -> None:
     assert repr(runner).startswith("<TorchRunner pages=")
     assert runner.page_tokens == PAGE
     runner.close()
-
-
-@pytest.mark.parametrize(
-    ("cores", "torchs_own", "threads"), [(1, 1, 1), (2, 2, 1), (2, 1, 1), (8, 8, 7), (8, 4, 4)]
-)
-def test_a_core_is_left_to_the_event_loop(
-    cores: int, torchs_own: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
-    monkeypatch.setattr("torch.get_num_threads", lambda: torchs_own)
-    assert spare_threads() == threads
