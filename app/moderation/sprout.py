@@ -1,6 +1,6 @@
 """A place where matches may have begun, for its first characters: all patterns followed as one.
 
-Most such places come to nothing within three characters, so a run of its own for each pattern would be wasted.
+Most such places come to nothing within a few characters, so a run of its own for each pattern would be wasted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from typing import Final
 
 from app.moderation.machine import CharClass, Machine, Point
 
-_RIPE: Final = 3  # characters: enough to tell nearly every prefix of the shipped policy from the others
+# Characters. With six, a line of dashes never gets a run of its own, unless a private key follows: it takes 64 lines
+# of Python a character (tests/app/moderation/test_cost.py), 103 with three. Other texts take up to a tenth more.
+_RIPE: Final = 6
 
 Begun = tuple[tuple[Machine, Point], ...]
 

@@ -128,12 +128,12 @@ def test_the_memo_of_crowds_is_bounded_and_can_be_forgotten(monkeypatch: pytest.
 
 def test_reprs_say_how_many_and_nothing_of_the_text() -> None:
     scanner = Scanner(compiled(PATTERNS[0], None).every)
-    for char in "a-ab-a-b":
+    for char in "a-ab-a-bbbb":
         scanner.take(char)
     (lane,) = scanner._lanes.values()
     assert repr(lane) == "<Lane rule=0 runs=0 counting=2>"
     assert repr(lane.crowd) == "<Crowd of 0>"
-    assert repr(scanner) == "<Scanner at=8 lanes=1>"
+    assert repr(scanner) == "<Scanner at=11 lanes=1>"
     scanner.take("a")
     ((sprout, _first, _start),) = scanner._sprouts
     assert repr(sprout) == "<Sprout of 1 size=1>"
