@@ -80,7 +80,7 @@ class Prompts:
 
     def _judge(self, text: str, param: str) -> str:
         """A text after the input gate. Raises `content_policy_violation`."""
-        verdict = check_input(self._policy, text)
+        verdict = check_input(self._policy, text, self._workers.stopping)
         if verdict.blocked is not None:
             raise ProtocolError(
                 "content_policy_violation",

@@ -130,6 +130,7 @@ async def end(server: Server, service: Service, grace_s: float) -> None:
     """Drain, close every socket with a code on which clients come back, stop."""
     log.info("ending grace_s=%g live=%r", grace_s, service.hub)
     await service.hub.drain(grace_s)
+    service.hub.workers.close()  # what is still being read will not be answered
     try:
         async with asyncio.timeout(CANCEL_WAIT_S):
             await service.hub.wait_idle()

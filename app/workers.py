@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from app.moderation import Abandoned
 from protocol.codes import ProtocolError
 
 R = TypeVar("R")
@@ -44,14 +45,27 @@ class Workers:
             )
         self._jobs += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: self._do(work))
+        except (Abandoned, RuntimeError) as error:
+            if not self._stopped:
+                raise
+            raise ProtocolError(
+                "draining", "This server is shutting down. Send the request again."
+            ) from error
         finally:
             self._jobs -= 1
 
     def close(self) -> None:
         """Take no more; what runs is asked to stop, what waits never begins."""
         self._stopped = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(
+            wait=False
+        )  # futures are not cancelled: their waiters would take it for themselves
+
+    def _do(self, work: Callable[[], R]) -> R:
+        if self._stopped:
+            raise Abandoned
+        return work()
 
     def __repr__(self) -> str:
         return f"<Workers jobs={self._jobs} stopped={self._stopped}>"

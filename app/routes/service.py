@@ -52,9 +52,10 @@ async def moderations(request: Request) -> HttpResponse:
     service = service_of(request)
     await service.authenticate(request, "moderations:write")
     asked = await service.read(request, parse_moderations)
-    policy = service.hub.policy
-    verdicts = await service.hub.workers.run(
-        sum(map(len, asked.texts)), lambda: [category_scores(policy, text) for text in asked.texts]
+    policy, workers = service.hub.policy, service.hub.workers
+    verdicts = await workers.run(
+        sum(map(len, asked.texts)),
+        lambda: [category_scores(policy, text, workers.stopping) for text in asked.texts],
     )
     return json_answer(moderation_answer(new_id("modr"), f"sluice-policy-{policy.version}", verdicts))
 

@@ -205,3 +205,20 @@ async def test_the_sdks_headers_pass_a_preflight() -> None:
         answer = await client.options("/v1/responses", headers=headers)
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == origin
+
+
+async def test_long_work_is_abandoned_at_the_end(served: Served) -> None:
+    """A megabyte of card numbers takes seconds to judge; nobody waits for it once the server ends."""
+    workers = served.service.hub.workers
+    async with httpx.AsyncClient(base_url=served.http, headers=served.headers, timeout=30) as client:
+        asked = [
+            asyncio.create_task(client.post("/v1/moderations", json={"input": "4111 1111 " * 100_000}))
+            for _ in range(4)
+        ]
+        async with asyncio.timeout(10):
+            while workers._jobs < 4:
+                await asyncio.sleep(0.01)
+        workers.close()
+        for answer in await asyncio.gather(*asked):
+            assert answer.status_code in (200, 503)
+        assert workers._jobs == 0
