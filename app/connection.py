@@ -41,7 +41,7 @@ class Lane:
         self._offer = connection.offer
         self._tail = None if stream_id is None else lane_tail(stream_id)
 
-    def offer(self, event: ResponseEvent, data: bytes) -> None:
+    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
         self._offer(data if self._tail is None else data[:-1] + self._tail)
 
 

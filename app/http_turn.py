@@ -24,7 +24,7 @@ class Collector:
     def __init__(self) -> None:
         self.response: Response | None = None
 
-    def offer(self, event: ResponseEvent, data: bytes) -> None:
+    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
         if isinstance(event, TERMINAL):
             self.response = event.response
 
@@ -36,9 +36,9 @@ class SseSink:
         self._stream = stream
         self._after = after
 
-    def offer(self, event: ResponseEvent, data: bytes) -> None:
-        if event.sequence_number > self._after:
-            self._stream.offer(event_sse(event, data))
+    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
+        if number > self._after:
+            self._stream.offer(event_sse(data))
         if isinstance(event, TERMINAL):
             self._stream.end()
 
@@ -100,8 +100,8 @@ class _Begin:
         self._sink = sink
         self._begun = begun
 
-    def offer(self, event: ResponseEvent, data: bytes) -> None:
-        self._sink.offer(event, data)
+    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
+        self._sink.offer(number, event, data)
         self._begun.set()
 
 

@@ -17,13 +17,12 @@ from app.journal import Journal
 from app.moderation import Cut, Gate, GateStep
 from engine.interface import Engine
 from engine.request import EngineError, EngineRequest, Finished, FinishReason, Output, Queued, Started
-from protocol.codec import encode
+from protocol.codec import delta_template, encode
 from protocol.events import (
     ContentPartAdded,
     ContentPartDone,
     OutputItemAdded,
     OutputItemDone,
-    OutputTextDelta,
     OutputTextDone,
     ResponseCompleted,
     ResponseCreated,
@@ -42,8 +41,11 @@ log = logging.getLogger("sluice.turn")
 class Sink(Protocol):
     """Whoever reads a response: a lane of a socket, a stream of server-sent events, a collector."""
 
-    def offer(self, event: ResponseEvent, data: bytes) -> None:
-        """Take an event and its JSON. Must not block, raise, or call back into the turn."""
+    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
+        """Take an event, its number and its JSON. Must not block, raise, or call back into the turn.
+
+        A delta comes as its text alone: there is one for every token, and most readers want the JSON only.
+        """
         ...
 
 
@@ -58,6 +60,7 @@ class Turn:
         "_annotations",
         "_cancelled",
         "_cut",
+        "_delta",
         "_engine",
         "_error",
         "_gate",
@@ -101,6 +104,7 @@ class Turn:
         self.token_ids: Sequence[int] = ()  # as generated, released or not: for the history's ids, never sent
         self.on_first_text: Callable[[], None] | None = None
         self._item_id = item_id
+        self._delta = delta_template(item_id)
         self._gate = gate
         self._engine = engine
         self._max_events = max_events
@@ -282,11 +286,7 @@ class Turn:
         if not self._item_open:
             self._open_item()
         self._text.append(text)
-        self._emit(
-            OutputTextDelta(
-                sequence_number=self._seq, item_id=self._item_id, output_index=0, content_index=0, delta=text
-            )
-        )
+        self._send(text, self._delta % (encode(text), self._seq))
 
     def _open_item(self) -> None:
         self._item_open = True
@@ -331,16 +331,19 @@ class Turn:
         return OutputMessage(id=self._item_id, status=status, content=(part,))
 
     def _emit(self, event: ResponseEvent) -> None:
-        self._seq += 1
-        data = encode(event)
+        self._send(event, encode(event))
+
+    def _send(self, event: ResponseEvent | str, data: bytes) -> None:
+        number = self._seq
+        self._seq = number + 1
         journal = self.journal
         if journal is not None:
-            if self._seq > self._max_events:
-                self.journal = None  # too long to replay; whoever listens still gets all of it
-            else:
+            if number < self._max_events:
                 journal.append(data)
+            else:
+                self.journal = None  # too long to replay; whoever listens still gets all of it
         for sink in self._sinks:
-            sink.offer(event, data)
+            sink.offer(number, event, data)
 
     def __repr__(self) -> str:
         state = self._reason or (

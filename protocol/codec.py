@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.codes import ProtocolError
-from protocol.events import ErrorAnswer, ErrorBody, ErrorEvent
+from protocol.events import ErrorAnswer, ErrorBody, ErrorEvent, OutputTextDelta
 from protocol.limits import MAX_CONTAINERS
 
 _DECODER: Final = msgspec.json.Decoder()
@@ -89,6 +89,17 @@ def _nests_deeper(brackets: bytes, limit: int) -> bool:
 
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 """A struct (or plain data) as compact JSON. The encoder's own method: a function around it costs as much again."""
+
+
+def delta_template(item_id: str) -> bytes:
+    """The deltas of an item as JSON, each made by `template % (encode(text), sequence_number)`.
+
+    They are the one event of every token: a struct and its encoding take 0.52 us, this 0.16 (timeit). `item_id` is
+    one of our own ids, without a percent sign.
+    """
+    event = OutputTextDelta(sequence_number=0, item_id=item_id, output_index=0, content_index=0, delta="")
+    head, tail = encode(event).split(b'"delta":""')
+    return b'%b"delta":%%b%b%%d}' % (head, tail.removesuffix(b"0}"))
 
 
 def with_lane(event_json: bytes, stream_id: str | None) -> bytes:

@@ -11,9 +11,8 @@ from app.ask import Ask, CountAsk
 from app.http_turn import SseSink, new_stream, run_turn, stream_turn
 from app.service import Service, service_of
 from app.sse import EventStream
-from protocol.codec import sse
 from protocol.codes import ProtocolError
-from protocol.dialects.responses import deleted_answer, input_tokens_answer, type_of
+from protocol.dialects.responses import deleted_answer, event_sse, input_tokens_answer, type_of
 from protocol.events import TERMINAL_TYPES
 from protocol.requests.create import parse_create, parse_input_tokens
 
@@ -60,7 +59,7 @@ def _replay(service: Service, response_id: str, tenant: str, starting_after: int
     stream = new_stream(
         service,
         lambda: turn.detach(sink) if turn is not None else None,
-        past=(sse(type_of(data), data) for data in past),
+        past=map(event_sse, past),
     )
     sink = SseSink(stream, starting_after)  # the position may be one that is still to come
     if turn is None or (past and type_of(past[-1]) in TERMINAL_TYPES):

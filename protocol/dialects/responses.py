@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 from msgspec import Struct
 
 from protocol.codec import encode, sse
 from protocol.codes import ProtocolError
-from protocol.events import ResponseEvent, SseError
+from protocol.events import SseError
 
 
 class ResponseDeleted(Struct, frozen=True, kw_only=True):
@@ -22,19 +22,14 @@ class InputTokensCounted(Struct, frozen=True, kw_only=True):
     input_tokens: int
 
 
-def event_type(event: ResponseEvent) -> str:
-    """The event's name on the wire."""
-    return cast(str, event.__struct_config__.tag)
-
-
 def type_of(event_json: bytes) -> str:
     """The name of an encoded event: its tag is the first member."""
     return event_json[9 : event_json.index(b'"', 9)].decode("ascii")
 
 
-def event_sse(event: ResponseEvent, event_json: bytes) -> bytes:
-    """`event`, whose encoding `event_json` is, as a server-sent event."""
-    return sse(event_type(event), event_json)
+def event_sse(event_json: bytes) -> bytes:
+    """An encoded event as a server-sent event."""
+    return sse(type_of(event_json), event_json)
 
 
 def error_sse(error: ProtocolError, sequence_number: int) -> bytes:

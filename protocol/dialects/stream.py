@@ -46,10 +46,13 @@ class CompletionStream(ABC):
         """`template` is the chunk of a delta whose text is `HOLE`."""
         self._before, self._after = sse_data(encode(template)).rsplit(_HOLE, 1)
 
-    def feed(self, event: ResponseEvent) -> bytes:
+    def feed(self, event: ResponseEvent | str) -> bytes:
+        """What to send for an event; a delta may come as its text alone."""
         match event:
+            case str():
+                return self._before + encode(event) + self._after
             case OutputTextDelta():
-                return self._before + encode(event.delta) + self._after
+                return self.feed(event.delta)
             case OutputItemAdded():
                 return self._first()
             case ResponseCompleted() | ResponseIncomplete():

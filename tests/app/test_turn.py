@@ -28,6 +28,7 @@ from engine.request import (
     Usage,
 )
 from engine.scripted_tokenizer import ScriptedTokenizer
+from protocol.codec import encode
 from protocol.dialects.responses import type_of
 from protocol.events import TERMINAL_TYPES, ResponseEvent
 from protocol.response import Response
@@ -86,9 +87,14 @@ class Reader:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
 
-    def offer(self, event: ResponseEvent, data: bytes) -> None:
+    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
         validate_event(data)
         self.events.append(json.loads(data))
+        assert self.events[-1]["sequence_number"] == number
+        if isinstance(event, str):
+            assert self.events[-1]["delta"] == event
+        else:
+            assert data == encode(event)
 
     @property
     def kinds(self) -> list[str]:
