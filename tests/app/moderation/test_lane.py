@@ -28,6 +28,7 @@ PATTERNS = (
     r"a(?:b{1,17}-)?1",
     r"(?:a-){1,3}[ab]{1,18}1",
     r"a[ab]{1,17}(?<=b)",
+    r"(?:ab-|b)[ab-]{17,20}1",  # what begins later may count for longer
     r"(?:[ab]{1,17}1)+-",
 )
 
