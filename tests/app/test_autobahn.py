@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.server import make_server
+from app.server import bind, make_server
 from app.transport import WIRE
 from tests.app.serving import config_for
 
@@ -47,9 +47,10 @@ async def echo(websocket: WebSocket) -> None:
 @pytest.fixture
 async def address(tmp_path: Path) -> AsyncIterator[str]:
     config = config_for(tmp_path, max_body_bytes=64 << 20)
+    listener = bind(config)
     server = make_server(config, Starlette(routes=[WebSocketRoute("/", echo)]))
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve())
+        group.create_task(server.serve([listener]))
         await server.listening.wait()
         yield f"ws://127.0.0.1:{server.port}"
         server.should_exit = True
