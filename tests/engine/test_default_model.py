@@ -27,7 +27,7 @@ QUESTIONS = (
     "Write a haiku about the sea.",
     "List three uses of a brick, each in a short sentence, and say which you like best and why.",
 )
-COUNT = 32
+COUNT = 20
 
 
 @pytest.fixture(scope="module")
