@@ -81,6 +81,8 @@ class Config:
     )
     # auto: bfloat16 where the processor multiplies it natively, half the time of a float32 step; float32 is exact
     dtype: str = setting("auto", "number type of weights", choices=("auto", "float32", "bfloat16", "float16"))
+    # 0: beside the event loop and with company on the machine, fewer threads are steadier (engine/config.py)
+    threads: int = setting(0, "threads that compute; 0 leaves one core to the event loop", low=0)
     policy: Path | None = setting(
         None, "moderation policy, a TOML file that replaces the default one", exists=True
     )

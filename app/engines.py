@@ -36,6 +36,7 @@ def _torch_engine(config: Config) -> Engine:
         folder = ensure_model(config.model, config.cache_dir, progress)
         settings = EngineSettings(
             dtype=config.dtype,
+            threads=config.threads,
             max_running=config.max_running,
             max_waiting=config.max_waiting,
             chunk_tokens=config.chunk_tokens,
