@@ -35,14 +35,14 @@ MAX_LOCAL_BYTES: Final = 16 << 20
 class Lane:
     """A lane's reader of one response: adds the `stream_id` and offers the bytes to the connection."""
 
-    __slots__ = ("_offer", "_tail")
+    __slots__ = ("_connection", "_tail")
 
     def __init__(self, connection: Connection, stream_id: str | None) -> None:
-        self._offer = connection.offer
+        self._connection = connection
         self._tail = None if stream_id is None else lane_tail(stream_id)
 
     def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
-        self._offer(data if self._tail is None else data[:-1] + self._tail)
+        self._connection.offer(data if self._tail is None else data[:-1] + self._tail)
 
 
 class LocalResponses(OrderedDict[str, StoredResponse]):

@@ -109,7 +109,7 @@ class Turn:
         self._engine = engine
         self._max_events = max_events
         self._warm_up = warm_up  # a warm-up has no output item
-        self._sinks: list[Sink] = []
+        self._sinks: tuple[Sink, ...] = ()
         self._seq = 0
         self._text: list[str] = []
         self._annotations: list[dict[str, Any]] = []
@@ -139,11 +139,10 @@ class Turn:
         return self._cut
 
     def attach(self, sink: Sink) -> None:
-        self._sinks.append(sink)
+        self._sinks += (sink,)
 
     def detach(self, sink: Sink) -> None:
-        if sink in self._sinks:
-            self._sinks.remove(sink)
+        self._sinks = tuple(other for other in self._sinks if other is not sink)
 
     def submit(self, request: EngineRequest) -> None:
         """Hand the request to the engine and announce the response. Raises EngineError if the engine refuses it."""
@@ -222,7 +221,7 @@ class Turn:
         else:  # the SDKs' lanes end on `incomplete`; its status says "cancelled" where that is why
             event = ResponseIncomplete(sequence_number=self._seq, response=response)
         self._emit(event)
-        self._sinks.clear()
+        self._sinks = ()
         self.concluded.set()
 
     def _on_queued(self) -> None:
