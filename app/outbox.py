@@ -1,4 +1,4 @@
-"""A connection's bounded queue of ready payloads (pure)."""
+"""A reader's bounded queue of ready payloads (pure)."""
 
 from __future__ import annotations
 
