@@ -11,7 +11,7 @@ from typing import Final
 from app.config import Config, load_config
 from app.settings import ConfigError
 from app.store.client import StoreUnavailable
-from app.store.valkey import EmbeddedValkeyError
+from app.store.valkey import EmbeddedValkeyError, StateFolderInUse
 
 USAGE: Final = """usage: sluice COMMAND [options]
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* ConfigError as faults:
         code = 2
         _say(faults)
-    except* (StoreUnavailable, EmbeddedValkeyError, OSError) as faults:
+    except* (StoreUnavailable, EmbeddedValkeyError, StateFolderInUse, OSError) as faults:
         _say(faults)
     return code
 

@@ -81,7 +81,7 @@ async def read_json(
             decode_object(body, max_nesting=limits.max_nesting, max_containers=limits.max_containers)
         )
 
-    return await workers.run(len(body), read)
+    return await workers.read(len(body), read)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:

@@ -183,10 +183,11 @@ class Connection:
                 self._act(self._protocol.receive_binary())
             else:
                 self._act(self._protocol.receive(await self._read(text)))
+            await asyncio.sleep(0)  # what has come in is there at once: others have their turn in between
 
     async def _read(self, text: str) -> Incoming:
         try:
-            return await self._hub.workers.run(len(text), lambda: self._protocol.read(text))
+            return await self._hub.workers.read(len(text), lambda: self._protocol.read(text))
         except ProtocolError as error:
             return error_event(error, None)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from app.store.record import StoredMessage, StoredResponse, context_ids
 from engine.interface import ChatTokenizer
 from engine.request import ChatMessage
 from protocol.codes import ProtocolError
+
+PER_MESSAGE: Final = 16
+"""What a message costs beside its content, in characters: an empty one is rendered and judged too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Conversation:
 
     @property
     def characters(self) -> int:
-        return sum(len(message.content) for message in self.history + self.new)
+        return sum(len(message.content) + PER_MESSAGE for message in self.history + self.new)
 
 
 @dataclass(frozen=True, slots=True)

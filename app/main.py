@@ -22,11 +22,12 @@ from app.engines import build_engine
 from app.hub import Hub
 from app.keys import load_pepper
 from app.metrics import Metrics
-from app.moderation import CompiledPolicy, compile_policy, load_policy
+from app.moderation import CompiledPolicy, PolicyError, compile_policy, load_policy
 from app.routes import completions, playground, responses, socket
 from app.routes import service as service_routes
 from app.service import Service
-from app.store.client import Store
+from app.settings import ConfigError
+from app.store.client import Store, StoreUnavailable
 from app.store.keys import KeyRecords
 from app.store.responses import ResponseStores
 from app.store.valkey import EmbeddedValkey
@@ -52,13 +53,17 @@ async def running(
     """
     loop = asyncio.get_running_loop()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    policy = policy or compile_policy(load_policy(config.policy))
+    policy = policy or _policy(config)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        building = asyncio.create_task(asyncio.to_thread(lambda: engine or build_engine(config)))
         runs: list[Callable[[], Awaitable[None]]] = [lambda: _watch_lag(metrics)]
+        store_url = await _store_url(
+            config, stack, runs
+        )  # first: a folder in use is said before anything slow
+        building = asyncio.create_task(asyncio.to_thread(lambda: engine or build_engine(config)))
         try:
-            store = Store(await _store_url(config, stack, runs))
+            store = Store(store_url)
+            metrics.watch_store(lambda: store.healthy)
             stack.push_async_callback(store.close)
             stores = ResponseStores(
                 store,
@@ -75,7 +80,7 @@ async def running(
                 bootstrap_key=config.bootstrap_key,
                 ephemeral_ttl_s=config.ephemeral_key_ttl_s,
             )
-            first_key = await auth.prepare()
+            first_key = await _prepare(auth, config)
         finally:
             served = await building  # a thread cannot be cancelled: wait for it, whatever happened here
         workers = Workers()
@@ -99,6 +104,24 @@ async def running(
             Service(config, hub, auth, store, metrics, _limits(config), _connection_limits(config)),
             first_key,
         )
+
+
+def _policy(config: Config) -> CompiledPolicy:
+    try:
+        return compile_policy(load_policy(config.policy))
+    except PolicyError as error:
+        raise ConfigError(f"SLUICE_POLICY: {error}") from error
+
+
+async def _prepare(auth: Authenticator, config: Config) -> str | None:
+    try:
+        return await auth.prepare()
+    except StoreUnavailable as error:
+        if config.redis_url is None:
+            raise
+        raise ConfigError(
+            f"SLUICE_REDIS_URL: the store that it names cannot be used ({error.reason})"
+        ) from error
 
 
 async def _store_url(config: Config, stack: AsyncExitStack, runs: list[Callable[[], Awaitable[None]]]) -> str:

@@ -103,5 +103,8 @@ class Metrics:
     def watch_engine(self, stats: Callable[[], EngineStats], model: str) -> None:
         self.registry.register(_EngineCollector(stats, model))
 
+    def watch_store(self, healthy: Callable[[], bool]) -> None:
+        self.store_up.set_function(lambda: float(healthy()))
+
     def render(self) -> bytes:
         return generate_latest(self.registry)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from app.ask import Ask, CountAsk
-from app.context import Conversation, Prompt, conversation, encode, truncate
+from app.context import PER_MESSAGE, Conversation, Prompt, conversation, encode, truncate
 from app.moderation import CompiledPolicy, check_input
 from app.store.record import Lineage, StoredResponse
 from app.store.responses import ResponseStores
@@ -52,7 +52,9 @@ class Prompts:
             plain = ask.plain
             self._check_characters(len(plain), ask.param)
             return await self._workers.run(len(plain), lambda: self._plain_prompt(plain, ask.param)), ()
-        characters = sum(len(message.content) for message in create.messages) + len(create.instructions or "")
+        characters = sum(len(message.content) + PER_MESSAGE for message in create.messages) + len(
+            create.instructions or ""
+        )
         if create.truncation == "disabled":
             self._check_characters(characters, ask.param)
         new, instructions = await self._workers.run(characters, lambda: self._judged(create, ask.param))

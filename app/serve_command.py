@@ -59,6 +59,7 @@ async def _announce(config: Config, service: Service, port: int, first_key: str 
     address = f"{scheme}://{host}:{port}"
     print(f"Sluice serves {service.hub.engine.model.id} at {address}/v1", flush=True)
     if first_key is not None:
-        print(f"Key (shown this once; `sluice keys create` makes more): {first_key}", flush=True)
+        program = sys.argv[0] if sys.argv[0].endswith("sluice") else "sluice"
+        print(f"Key (shown this once; `{program} keys create` makes more): {first_key}", flush=True)
     key = first_key or await service.auth.playground_key()
     print(f"Playground: {address}/" + (f"#key={key}" if key is not None else ""), flush=True)

@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
@@ -24,6 +24,9 @@ HEAD_BYTES: Final = 512 << 10
 
 HEAD_WAIT_S: Final = 20.0
 """How long a new connection may take to send a request's head; browsers and SDKs send it at once."""
+
+SLICE_BYTES: Final = 4096
+"""Bytes parsed in one turn of the event loop: 2,000 of the smallest frames take some milliseconds."""
 
 LINGER_S: Final = 5.0
 """How long a closed socket may keep unread bytes; a healthy peer reads them in milliseconds."""
@@ -77,7 +80,48 @@ class Wire:
 
 
 class SluiceWebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol with a `Wire`, and an end for every close."""
+    """uvicorn's WebSocket protocol with a `Wire`, an end for every close, and turns for what comes in.
+
+    A read may hold thousands of tiny frames, and control frames never pause reading: parsed at once, they would hold
+    up every other connection for seconds.
+    """
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._unread = bytearray()  # at most two reads: reading is paused until it has been parsed
+
+    def data_received(self, data: bytes) -> None:
+        if not self._unread and len(data) <= SLICE_BYTES:
+            super().data_received(data)
+            return
+        if not self._unread:
+            self.loop.call_soon(self._parse_slice)
+        self._unread += data
+        self.transport.pause_reading()
+
+    def _parse_slice(self) -> None:
+        if self.disconnected or self.transport.is_closing():
+            self._unread.clear()
+            return
+        part = bytes(self._unread[:SLICE_BYTES])
+        del self._unread[:SLICE_BYTES]
+        super().data_received(part)
+        if self._unread:
+            self.loop.call_soon(self._parse_slice)
+        elif not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        if self._unread and not self.transport.is_closing():
+            self.transport.pause_reading()  # uvicorn has resumed it, for it knows of no slices
+        return message
+
+    def handle_ping(self) -> None:
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # a peer that does not read gets no answer
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -126,6 +170,7 @@ class SluiceHttpProtocol(HttpToolsProtocol):
         self._head = _Deadline(self.loop)
         self._head_bytes = 0
         self._in_head = False
+        self._served: RequestResponseCycle | None = None
         self._reading = _Deadline(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -135,6 +180,12 @@ class SluiceHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head.stop()
         self._reading.stop()
+        if (
+            self._served is not None and not self._served.response_complete
+        ):  # uvicorn marks the last request only
+            self._served.disconnected = True
+            self._served.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -155,6 +206,24 @@ class SluiceHttpProtocol(HttpToolsProtocol):
         self._head.stop()
         self._in_head = False
         super().on_headers_complete()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # a trailer is nothing that anyone reads, and would grow without a bound
+            super().on_header(name, value)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def handle_websocket_upgrade(self) -> None:
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if (
+            busy or self.flow.write_paused
+        ):  # an answer is still on its way: the new protocol would not know of it
+            self.transport.abort()
+            return
+        self._head.stop()
+        super().handle_websocket_upgrade()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

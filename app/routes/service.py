@@ -79,7 +79,6 @@ async def readyz(request: Request) -> HttpResponse:
     service = service_of(request)
     with contextlib.suppress(StoreUnavailable):
         await service.store.ping()
-    service.metrics.store_up.set(service.store.healthy)
     engine, store, open_ = service.hub.engine.ready, service.store.healthy, not service.hub.draining
     readiness = Readiness(
         status="ready" if engine and store and open_ else "unavailable",

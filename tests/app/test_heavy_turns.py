@@ -13,7 +13,7 @@ import pytest
 
 from app.connection import MAX_LOCAL_BYTES, LocalResponses
 from app.store.record import StoredResponse
-from app.workers import MAX_WAITING, THREADS, Workers
+from app.workers import MAX_WAITING, Workers
 from engine.scripted import ScriptedEngine
 from protocol.codes import ProtocolError
 from tests.app.serving import Served, serving
@@ -156,10 +156,10 @@ async def test_too_many_long_inputs_at_once_are_refused() -> None:
     def wait() -> None:
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
 
-    jobs = [asyncio.create_task(workers.run(1 << 20, wait)) for _ in range(THREADS + MAX_WAITING)]
+    jobs = [asyncio.create_task(workers.run(5000, wait)) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(ProtocolError) as refused:
-        await workers.run(1 << 20, wait)
+        await workers.run(5000, wait)
     assert refused.value.code == "server_is_overloaded"
     assert await workers.run(10, lambda: "short") == "short"
     release.set()

@@ -222,3 +222,50 @@ async def test_a_head_without_end_is_bounded(served: Served) -> None:
             await writer.drain()
             sent += 65536
     writer.transport.abort()
+
+
+@pytest.mark.parametrize("frame", [b"\x8a\x80\0\0\0\0", b"\x89\x80\0\0\0\0", b"\x81\x80\0\0\0\0"])
+async def test_a_flood_of_tiny_frames_leaves_the_loop_to_the_others(served: Served, frame: bytes) -> None:
+    """Pongs, pings and empty texts: while they are parsed, the neighbour's turns go on."""
+    flood = await RawSocket.open(served)
+    flood.writer.write(frame * 100_000)
+    async with talking(served) as neighbour:
+        for _ in range(5):
+            assert (await neighbour.turn("unharmed"))[-1]["type"] == "response.completed"
+        largest = max(len(protocol._unread) for protocol in served.server.server_state.connections)  # type: ignore[union-attr]
+        assert largest < 2 << 20  # reading is paused while there is something to parse
+    flood.vanish()
+    await settled(served)
+
+
+async def test_trailers_are_not_kept(served: Served) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
+    head = b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    writer.write(head + b"X-T: y\r\n" * 10_000)
+    async with asyncio.timeout(10):
+        while not served.server.server_state.connections:
+            await asyncio.sleep(0.01)
+        (protocol,) = served.server.server_state.connections
+        await asyncio.sleep(0.1)
+    assert len(protocol.headers) < 10  # type: ignore[union-attr]
+    writer.transport.abort()
+
+
+async def test_an_upgrade_behind_an_unfinished_answer_is_refused(served: Served) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
+    upgrade = (
+        b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        b"Authorization: Bearer " + served.key.encode() + b"\r\n\r\n"
+    )
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade)
+    async with asyncio.timeout(10):
+        answer = b""
+        try:
+            while chunk := await reader.read(4096):
+                answer += chunk
+        except ConnectionError:
+            pass
+    assert b" 101 " not in answer
+    writer.close()
+    assert not served.service.hub.connections

@@ -209,7 +209,7 @@ async def test_a_killed_server_leaves_nothing_that_the_next_start_does_not_clean
         ({"SLUICE_BOOTSTRAP_KEY": "short"}, "SLUICE_BOOTSTRAP_KEY"),
         ({"SLUICE_POLICY": "missing.toml"}, "missing.toml"),
         ({"SLUICE_HOST": "192.0.2.1", "SLUICE_PORT": "8000"}, "192.0.2.1:8000"),  # an address nobody has here
-        ({"SLUICE_REDIS_URL": "redis://127.0.0.1:1"}, "store"),
+        ({"SLUICE_REDIS_URL": "redis://127.0.0.1:1"}, "SLUICE_REDIS_URL"),
     ],
 )
 async def test_a_bad_setting_stops_the_start_and_is_named(
@@ -224,4 +224,37 @@ async def test_a_bad_setting_stops_the_start_and_is_named(
         _, errors = await child.communicate()
     assert child.returncode in (1, 2)
     assert named in errors.decode()
+    assert "Traceback" not in errors.decode()
+
+
+async def test_a_second_server_on_the_same_folder_says_so_at_once(tmp_path: Path) -> None:
+    async with process(tmp_path / "state"):
+        env = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+        env |= {
+            "SLUICE_PORT": "0",
+            "SLUICE_STATE_DIR": str(tmp_path / "state"),
+        }  # the torch engine: not even begun
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app", "serve", env=env, stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(30):
+            _, errors = await child.communicate()
+    assert child.returncode == 1
+    assert "SLUICE_STATE_DIR" in errors.decode()
+    assert "Traceback" not in errors.decode()
+
+
+async def test_a_bad_policy_is_one_line(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('version = "1"\n[[rule]]\ncategory = "pii"\naction = "blok"\nterms = ["x"]\n')
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+    env |= {"SLUICE_STATE_DIR": str(tmp_path / "state"), "SLUICE_POLICY": str(policy)}
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "app", "serve", env=env, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        _, errors = await child.communicate()
+    assert child.returncode == 2
+    assert "SLUICE_POLICY" in errors.decode()
+    assert "action" in errors.decode()
     assert "Traceback" not in errors.decode()

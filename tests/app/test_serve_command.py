@@ -103,7 +103,7 @@ def test_faults_of_several_tasks_are_told_a_line_each(
         (["--prot", "1"], "--prot", 2),
         (["--policy", "missing.toml"], "missing.toml", 2),
         (["--ssl-certfile", "."], "--ssl-keyfile", 2),
-        (["--port", "0", "--redis-url", "redis://127.0.0.1:1"], "store", 1),
+        (["--port", "0", "--redis-url", "redis://127.0.0.1:1"], "SLUICE_REDIS_URL", 2),
         (["--port", "0", "--engine", "torch", "--model", "."], ".safetensors", 2),
     ],
 )
