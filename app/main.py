@@ -57,12 +57,18 @@ async def running(
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         runs: list[Callable[[], Awaitable[None]]] = [lambda: _watch_lag(metrics)]
-        store_url = await _store_url(
-            config, stack, runs
-        )  # first: a folder in use is said before anything slow
+        embedded = None if config.redis_url is not None else EmbeddedValkey(config.state_dir)
+        if embedded is not None:
+            embedded.claim()  # first: a folder in use is said before anything slow
+        gc.disable()  # imports and weights make much and drop little: a tenth of the start
         building = asyncio.create_task(asyncio.to_thread(lambda: engine or build_engine(config)))
         try:
-            store = Store(store_url)
+            url = config.redis_url or ""
+            if embedded is not None:
+                await stack.enter_async_context(embedded)
+                runs.append(embedded.run)
+                url = embedded.url
+            store = Store(url)
             metrics.watch_store(lambda: store.healthy)
             stack.push_async_callback(store.close)
             stores = ResponseStores(
@@ -83,6 +89,7 @@ async def running(
             first_key = await _prepare(auth, config)
         finally:
             served = await building  # a thread cannot be cancelled: wait for it, whatever happened here
+            gc.enable()
         workers = Workers()
         stack.callback(workers.close)
         served.start(loop)
@@ -122,14 +129,6 @@ async def _prepare(auth: Authenticator, config: Config) -> str | None:
         raise ConfigError(
             f"SLUICE_REDIS_URL: the store that it names cannot be used ({error.reason})"
         ) from error
-
-
-async def _store_url(config: Config, stack: AsyncExitStack, runs: list[Callable[[], Awaitable[None]]]) -> str:
-    if config.redis_url is not None:
-        return config.redis_url
-    embedded = await stack.enter_async_context(EmbeddedValkey(config.state_dir))
-    runs.append(embedded.run)
-    return embedded.url
 
 
 @asynccontextmanager

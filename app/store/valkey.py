@@ -60,6 +60,7 @@ class EmbeddedValkey:
         self._binary = binary
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+        self._claimed = False
 
     @property
     def url(self) -> str:
@@ -71,13 +72,22 @@ class EmbeddedValkey:
         process = self._process
         return process.pid if process is not None and process.returncode is None else None
 
-    async def start(self) -> None:
-        """Serve on `url`. Raises StateFolderInUse, EmbeddedValkeyError."""
-        assert self._process is None, self
+    def claim(self) -> None:
+        """Make the state folder ours: the part of `start` that fails if another server runs, and takes no time.
+
+        Raises StateFolderInUse, EmbeddedValkeyError.
+        """
         try:
             self._folder.hold()
         except OSError as error:
             raise EmbeddedValkeyError(f"the state folder cannot be used: {error}") from error
+        self._claimed = True
+
+    async def start(self) -> None:
+        """Serve on `url`. Raises StateFolderInUse, EmbeddedValkeyError."""
+        assert self._process is None, self
+        if not self._claimed:
+            self.claim()
         self._stopping = False
         try:
             await self._folder.end_leftover()
@@ -114,6 +124,7 @@ class EmbeddedValkey:
         if process is not None:
             await _end(process)
         self._folder.release()
+        self._claimed = False
 
     async def _spawn(self) -> None:
         binary = self._binary or find_binary()
