@@ -28,10 +28,10 @@ class Need:
 def find_default_model() -> str | None:
     """Its folder in the cache, if a set-up or a server has left it there."""
     from app.config import load_config  # only once a test asks: these take seconds to import
-    from engine.fetch import DEFAULT_MODEL
+    from engine.fetch import default_folder
 
-    models = load_config([], os.environ, Path.cwd()).cache_dir / "models"
-    return next((str(folder) for folder in sorted(models.glob(f"{DEFAULT_MODEL}-*/"))), None)
+    folder = default_folder(load_config([], os.environ, Path.cwd()).cache_dir)
+    return str(folder) if folder.is_dir() else None
 
 
 def find_node_and_packages() -> str | None:
