@@ -12,13 +12,17 @@ from app.config import Config, load_config
 from app.settings import ConfigError
 from app.store.client import StoreUnavailable
 from app.store.valkey import EmbeddedValkeyError, StateFolderInUse
+from app.version import VERSION
 
 USAGE: Final = """usage: sluice COMMAND [options]
 
   serve                 run the server (sluice serve --help lists every setting)
   keys create [NAME]    make a key and show it once (--role admin|developer|read-only)
-  keys list             every key: id, role, name, state
+  keys list             every key: id, role, state, day it was made, name
   keys revoke ID        refuse a key from now on
+
+  --version             which release this is
+  --help                this; after a command, that command's options and their defaults
 """
 
 
@@ -26,8 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. The exit code is 2 for a fault in what was asked for, 1 for one of the surroundings."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     command = argv.pop(0) if argv else "help"
+    if command == "help" and argv:
+        command, argv = argv[0], [*argv[1:], "--help"]
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
+        return 0
+    if command in ("-V", "--version"):
+        print(f"sluice {VERSION}")
         return 0
     if command not in ("serve", "keys"):
         print(f"sluice: there is no command {command!r}\n\n{USAGE}", file=sys.stderr, end="")

@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from app.settings import (
     ConfigError,
@@ -22,7 +21,7 @@ from app.settings import (
     settings_of,
 )
 
-__all__ = ["BindingFaults", "Config", "ConfigError", "binding_faults", "help_text", "load_config"]
+__all__ = ["Config", "ConfigError", "help_text", "load_config"]
 
 _MIB = 1 << 20
 
@@ -199,19 +198,15 @@ class Config:
         return self.ssl_certfile is not None
 
 
-class BindingFaults(NamedTuple):
-    refusal: str | None  # why the server must not listen
-    warnings: tuple[str, ...]
-
-
 _SETTINGS = settings_of(Config)
 
 
-def help_text() -> str:
-    """What `sluice serve --help` says of the settings."""
+def help_text(*names: str) -> str:
+    """What `--help` says of these settings, or of all."""
     return (
         "Every setting is a flag, an environment variable (--max-lanes is SLUICE_MAX_LANES) or a line of\n"
-        "sluice.toml (max_lanes = 32), in that order.\n\n" + help_lines(_SETTINGS.values())
+        "sluice.toml (max_lanes = 32), in that order.\n\n"
+        + help_lines([_SETTINGS[name] for name in names or _SETTINGS])
     )
 
 
@@ -230,27 +225,6 @@ def load_config(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> Confi
     config = Config(**values)
     _check_together(config)
     return config
-
-
-def binding_faults(config: Config, has_keys: bool) -> BindingFaults:
-    """What is wrong with listening on this address: beyond loopback keys are needed, and TLS is advised."""
-    if _is_loopback(config.host):
-        return BindingFaults(None, ())
-    if not has_keys:
-        return BindingFaults(
-            f"{config.host} is beyond loopback and there are no keys; make one with `sluice keys create`, "
-            "set SLUICE_BOOTSTRAP_KEY, or listen on 127.0.0.1",
-            (),
-        )
-    if config.tls:
-        return BindingFaults(None, ())
-    return BindingFaults(
-        None,
-        (
-            f"{config.host} is beyond loopback without TLS: keys and text cross the network readable; give "
-            "--ssl-certfile and --ssl-keyfile, or put a proxy with TLS in front",
-        ),
-    )
 
 
 def _file(given: Mapping[str, Given], cwd: Path, home: Path | None) -> Path | None:
@@ -285,12 +259,3 @@ def _check_together(config: Config) -> None:
             raise ConfigError(
                 f"cors_origins: {origin!r} is not an origin; write scheme and host alone, as in https://chat.example"
             )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

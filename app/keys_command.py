@@ -9,32 +9,69 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from app.auth import Authenticator
-from app.config import Config
+from app.config import Config, help_text
 from app.keys import load_pepper
 from app.principal import ROLES
 from app.settings import ConfigError
 from app.store.keys import FoundKey, KeyRecords
 from app.store.opened import opened_store
 
-USAGE: Final = "usage: sluice keys create [NAME] [--role ROLE] | list | revoke ID   (settings as for serve)"
+DEFAULT_NAME: Final = "unnamed"
+DEFAULT_ROLE: Final = "developer"
 
-FORMS: Final = {("create", False), ("create", True), ("list", False), ("revoke", True)}
-"""Each verb, with or without a word after it."""
+USAGE: Final = """usage: sluice keys create [NAME] [--role ROLE]
+       sluice keys list
+       sluice keys revoke ID
+
+Settings may follow, as for serve; --help after one of the three says which matter.
+"""
+
+FORMS: Final = {
+    "create": f"""usage: sluice keys create [NAME] [--role ROLE] [SETTING VALUE ...]
+
+Make a key and print it. It is shown this once: the store keeps a hash of it. A running server takes it at once.
+
+  NAME
+      what the list calls it (default: {DEFAULT_NAME})
+  --role {"|".join(ROLES)}
+      what it may do (default: {DEFAULT_ROLE})
+      admin: everything; developer: responses, moderations, short-lived keys, deleting, figures;
+      read-only: reading stored responses, models, figures and documents
+""",
+    "list": """usage: sluice keys list [SETTING VALUE ...]
+
+Print a line for each key: its id, role, state (valid, revoked, expired), the day it was made, its name.
+""",
+    "revoke": """usage: sluice keys revoke ID [SETTING VALUE ...]
+
+Refuse a key from now on, on every server of the store, within a second; running replies end as they would.
+
+  ID
+      the key's id, as `sluice keys list` shows it
+""",
+}
+"""Each verb with its help."""
+
+SETTINGS: Final = ("config", "state_dir", "redis_url", "key_pepper")
+"""Those that say where keys are kept."""
 
 
 def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -> int:
     """Run one of the three. Settings may follow as flags. Raises ConfigError, StoreUnavailable, EmbeddedValkeyError."""
     words = list(argv)
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE)
+    verb = words.pop(0) if words else "--help"
+    if verb in ("-h", "--help"):
+        print(USAGE, end="")
         return 0
-    verb = words.pop(0)
-    role = _take_option(words, "--role") or "developer"
+    if verb in FORMS and ("-h" in words or "--help" in words):
+        print(f"{FORMS[verb]}\n{help_text(*SETTINGS)}")
+        return 0
+    role = _take_option(words, "--role") or DEFAULT_ROLE
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if role not in ROLES:
         raise ConfigError(f"--role: {role!r} is not a role; the roles are {', '.join(ROLES)}")
-    if (verb, name is not None) not in FORMS:
-        print(USAGE, file=sys.stderr)
+    if verb not in FORMS or (verb == "list" and name is not None) or (verb == "revoke" and name is None):
+        print(USAGE, file=sys.stderr, end="")
         return 2
     return asyncio.run(_run(load(words), verb, name, role))
 
@@ -57,7 +94,7 @@ async def _run(config: Config, verb: str, name: str | None, role: str) -> int:
         auth = Authenticator(KeyRecords(store), pepper, bootstrap_key=config.bootstrap_key)
         match verb:
             case "create":
-                key = await auth.create_key(name or "unnamed", role=role)
+                key = await auth.create_key(name or DEFAULT_NAME, role=role)
                 print(key.value)
                 print(f"id {key.record.id}, role {role}. It is shown this once.", file=sys.stderr)
                 return 0

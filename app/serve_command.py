@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
-from app.config import Config, binding_faults, help_text
+from app.binding import address_here, binding_faults, is_every_address
+from app.config import Config, help_text
 from app.main import create_app, running
 from app.server import bind, make_server, serve
 from app.service import Service
@@ -21,7 +22,9 @@ from app.settings import ConfigError
 def serve_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -> int:
     """Serve until a signal. Raises ConfigError, StoreUnavailable, EmbeddedValkeyError, OSError."""
     if "-h" in argv or "--help" in argv:
-        print(help_text())
+        print(
+            f"usage: sluice serve [SETTING VALUE ...]\n\nRun the server until Ctrl-C or SIGTERM.\n\n{help_text()}"
+        )
         return 0
     config = load(argv)
     logging.basicConfig(
@@ -54,10 +57,14 @@ async def _serve(config: Config, listener: socket.socket) -> None:
 
 async def _announce(config: Config, service: Service, port: int, first_key: str | None) -> None:
     """Where it answers, and a key to open the playground with: the first start's own, later a short-lived one."""
-    scheme = "https" if config.tls else "http"
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    address = f"{scheme}://{host}:{port}"
+    address = address_here(config, port)
     print(f"Sluice serves {service.hub.engine.model.id} at {address}/v1", flush=True)
+    if is_every_address(config.host):
+        print(
+            f"It listens on {config.host}, every address of this machine: elsewhere put the machine's name or address "
+            "into that.",
+            flush=True,
+        )
     if first_key is not None:
         program = sys.argv[0] if sys.argv[0].endswith("sluice") else "sluice"
         print(f"Key (shown this once; `{program} keys create` makes more): {first_key}", flush=True)

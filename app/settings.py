@@ -141,8 +141,8 @@ def help_lines(settings: Iterable[Setting]) -> str:
     """The table as text, a setting a paragraph."""
     shown = []
     for one in settings:
-        value = "|".join(one.rule.choices) or {int: "N", float: "N", tuple: "A,B"}.get(
-            one.kind, one.kind.__name__.upper()
+        value = "|".join(one.rule.choices) or {int: "N", float: "N", tuple: "A,B", Path: "PATH"}.get(
+            one.kind, "TEXT"
         )
         default = "none" if one.default in (None, ()) else one.default
         shown.append(f"  {one.flag} {value}\n      {one.rule.help} (default: {default})")

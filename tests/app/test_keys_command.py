@@ -107,6 +107,27 @@ def test_help_is_no_fault(said: Said, words: list[str]) -> None:
     assert said.by(*words).startswith("usage: sluice keys")
 
 
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        ("create", ["NAME", "default: unnamed", "--role admin|developer|read-only", "default: developer"]),
+        ("list", ["state"]),
+        ("revoke", ["ID"]),
+    ],
+)
+def test_each_verb_tells_its_options_and_their_defaults(
+    said: Said, state: Path, verb: str, told: list[str], flag: str
+) -> None:
+    help = said.by(verb, flag)
+    assert help.startswith(f"usage: sluice keys {verb} ")
+    for part in [*told, "--state-dir PATH", "--redis-url TEXT", "SLUICE_MAX_LANES"]:
+        assert part in help
+    assert all(len(line) <= 120 for line in help.splitlines())
+    assert said.by(verb, "laptop", flag) == help
+    assert not state.exists()
+
+
 def test_a_store_that_is_away_is_named(said: Said) -> None:
     assert "store" in said.by("list", "--redis-url", "redis://127.0.0.1:1", code=1)
 

@@ -21,6 +21,7 @@ import app.__main__
 from app.__main__ import main
 from app.settings import ConfigError
 from app.store.client import StoreUnavailable
+from app.version import VERSION
 
 
 @pytest.fixture
@@ -52,8 +53,26 @@ def test_help_shows_the_commands(arguments: list[str], capsys: pytest.CaptureFix
 def test_help_of_serve_shows_every_setting(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", flag]) == 0
     shown = capsys.readouterr().out
+    assert shown.startswith("usage: sluice serve")
     assert "--max-lanes" in shown
     assert "--ssl-certfile" in shown
+
+
+@pytest.mark.parametrize("words", [["serve"], ["keys"], ["keys", "create"]])
+def test_help_of_a_command_can_be_asked_for_first(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--help"]) == 0
+    after = capsys.readouterr().out
+    assert main(["help", *words]) == 0
+    assert capsys.readouterr().out == after
+    assert after.startswith(f"usage: sluice {' '.join(words)}")
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_the_version_is_told(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == 0
+    assert capsys.readouterr().out == f"sluice {VERSION}\n"
 
 
 def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +250,10 @@ def test_beyond_loopback_without_tls_it_warns(
 ) -> None:
     settings(bootstrap_key="a-bootstrap-key-nobody-prints")
     assert serve("0.0.0.0") == 0
-    assert "warning: 0.0.0.0 is beyond loopback without TLS" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "warning: 0.0.0.0 is beyond loopback without TLS" in said.err
+    assert "It listens on 0.0.0.0, every address" in said.out
+    assert "Playground: http://127.0.0.1:" in said.out
 
 
 def has_ipv6() -> bool:
