@@ -1,10 +1,12 @@
 """The policy file: rules of what to look for and what to do about it, read from TOML and checked.
 
-Neither errors nor reprs repeat a term or a pattern: they name the file, the rule and the field.
+Neither errors nor reprs repeat a term or a pattern: they name the file, the rule and the field. Values of other
+fields are shown.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import tomllib
@@ -32,6 +34,8 @@ HOLD_CAP: Final = 256  # raw characters held for an undecided match before `at_h
 MAX_TERM: Final = 200  # folded characters; beyond it the hold's cap would decide, not the term
 MAX_WIDTH: Final = 65_536  # folded characters of a pattern that is unbounded by itself
 DEFAULT_POLICY: Final = Path(__file__).with_name("default_policy.toml")
+
+_SHOWN: Final = 64  # characters of a value in an error
 
 _CUSTOM = re.compile(r"custom/[a-z0-9][a-z0-9_/-]{0,62}")
 
@@ -85,7 +89,7 @@ def parse_policy(source: bytes, name: str) -> Policy:
     table.only("version", "at_hold_cap", "rule")
     version = table.text("version")
     if not 0 < len(version) <= 64:
-        raise table.wrong("version", "must have 1 to 64 characters")
+        raise table.wrong("version", f"must have 1 to 64 characters, not {len(version)}")
     rules = document.get("rule", [])
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise table.wrong("rule", "must be given as [[rule]]")
@@ -121,14 +125,15 @@ def _category(table: _Table) -> str:
     category = table.text("category")
     if category in CATEGORIES or category in OWN_CATEGORIES or _CUSTOM.fullmatch(category):
         return category
-    raise table.wrong("category", "must be one of OpenAI's 13, pii, secret or custom/<name>")
+    raise table.refused("category", "one of OpenAI's 13, pii, secret or custom/<name>", category)
 
 
 def _applies_to(table: _Table) -> tuple[Direction, ...]:
     given = table.texts("applies_to", ("output", "input"))
     directions: tuple[Direction, ...] = tuple(d for d in get_args(Direction) if d in given)
     if not given or len(directions) != len(given):
-        raise table.wrong("applies_to", 'must be a list of "output" and "input"')
+        unknown = next((value for value in given if value not in get_args(Direction)), [*given])
+        raise table.refused("applies_to", 'a list of "output" and "input", each once', unknown)
     return directions
 
 
@@ -137,7 +142,9 @@ def _terms(table: _Table) -> tuple[str, ...]:
     for index, term in enumerate(terms):
         length = len(fold_text(term))
         if not 0 < length <= MAX_TERM:
-            raise table.wrong(f"terms[{index}]", f"must have 1 to {MAX_TERM} visible characters")
+            raise table.wrong(
+                f"terms[{index}]", f"must have 1 to {MAX_TERM} visible characters, not {length}"
+            )
     return terms
 
 
@@ -152,7 +159,9 @@ def _check_patterns(table: _Table, rule: Rule) -> None:
         if rule.verify and (rule.max_width or widest or 0) > HOLD_CAP:
             raise table.wrong(f"patterns[{index}]", f"may be at most {HOLD_CAP} wide to be verified")
         if widest is not None and widest > HOLD_CAP and rule.max_width is None:
-            raise table.wrong(f"patterns[{index}]", f"is wider than {HOLD_CAP}: declare max_width")
+            raise table.wrong(
+                f"patterns[{index}]", f"is wider than {HOLD_CAP} (up to {widest}): declare max_width"
+            )
 
 
 class _Table:
@@ -165,27 +174,34 @@ class _Table:
     def wrong(self, field: str, why: str) -> PolicyError:
         return PolicyError(f"{self._name}: {field} {why}")
 
+    def refused(self, field: str, wanted: str, value: Any) -> PolicyError:
+        is_ = "but is missing" if value is None else f"not {_shown(value)}"
+        return self.wrong(field, f"must be {wanted}, {is_}")
+
     def only(self, *known: str) -> None:
         for field_ in self._fields:
             if field_ not in known:
-                raise self.wrong(field_ if field_.isidentifier() else "a field", "is not known here")
+                near = difflib.get_close_matches(field_, known, 1)
+                hint = f": did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+                raise self.wrong(field_ if field_.isidentifier() else "a field", f"is not known here{hint}")
 
     def text(self, field: str) -> str:
         value = self._fields.get(field)
         if not isinstance(value, str):
-            raise self.wrong(field, "must be a string")
+            raise self.refused(field, "a string", value)
         return value
 
     def texts(self, field: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         value = self._fields.get(field, default)
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-            raise self.wrong(field, "must be a list of strings")
+            # A word of the policy may stand here, so only its place is said.
+            raise self.wrong(field, f"must be a list of strings, not {_kind(value)}")
         return tuple(value)
 
     def flag(self, field: str) -> bool:
         value = self._fields.get(field, False)
         if not isinstance(value, bool):
-            raise self.wrong(field, "must be true or false")
+            raise self.refused(field, "true or false", value)
         return value
 
     def count(self, field: str, most: int) -> int | None:
@@ -193,11 +209,37 @@ class _Table:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
-            raise self.wrong(field, f"must be a number from 1 to {most}")
+            raise self.refused(field, f"a number from 1 to {most}", value)
         return value
 
     def one_of(self, field: str, allowed: tuple[str, ...], *default: str | None) -> Any:
         value = self._fields.get(field, *default) if default else self._fields.get(field)
         if value not in allowed and (not default or value is not default[0]):
-            raise self.wrong(field, f"must be one of {', '.join(allowed)}")
+            raise self.refused(field, f"one of {', '.join(allowed)}", value)
         return value
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case str():
+            return "a string by itself"
+        case list():
+            place = next(place for place, item in enumerate(value) if not isinstance(item, str))
+            return f"one whose [{place}] is something else"
+        case _:
+            return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """A value as its file writes it, shortened; of a list or a table only that it is one."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return f'"{value}"' if len(value) <= _SHOWN else f'"{value[:_SHOWN]}…"'
+        case int() | float():
+            return str(value)[:_SHOWN]
+        case list():
+            return "a list" if value else "an empty list"
+        case _:
+            return "a table" if isinstance(value, dict) else "a date or time"

@@ -85,7 +85,10 @@ def test_known_categories(category: str) -> None:
             GOOD + "patterns = ['slur+']",
             "p.toml: rule 1: patterns[0] matches texts of any length: declare max_width",
         ),
-        (GOOD + "patterns = ['s{300}']", "p.toml: rule 1: patterns[0] is wider than 256: declare max_width"),
+        (
+            GOOD + "patterns = ['s{300}']",
+            "p.toml: rule 1: patterns[0] is wider than 256 (up to 300): declare",
+        ),
         (
             GOOD + "patterns = ['s+']\nverify = 'luhn'\nmax_width = 300",
             "p.toml: rule 1: patterns[0] may be at most 256 wide to be verified",
@@ -102,6 +105,72 @@ def test_a_bad_line_names_file_rule_and_field(source: str | bytes, complaint: st
     assert str(caught.value).startswith(complaint)
     assert "slur" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("version = 1", "p.toml: version must be a string, not 1"),
+        ("", "p.toml: version must be a string, but is missing"),
+        ("version = 2026-11-22", "p.toml: version must be a string, not a date or time"),
+        (f'version = "{"x" * 65}"', "p.toml: version must have 1 to 64 characters, not 65"),
+        (
+            GOOD.replace("hate", "rude"),
+            'p.toml: rule 1: category must be one of OpenAI\'s 13, pii, secret or custom/<name>, not "rude"',
+        ),
+        (
+            GOOD.replace("block", "delete"),
+            'p.toml: rule 1: action must be one of block, redact, annotate, flag, not "delete"',
+        ),
+        (
+            HEAD + 'category = "hate"\nterms = ["slur"]',
+            "p.toml: rule 1: action must be one of block, redact, annotate, flag, but is missing",
+        ),
+        (
+            GOOD.replace("block", "b" * 100),
+            f'p.toml: rule 1: action must be one of block, redact, annotate, flag, not "{"b" * 64}…"',
+        ),
+        (
+            GOOD + 'applies_to = ["input", "all"]',
+            'p.toml: rule 1: applies_to must be a list of "output" and "input", each once, not "all"',
+        ),
+        (
+            GOOD + "applies_to = []",
+            'p.toml: rule 1: applies_to must be a list of "output" and "input", each once, not an empty list',
+        ),
+        (
+            GOOD + 'applies_to = ["input", "input"]',
+            'p.toml: rule 1: applies_to must be a list of "output" and "input", each once, not a list',
+        ),
+        (GOOD + "substring = {}", "p.toml: rule 1: substring must be true or false, not a table"),
+        (GOOD + "max_width = false", "p.toml: rule 1: max_width must be a number from 1 to 65536, not false"),
+        (GOOD + 'verify = "mod97"', 'p.toml: rule 1: verify must be one of luhn, iban, mixed, not "mod97"'),
+        (
+            GOOD.replace("slur", "s" * 201),
+            "p.toml: rule 1: terms[0] must have 1 to 200 visible characters, not 201",
+        ),
+        (
+            GOOD.replace('["slur"]', '["slur", 7]'),
+            "p.toml: rule 1: terms must be a list of strings, not one whose [1] is something else",
+        ),
+        (
+            GOOD.replace('["slur"]', '"slur"'),
+            "p.toml: rule 1: terms must be a list of strings, not a string by itself",
+        ),
+        (GOOD.replace('["slur"]', "7"), "p.toml: rule 1: terms must be a list of strings, not 7"),
+        (
+            GOOD + "patterns = ['s{300}']",
+            "p.toml: rule 1: patterns[0] is wider than 256 (up to 300): declare max_width",
+        ),
+        (GOOD + "term = []", "p.toml: rule 1: term is not known here: did you mean terms?"),
+        (GOOD + "x = 1", "p.toml: rule 1: x is not known here; known are category, action, applies_to"),
+    ],
+)
+def test_a_bad_value_is_shown_unless_it_may_be_one_of_the_policys_words(source: str, complaint: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(source.encode(), "p.toml")
+    assert str(caught.value).startswith(complaint)
+    assert "slur" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
