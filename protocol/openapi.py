@@ -13,9 +13,12 @@ from protocol.dialects.responses import InputTokensCounted, ResponseDeleted
 from protocol.dialects.stream import StreamError
 from protocol.events import ErrorAnswer, SseError
 from protocol.health import Health, Readiness
+from protocol.input_items import InputItemList
 from protocol.models import Model, ModelList
 from protocol.moderation import ModerationAnswer
+from protocol.operations import OPERATIONS, TAGS
 from protocol.requests import bodies
+from protocol.requests.query import MAX_ITEMS, ItemPage
 from protocol.response import Response
 from protocol.schema import RESPONSE_EVENTS, Schema, components, reference
 
@@ -52,6 +55,7 @@ def openapi_document() -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": {
             "/v1/responses": {"post": _create_response(), "get": _connect()},
             "/v1/responses/input_tokens": {
@@ -62,6 +66,7 @@ def openapi_document() -> dict[str, Any]:
                 "get": _retrieve(),
                 "delete": _operation("deleteResponse", _json(ResponseDeleted), _READ_ERRORS),
             },
+            "/v1/responses/{response_id}/input_items": {"parameters": [_RESPONSE_ID], "get": _list_input()},
             "/v1/responses/{response_id}/cancel": {
                 "parameters": [_RESPONSE_ID],
                 "post": _operation("cancelResponse", _json(Response), _READ_ERRORS),
@@ -104,7 +109,6 @@ def _create_response() -> Schema:
 
 def _connect() -> Schema:
     operation = _operation("connect", {}, _READ_ERRORS)
-    operation["description"] = "Upgrade to a WebSocket; `/asyncapi.json` describes what is said there."
     operation["responses"]["101"] = {"description": "The WebSocket is open."}
     del operation["responses"]["200"]
     return operation
@@ -131,6 +135,31 @@ def _retrieve() -> Schema:
     return operation
 
 
+def _list_input() -> Schema:
+    operation = _operation("listInputItems", _json(InputItemList), (400, *_READ_ERRORS))
+    operation["parameters"] = [
+        {
+            "name": "order",
+            "in": "query",
+            "description": "The newest or the oldest first.",
+            "schema": {"enum": ["asc", "desc"], "default": ItemPage().order},
+        },
+        {
+            "name": "after",
+            "in": "query",
+            "description": "The id of the item after which to go on, in this order.",
+            "schema": {"type": "string"},
+        },
+        {
+            "name": "limit",
+            "in": "query",
+            "description": "The most items of an answer.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_ITEMS, "default": ItemPage().limit},
+        },
+    ]
+    return operation
+
+
 def _post(name: str, body: type, answer: type, *streamed: type) -> Schema:
     content = {**_json(answer), **(_sse(*streamed) if streamed else {})}
     operation = _operation(name, content, _WRITE_ERRORS)
@@ -139,14 +168,17 @@ def _post(name: str, body: type, answer: type, *streamed: type) -> Schema:
 
 
 def _operation(name: str, content: Schema, errors: Iterable[int]) -> Schema:
-    return {
-        "operationId": name,
-        "responses": {"200": _answer(content), **{str(status): _error(status) for status in errors}},
-    }
+    responses = {"200": _answer(content), **{str(status): _error(status) for status in errors}}
+    return {**_about(name), "responses": responses}
 
 
 def _open(name: str, responses: Schema) -> Schema:
-    return {"operationId": name, "security": [], "responses": responses}
+    return {**_about(name), "security": [], "responses": responses}
+
+
+def _about(name: str) -> Schema:
+    tag, summary, description = OPERATIONS[name]
+    return {"operationId": name, "tags": [tag], "summary": summary, "description": description}
 
 
 def _answer(content: Schema) -> Schema:

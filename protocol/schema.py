@@ -14,6 +14,7 @@ from protocol.dialects.responses import InputTokensCounted, ResponseDeleted
 from protocol.dialects.stream import StreamError
 from protocol.events import ErrorAnswer, ErrorEvent, ResponseEvent, SseError
 from protocol.health import Health, Readiness
+from protocol.input_items import InputItemList
 from protocol.models import Model, ModelList
 from protocol.moderation import ModerationAnswer
 from protocol.requests import bodies
@@ -35,6 +36,7 @@ _SENT: Final = (
     Response,
     ResponseDeleted,
     InputTokensCounted,
+    InputItemList,
     ChatCompletion,
     ChatChunk,
     Completion,

@@ -9,12 +9,16 @@ from starlette.routing import Route
 from app.answers import json_answer
 from app.ask import Ask, CountAsk
 from app.http_turn import SseSink, new_stream, run_turn, stream_turn
+from app.principal import Principal
 from app.service import Service, service_of
 from app.sse import EventStream
+from app.store.record import StoredResponse
 from protocol.codes import ProtocolError
 from protocol.dialects.responses import deleted_answer, event_sse, input_tokens_answer, type_of
 from protocol.events import TERMINAL_TYPES
+from protocol.input_items import input_items, page_of
 from protocol.requests.create import parse_create, parse_input_tokens
+from protocol.requests.query import parse_item_page, parse_retrieve
 
 
 async def create(request: Request) -> HttpResponse | EventStream:
@@ -31,16 +35,30 @@ async def retrieve(request: Request) -> HttpResponse | EventStream:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:read")
     response_id = request.path_params["response_id"]
-    query = _Query(request)
+    query = parse_retrieve(request.query_params)
     if query.stream:
         return _replay(service, response_id, principal.tenant, query.starting_after)
     turn = service.hub.live(response_id, principal.tenant)
     if turn is not None:
         return json_answer(turn.response)
-    record = await service.hub.stores.of(principal.tenant).get(response_id)
-    if record is None:
-        raise _not_found(response_id)
-    return json_answer(record.response)
+    return json_answer((await _stored(service, principal, response_id)).response)
+
+
+async def list_input(request: Request) -> HttpResponse:
+    """A response's own input; what it continues is its parents'."""
+    service = service_of(request)
+    principal = await service.authenticate(request, "responses:read")
+    page = parse_item_page(request.query_params)
+    response_id = request.path_params["response_id"]
+    if service.hub.live(response_id, principal.tenant) is not None:
+        raise ProtocolError(
+            "response_not_found",
+            f"The response {response_id!r} is still running: its input can be listed when it has ended.",
+            param="response_id",
+        )
+    record = await _stored(service, principal, response_id)
+    messages = ((message.role, message.content) for message in record.input)
+    return json_answer(page_of(input_items(response_id, messages), page))
 
 
 def _replay(service: Service, response_id: str, tenant: str, starting_after: int) -> EventStream:
@@ -78,10 +96,8 @@ async def cancel(request: Request) -> HttpResponse:
         turn.cancel()
         await turn.concluded.wait()
         return json_answer(turn.response)
-    record = await service.hub.stores.of(principal.tenant).get(response_id)
-    if record is None:
-        raise _not_found(response_id)
-    return json_answer(record.response)  # it had ended: cancelling changes nothing
+    # it had ended: cancelling changes nothing
+    return json_answer((await _stored(service, principal, response_id)).response)
 
 
 async def delete(request: Request) -> HttpResponse:
@@ -107,6 +123,14 @@ async def input_tokens(request: Request) -> HttpResponse:
     return json_answer(input_tokens_answer(len(prompt.ids)))
 
 
+async def _stored(service: Service, principal: Principal, response_id: str) -> StoredResponse:
+    """Raises ProtocolError `response_not_found`; StoreUnavailable becomes 503."""
+    record = await service.hub.stores.of(principal.tenant).get(response_id)
+    if record is None:
+        raise _not_found(response_id)
+    return record
+
+
 def _not_found(response_id: str) -> ProtocolError:
     return ProtocolError(
         "response_not_found",
@@ -115,41 +139,11 @@ def _not_found(response_id: str) -> ProtocolError:
     )
 
 
-class _Query:
-    """The query of a retrieve, checked."""
-
-    def __init__(self, request: Request) -> None:
-        known = {"stream", "starting_after", "include", "include[]", "include_obfuscation"}
-        for name in request.query_params:
-            if name not in known:
-                raise ProtocolError("unsupported_parameter", f"Unknown query parameter {name!r}.", param=name)
-        for name in ("include", "include[]"):
-            if request.query_params.get(name):
-                raise ProtocolError("unsupported_parameter", "Nothing can be included.", param="include")
-        if request.query_params.get("include_obfuscation") not in (None, "false"):
-            raise ProtocolError(
-                "unsupported_parameter", "Obfuscation is not supported.", param="include_obfuscation"
-            )
-        stream = request.query_params.get("stream", "false").lower()
-        if stream not in ("true", "false"):
-            raise ProtocolError("invalid_value", "`stream` is true or false.", param="stream")
-        self.stream = stream == "true"
-        after = request.query_params.get("starting_after")
-        if after is not None and not (after.isascii() and after.isdigit() and len(after) < 10):
-            raise ProtocolError(
-                "invalid_value", "`starting_after` is a sequence_number, 0 or more.", param="starting_after"
-            )
-        self.starting_after = -1 if after is None else int(after)
-        if "starting_after" in request.query_params and not self.stream:
-            raise ProtocolError(
-                "invalid_value", "`starting_after` goes with `stream=true`.", param="starting_after"
-            )
-
-
 routes = [
     Route("/v1/responses", create, methods=["POST"]),
     Route("/v1/responses/input_tokens", input_tokens, methods=["POST"]),
     Route("/v1/responses/{response_id}", retrieve, methods=["GET"]),
     Route("/v1/responses/{response_id}", delete, methods=["DELETE"]),
+    Route("/v1/responses/{response_id}/input_items", list_input, methods=["GET"]),
     Route("/v1/responses/{response_id}/cancel", cancel, methods=["POST"]),
 ]

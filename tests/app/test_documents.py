@@ -130,6 +130,7 @@ async def test_every_other_answer_is_as_the_documents_say(client: httpx.AsyncCli
         ("GET", "/v1/models/scripted", None, "Model"),
         ("POST", "/v1/responses/input_tokens", {"input": "hello"}, "InputTokensCounted"),
         ("GET", f"/v1/responses/{made['id']}", None, "Response"),
+        ("GET", f"/v1/responses/{made['id']}/input_items", None, "InputItemList"),
         ("POST", f"/v1/responses/{made['id']}/cancel", None, "Response"),
         ("DELETE", f"/v1/responses/{made['id']}", None, "ResponseDeleted"),
         ("POST", "/v1/moderations", {"input": ["hello", "forbidden phrase"]}, "ModerationAnswer"),

@@ -138,6 +138,7 @@ async def test_another_tenant_finds_nothing_by_any_way(served: Served, client: h
             answers = [
                 await thief.get(path),
                 await thief.get(path, params=REPLAY),
+                await thief.get(path + "/input_items"),
                 await thief.post(path + "/cancel"),
                 await thief.delete(path),
             ]

@@ -18,6 +18,7 @@ from protocol.codes import ERRORS, ProtocolError
 from protocol.dialects.responses import type_of
 from protocol.limits import Limits
 from protocol.openapi import openapi_document
+from protocol.operations import OPERATIONS, TAGS
 from protocol.requests.chat import parse_chat
 from protocol.requests.client_secret import parse_client_secret
 from protocol.requests.completion import parse_completion
@@ -34,6 +35,7 @@ ROUTES = {
     "/v1/responses": {"get", "post"},
     "/v1/responses/input_tokens": {"post"},
     "/v1/responses/{response_id}": {"get", "delete"},
+    "/v1/responses/{response_id}/input_items": {"get"},
     "/v1/responses/{response_id}/cancel": {"post"},
     "/v1/chat/completions": {"post"},
     "/v1/completions": {"post"},
@@ -95,6 +97,22 @@ def test_openapi_is_valid_and_has_every_route() -> None:
     validate_openapi(document)
     methods = {"get", "post", "delete"}
     assert {path: methods & operations.keys() for path, operations in document["paths"].items()} == ROUTES
+
+
+def test_every_operation_says_what_it_is_for() -> None:
+    document = openapi_document()
+    operations = [
+        operation
+        for path in document["paths"].values()
+        for method, operation in path.items()
+        if method != "parameters"
+    ]
+    assert sorted(operation["operationId"] for operation in operations) == sorted(OPERATIONS)
+    assert {tag for operation in operations for tag in operation["tags"]} == set(TAGS)
+    assert [tag["name"] for tag in document["tags"]] == list(TAGS)
+    for operation in operations:
+        assert (len(operation["tags"]), operation["summary"][-1] != ".") == (1, True)
+        assert operation["description"].endswith(".")
 
 
 def test_every_schema_is_a_schema_and_says_something() -> None:
