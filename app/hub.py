@@ -241,6 +241,11 @@ class Hub:
             max_tokens=create.max_output_tokens,
             stop=create.stop,
             ignore_eos=create.ignore_eos,
+            presence_penalty=_or(create.presence_penalty, defaults.presence_penalty),
+            frequency_penalty=_or(create.frequency_penalty, defaults.frequency_penalty),
+            repetition_penalty=_or(create.repetition_penalty, defaults.repetition_penalty),
+            logit_bias=create.logit_bias,
+            min_tokens=create.min_tokens,
         )
 
     def _turn(self, ask: Ask, prompt: Prompt) -> Turn:
@@ -256,6 +261,8 @@ class Hub:
             truncation=create.truncation,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            presence_penalty=sampling.presence_penalty,
+            frequency_penalty=sampling.frequency_penalty,
             max_output_tokens=create.max_output_tokens,
             store=create.store,
             metadata=create.metadata,

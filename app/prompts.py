@@ -177,5 +177,5 @@ class Prompts:
 
 
 def translated(error: EngineError, param: str) -> ProtocolError:
-    named = param if error.code in ("context_length_exceeded", "invalid_value") else None
+    named = error.param or param if error.code in ("context_length_exceeded", "invalid_value") else None
     return ProtocolError(error.code, error.message, param=named, retry_after_s=error.retry_after_s)

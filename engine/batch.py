@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.request import Sampling
+
+if TYPE_CHECKING:
+    from engine.shaping import Shaping
 
 
 @dataclass(slots=True)
@@ -24,6 +27,7 @@ class Row:
     sampling: Sampling
     seed: int
     sample: bool  # whether the last token's logits choose a next token
+    shaping: Shaping | None = None  # what the request changes in those logits
 
 
 class Runner(Protocol):
@@ -41,8 +45,8 @@ class Runner(Protocol):
     def step(self, rows: Sequence[Row]) -> list[int | Exception | None]:
         """Compute one step; for each row the sampled token, None where `sample` is false, or its own failure.
 
-        The token depends on (logits, sampling, seed, position) alone, so a row's neighbours never change its text in
-        fp32. A raised exception means that no row of the step was computed.
+        The token depends on (logits, sampling, shaping, seed, position) alone, so a row's neighbours never change its
+        text in fp32. A raised exception means that no row of the step was computed.
         """
         ...
 

@@ -20,6 +20,7 @@ class Limits:
     )
     pin_s: float = 300.0  # how long a warm-up's pages outlive everything but memory pressure
     retry_after_s: float = 1.0  # told to those refused: about the time in which a short reply ends
+    vocabulary: int | None = None  # ids are below it; None where ids are no rows of a matrix
 
     def __post_init__(self) -> None:
         for name in ("context_tokens", "max_running", "step_tokens", "partial_prefills"):
@@ -50,9 +51,21 @@ class Limits:
                 f"The prompt has {prompt} tokens; this model's context is {self.context_tokens} tokens, "
                 "prompt and output together.",
             )
+        self._check_bias(request)
         if live >= self.max_running + self.max_waiting:
             raise EngineError(
                 "server_is_overloaded",
                 f"The engine serves {self.max_running} requests at once and {self.max_waiting} wait already.",
                 retry_after_s=self.retry_after_s,
             )
+
+    def _check_bias(self, request: EngineRequest) -> None:
+        if self.vocabulary is None:
+            return
+        for token, _ in request.sampling.logit_bias:
+            if not 0 <= token < self.vocabulary:
+                raise EngineError(
+                    "invalid_value",
+                    f"logit_bias names the token {token}; this model's ids are 0 to {self.vocabulary - 1}.",
+                    param="logit_bias",
+                )

@@ -19,10 +19,11 @@ from engine.delivery import hand_out
 from engine.detokenize import TextStream
 from engine.interface import ChatTokenizer, EngineStats, ModelInfo
 from engine.limits import Limits
-from engine.reply import Reply
+from engine.reply import Reply, ShapedReply
 from engine.request import Deliver, EngineError, EngineRequest, Finished, FinishReason, Output, Usage
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
+from engine.shaping import shaping_of
 from engine.stepper import Stepper
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,11 @@ class StepEngine:
         eos_ids = frozenset(eos_ids)
 
         def reply_for(request: EngineRequest, max_output: int) -> Reply:
-            return Reply(tokenizer.stream(), request.sampling, max_output, eos_ids)
+            stream, sampling = tokenizer.stream(), request.sampling
+            shaping = shaping_of(sampling, request.prompt_ids, eos_ids)
+            if shaping is None:
+                return Reply(stream, sampling, max_output, eos_ids)
+            return ShapedReply(stream, sampling, max_output, eos_ids, shaping)
 
         self._model = model
         self._tokenizer = tokenizer

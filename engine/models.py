@@ -122,6 +122,7 @@ def _recommended(generation: dict[str, Any]) -> Sampling:
         top_p=_or(generation, "top_p", plain),
         top_k=int(_or(generation, "top_k", plain)),
         min_p=_or(generation, "min_p", plain),
+        repetition_penalty=_or(generation, "repetition_penalty", plain),
     )
 
 

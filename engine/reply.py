@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import TYPE_CHECKING
 
 from engine.detokenize import StopStrings, TextStream
 from engine.request import FinishReason, Sampling
+
+if TYPE_CHECKING:
+    from engine.shaping import Shaping  # needs torch; a scripted reply does not
 
 
 class Reply:
     """Takes each sampled token once. `reason` is set by the token that ends the reply; take none after it."""
 
-    __slots__ = ("_eos_ids", "_left", "_stops", "_stream", "reason")
+    __slots__ = ("_eos_ids", "_left", "_stops", "_stream", "reason", "shaping")
 
     def __init__(self, stream: TextStream, sampling: Sampling, max_output: int, eos_ids: Set[int]) -> None:
         self.reason: FinishReason | None = None
+        self.shaping: Shaping | None = None
         self._stream = stream
         self._stops = StopStrings(sampling.stop)
         self._eos_ids: Set[int] = frozenset() if sampling.ignore_eos else eos_ids
@@ -44,3 +49,20 @@ class Reply:
     def _last_text(self) -> str:
         text = self._stops.push(self._stream.flush())
         return text + self._stops.flush()
+
+
+class ShapedReply(Reply):
+    """A reply whose logits are changed by what it has said."""
+
+    __slots__ = ("_follow",)
+
+    def __init__(
+        self, stream: TextStream, sampling: Sampling, max_output: int, eos_ids: Set[int], shaping: Shaping
+    ) -> None:
+        super().__init__(stream, sampling, max_output, eos_ids)
+        self.shaping = shaping
+        self._follow = shaping.follow
+
+    def push(self, token: int) -> str:
+        self._follow(token)
+        return super().push(token)

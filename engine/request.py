@@ -21,7 +21,12 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen. `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 are off."""
+    """How tokens are chosen. `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 are off.
+
+    Presence and frequency penalties count the generated tokens, as OpenAI has them; the repetition penalty divides
+    (or, below 0, multiplies) the logits of the prompt's tokens too, as transformers does. `logit_bias` has pairs of a
+    token's id and what is added to its logit. No end-of-turn token comes before `min_tokens`; stop strings may.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -31,6 +36,11 @@ class Sampling:
     max_tokens: int | None = None  # None: up to the context's end
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    min_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +80,17 @@ class Usage:
 
 
 class EngineError(Exception):
-    """A request the engine refuses or gives up. `code` is one of the wire's error codes (protocol.codes)."""
+    """A request the engine refuses or gives up. `code` is one of the wire's error codes (protocol.codes), `param` the
+    field of `Sampling` that is at fault."""
 
-    def __init__(self, code: str, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, retry_after_s: float | None = None, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+        self.param = param
 
 
 class Queued(NamedTuple):

@@ -168,4 +168,4 @@ def _positions(row: Row) -> range:
 
 
 def _choice(row: Row) -> Choice:
-    return Choice(row.sampling, row.seed, row.start + len(row.tokens))
+    return Choice(row.sampling, row.seed, row.start + len(row.tokens), row.shaping)

@@ -1,6 +1,7 @@
 """From logits to tokens: greedy, or Gumbel noise keyed by (seed, position), so that neighbours change nothing.
 
-Filters apply in this order: temperature, top_k, top_p of what is left, min_p of what is left.
+A request's own changes of its logits come first (`engine.shaping`). Filters apply in this order: temperature, top_k,
+top_p of what is left, min_p of what is left.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.request import EngineError, Sampling
+from engine.shaping import Shaping
 
 # Candidates looked at before the whole vocabulary is sorted: 0.13 ms against 22 ms at 49,152 tokens. A row whose
 # nucleus is larger is sorted whole.
@@ -30,10 +32,17 @@ class Choice:
     sampling: Sampling
     seed: int
     position: int
+    shaping: Shaping | None = None
 
 
 def sample(logits: Tensor, choices: Sequence[Choice]) -> list[int | Exception]:
-    """A token for each row, or its own failure. logits: [R, V], float32; a row that is not finite fails."""
+    """A token for each row, or its own failure. logits: [R, V], float32; a row that is not finite fails.
+
+    Rows with a shaping are changed in place.
+    """
+    for row, choice in enumerate(choices):
+        if choice.shaping is not None:
+            choice.shaping.apply(logits[row])
     peaks, best = logits.max(dim=-1)  # a NaN anywhere is the maximum
     results: list[int | Exception] = list(best.tolist())
     drawn: list[int] = []

@@ -22,7 +22,9 @@ class Step:
         assert sequence.lease is not None
         self.sequences.append(sequence)
         sampling = sequence.request.sampling
-        self.rows.append(Row(tokens, start, sequence.lease.pages, sampling, sequence.seed, sample))
+        self.rows.append(
+            Row(tokens, start, sequence.lease.pages, sampling, sequence.seed, sample, sequence.reply.shaping)
+        )
 
     def drop_ended(self) -> None:
         """Take out the rows of sequences that ended since the plan."""

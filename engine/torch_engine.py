@@ -41,6 +41,7 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         max_waiting=settings.max_waiting,
         step_tokens=settings.chunk_tokens,
         pin_s=settings.keep_warm_s,
+        vocabulary=loaded.model.vocab,
     )
     return StepEngine(model, tokenizer, runner, limits, loaded.eos_ids | ends)
 

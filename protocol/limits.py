@@ -27,6 +27,8 @@ class Limits:
     """Stop strings: the standard says 4, other servers take more; each is matched on every token."""
     max_stop_chars: int = 256
     """Of one stop string: as much text may be held back while it is undecided."""
+    max_logit_bias: int = 1024
+    """Tokens with a bias: the standard names no number; a list of words to avoid has some hundreds."""
     max_metadata_pairs: int = 16
     """As the standard has it, like the two below."""
     max_metadata_key_chars: int = 64

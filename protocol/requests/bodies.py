@@ -10,11 +10,21 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-from protocol.requests.sampling import MAX_INT32
+from protocol.requests.sampling import (
+    LEAST_FACTOR,
+    MAX_BIAS,
+    MAX_INT32,
+    MAX_PENALTY,
+    MOST_FACTOR,
+    TOKEN_ID,
+)
 
 _Label: TypeAlias = Annotated[str, Meta(min_length=1)]
 _LaneName: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,256}$")]
 _Count: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INT32)]
+_Penalty: TypeAlias = Annotated[float, Meta(ge=-MAX_PENALTY, le=MAX_PENALTY)]
+_TokenId: TypeAlias = Annotated[str, Meta(pattern=f"^{TOKEN_ID}$")]
+_Bias: TypeAlias = Annotated[float, Meta(ge=-MAX_BIAS, le=MAX_BIAS)]
 _Marks: TypeAlias = list[Any] | None
 
 
@@ -81,6 +91,11 @@ class _SampledBody(_Body, frozen=True, kw_only=True):
     seed: int | None = None
     stop: _Label | list[_Label] | None = None
     ignore_eos: bool | None = None
+    presence_penalty: _Penalty | None = None
+    frequency_penalty: _Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(ge=LEAST_FACTOR, le=MOST_FACTOR)] | None = None
+    logit_bias: dict[_TokenId, _Bias | None] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=MAX_INT32)] | None = None
     user: str | None = None
     safety_identifier: str | None = None
 

@@ -9,11 +9,10 @@ from msgspec import field
 from protocol.limits import Limits
 from protocol.requests.fields import Fields, Off
 from protocol.requests.message import Message, read_chat_messages
-from protocol.requests.sampling import SAMPLED_OFF, Sampled, read_max_tokens, read_metadata, read_sampled
+from protocol.requests.sampling import Sampled, read_metadata, read_sampled
 
 STREAM_OPTIONS_OFF: Final[Off] = {"include_obfuscation": (False,)}
 CHAT_OFF: Final[Off] = {
-    **SAMPLED_OFF,
     "audio": (),
     "function_call": ("auto", "none"),
     "functions": ([],),
@@ -55,8 +54,7 @@ def parse_chat(body: dict[str, Any], limits: Limits) -> ChatRequest:
         include_usage=read_include_usage(fields),
         metadata=read_metadata(fields, limits),
         prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
-        max_output_tokens=read_max_tokens(fields, "max_completion_tokens", "max_tokens"),
-        **read_sampled(fields, limits),
+        **read_sampled(fields, limits, "max_completion_tokens", "max_tokens"),
     )
     fields.flag("parallel_tool_calls")  # without tools, either way is no tools
     fields.off(CHAT_OFF)

@@ -7,10 +7,9 @@ from typing import Any, Final
 from protocol.limits import Limits
 from protocol.requests.chat import read_include_usage
 from protocol.requests.fields import Fields, Off, invalid, unsupported
-from protocol.requests.sampling import SAMPLED_OFF, Sampled, read_max_tokens, read_sampled
+from protocol.requests.sampling import Sampled, read_sampled
 
 COMPLETION_OFF: Final[Off] = {
-    **SAMPLED_OFF,
     "best_of": (1,),
     "echo": (False,),
     "logprobs": (),  # 0 would ask for the chosen token's
@@ -34,8 +33,7 @@ def parse_completion(body: dict[str, Any], limits: Limits) -> CompletionRequest:
         prompt=_read_prompt(fields),
         stream=fields.flag("stream") or False,
         include_usage=read_include_usage(fields),
-        max_output_tokens=read_max_tokens(fields, "max_tokens"),
-        **read_sampled(fields, limits),
+        **read_sampled(fields, limits, "max_tokens"),
     )
     fields.off(COMPLETION_OFF)
     fields.finish()

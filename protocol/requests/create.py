@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from protocol.limits import Limits
 from protocol.requests.fields import Fields, Off, invalid, lane_name, unsupported
 from protocol.requests.message import Message, read_input
-from protocol.requests.sampling import SAMPLED_OFF, Sampled, read_max_tokens, read_metadata, read_sampled
+from protocol.requests.sampling import Sampled, read_metadata, read_sampled
 
 _TOOLS_AND_FORMATS_OFF: Final[Off] = {
     "tools": ([],),
@@ -26,7 +26,6 @@ _TOOLS_AND_FORMATS_OFF: Final[Off] = {
 }
 CREATE_OFF: Final[Off] = {
     **_TOOLS_AND_FORMATS_OFF,
-    **SAMPLED_OFF,
     "access_programs": ({},),
     "background": (False,),
     "background_options": ({},),
@@ -90,8 +89,7 @@ def parse_create(body: dict[str, Any], limits: Limits, *, socket: bool) -> Creat
         truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
         metadata=read_metadata(fields, limits),
         prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
-        max_output_tokens=read_max_tokens(fields, "max_output_tokens"),
-        **read_sampled(fields, limits),
+        **read_sampled(fields, limits, "max_output_tokens"),
     )
     fields.flag("parallel_tool_calls")  # without tools, either way is no tools
     fields.off(CREATE_OFF)

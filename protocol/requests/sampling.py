@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, TypedDict
 
 from msgspec import Struct
 
 from protocol.limits import Limits
-from protocol.requests.fields import Fields, Off, invalid
+from protocol.requests.fields import Fields, invalid, nested
 
 MAX_INT32: Final = 2**31 - 1
 _MIN_INT64: Final = -(2**63)
-SAMPLED_OFF: Final[Off] = {
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "presence_penalty": (0,),
-    "repetition_penalty": (1,),
-}
+MAX_BIAS: Final = 100.0  # like the next, as OpenAI has it
+MAX_PENALTY: Final = 2.0
+# Of the repetition penalty, a factor: further from 1 no model's text makes sense.
+LEAST_FACTOR: Final = 0.01
+MOST_FACTOR: Final = 100.0
+TOKEN_ID: Final = "(0|[1-9][0-9]{0,9})"
+_TOKEN_ID: Final = re.compile(TOKEN_ID)
 
 
 class Sampled(Struct, frozen=True, kw_only=True):
@@ -30,6 +32,11 @@ class Sampled(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    min_tokens: int = 0
     max_output_tokens: int | None = None
     safety_identifier: str | None = None
 
@@ -43,11 +50,18 @@ class SampledFields(TypedDict):
     seed: int | None
     stop: tuple[str, ...]
     ignore_eos: bool
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    repetition_penalty: float | None
+    logit_bias: tuple[tuple[int, float], ...]
+    min_tokens: int
+    max_output_tokens: int | None
     safety_identifier: str | None
 
 
-def read_sampled(fields: Fields, limits: Limits) -> SampledFields:
-    """All of `Sampled` but the token limit, whose name differs between the dialects."""
+def read_sampled(fields: Fields, limits: Limits, *max_tokens: str) -> SampledFields:
+    """All of `Sampled`; `max_tokens` are the dialect's names of the token limit."""
+    most = _read_max_tokens(fields, *max_tokens)
     user = fields.text("user", limits.max_label_chars)
     return {
         "model": fields.label("model", limits.max_label_chars),
@@ -58,12 +72,18 @@ def read_sampled(fields: Fields, limits: Limits) -> SampledFields:
         "seed": fields.integer("seed", _MIN_INT64),
         "stop": _read_stop(fields, limits),
         "ignore_eos": fields.flag("ignore_eos") or False,
+        "presence_penalty": fields.number("presence_penalty", -MAX_PENALTY, MAX_PENALTY),
+        "frequency_penalty": fields.number("frequency_penalty", -MAX_PENALTY, MAX_PENALTY),
+        "repetition_penalty": fields.number("repetition_penalty", LEAST_FACTOR, MOST_FACTOR),
+        "logit_bias": _read_logit_bias(fields, limits),
+        "min_tokens": fields.integer("min_tokens", 0, most or MAX_INT32) or 0,
+        "max_output_tokens": most,
         # `user` is the older name of the same thing.
         "safety_identifier": fields.text("safety_identifier", limits.max_label_chars) or user,
     }
 
 
-def read_max_tokens(fields: Fields, *names: str) -> int | None:
+def _read_max_tokens(fields: Fields, *names: str) -> int | None:
     """The token limit under any of its names; two that differ are refused."""
     found: int | None = None
     for name in names:
@@ -74,6 +94,21 @@ def read_max_tokens(fields: Fields, *names: str) -> int | None:
             raise invalid(fields.path(name), f"the same as '{names[0]}'")
         found = value
     return found
+
+
+def _read_logit_bias(fields: Fields, limits: Limits) -> tuple[tuple[int, float], ...]:
+    """Pairs of a token's id and its bias, by the ids: the order in which they came means nothing."""
+    value = fields.take("logit_bias")
+    path = fields.path("logit_bias")
+    if value is None:
+        return ()
+    if not isinstance(value, dict) or len(value) > limits.max_logit_bias:
+        raise invalid(path, f"an object of at most {limits.max_logit_bias} token ids, each with its bias")
+    if not all(_TOKEN_ID.fullmatch(token) for token in value):
+        raise invalid(path, "token ids, as decimal numbers, for its keys")
+    biases = nested(value, path)
+    pairs = ((int(token), biases.number(token, -MAX_BIAS, MAX_BIAS)) for token in value)
+    return tuple(sorted((token, bias) for token, bias in pairs if bias is not None))
 
 
 def _read_stop(fields: Fields, limits: Limits) -> tuple[str, ...]:

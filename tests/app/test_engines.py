@@ -9,7 +9,7 @@ import pytest
 from app.engines import build_engine
 from app.settings import ConfigError
 from engine.interface import Engine
-from tests.app.dialects import DIALECTS, limit_field, take_turn
+from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
 from tests.app.serving import config_for, serving
 from tests.engine.tiny_models import save_tiny
 from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
@@ -24,10 +24,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def engine(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    folder = tmp_path_factory.mktemp("state")
-    return build_engine(config_for(folder, engine="torch", model=model, dtype="float32", kv_memory_mib=16))
+@pytest.fixture
+def engine(model: Path, tmp_path: Path) -> Engine:
+    return build_engine(config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=16))
 
 
 def test_a_model_of_the_operators_own_is_called_as_its_folder(engine: Engine) -> None:
@@ -59,3 +58,30 @@ async def test_the_same_seed_says_the_same_in_every_dialect(engine: Engine) -> N
         assert len(said) == 1
         stats = served.service.hub.engine.stats()
         assert (stats.running, stats.waiting, stats.pages_used) == (0, 0, 0)
+
+
+@pytest.mark.anyio
+async def test_what_the_logits_are_changed_by_reaches_the_engine_from_every_dialect(engine: Engine) -> None:
+    async with serving(engine) as served:
+        for dialect in DIALECTS:
+            asked = {limit_field(dialect): 4, "ignore_eos": True}
+            forced = await take_turn(served, dialect, "hello there", **asked, logit_bias={"40": 100})
+            assert len(set(forced.text)) == 1, dialect
+            other = await take_turn(
+                served, dialect, "hello there", **asked, logit_bias={"40": 100}, frequency_penalty=2
+            )
+            assert other.text == forced.text, "two a token do not outweigh a hundred"
+
+
+@pytest.mark.anyio
+async def test_a_bias_outside_the_vocabulary_is_refused_by_name_and_penalties_are_shown(
+    engine: Engine,
+) -> None:
+    async with serving(engine) as served, client_of(served) as client:
+        body = {"input": "hi", "logit_bias": {"99999": 1}}
+        answer = await client.post("/v1/responses", json=body)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "logit_bias"
+        body = {"input": "hi", "max_output_tokens": 2, "presence_penalty": -0.5, "frequency_penalty": 1}
+        response = (await client.post("/v1/responses", json=body)).json()
+        assert (response["presence_penalty"], response["frequency_penalty"]) == (-0.5, 1.0)

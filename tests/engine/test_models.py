@@ -39,9 +39,10 @@ def write_generation(folder: Path, content: str) -> Path:
 
 
 def test_recommended_sampling_and_end_tokens_are_read(folder: Path) -> None:
-    write_generation(folder, '{"temperature": 0.6, "top_k": 20, "top_p": 0.95, "eos_token_id": [7, 9]}')
+    recommended = '{"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.05, "eos_token_id": [7, 9]}'
+    write_generation(folder, recommended)
     loaded = load_model(folder, PLAIN)
-    assert loaded.defaults == Sampling(temperature=0.6, top_k=20, top_p=0.95)
+    assert loaded.defaults == Sampling(temperature=0.6, top_k=20, repetition_penalty=1.05)
     assert loaded.eos_ids == {2, 7, 9}
 
 

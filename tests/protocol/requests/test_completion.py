@@ -21,11 +21,10 @@ def test_a_prompt_is_enough() -> None:
 
 
 def test_everything_we_have() -> None:
-    completion = parse(
-        model="m", max_tokens=4, temperature=0, stream=True, stream_options={"include_usage": True}
-    )
+    fields = {"model": "m", "temperature": 0.0, "stream": True, "min_tokens": 2, "presence_penalty": 1.0}
+    completion = parse(max_tokens=4, stream_options={"include_usage": True}, logit_bias={"2": 1}, **fields)
     assert completion == CompletionRequest(
-        prompt="Once", model="m", max_output_tokens=4, temperature=0.0, stream=True, include_usage=True
+        prompt="Once", max_output_tokens=4, include_usage=True, logit_bias=((2, 1.0),), **fields
     )
 
 
@@ -38,8 +37,6 @@ def test_everything_we_have() -> None:
         ("suffix", ""),
         ("suffix", None),
         ("logprobs", None),
-        ("logit_bias", {}),
-        ("presence_penalty", 0),
     ],
 )
 def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str, value: Any) -> None:

@@ -21,19 +21,15 @@ OFF: dict[str, list[Any]] = {
     "context_management": [[]],
     "conversation": [],
     "draft": [],
-    "frequency_penalty": [0, 0.0],
     "image": [{}, {"context_compression": "auto"}],
     "include": [[]],
-    "logit_bias": [{}],
     "max_tool_calls": [],
     "moderation": [],
     "parallel_tool_calls": [True, False],
-    "presence_penalty": [0, 0.0],
     "prompt": [],
     "prompt_cache_options": [{}, {"mode": "implicit"}],
     "prompt_cache_retention": ["in_memory"],
     "reasoning": [{}, {"effort": None}, {"effort": "none", "summary": None}, {"context": "auto"}],
-    "repetition_penalty": [1, 1.0],
     "service_tier": ["auto", "default"],
     "stream_options": [{}, {"include_obfuscation": False}],
     "text": [{}, {"format": {"type": "text"}}, {"format": None, "verbosity": "medium"}],
@@ -49,21 +45,16 @@ ON: list[tuple[str, Any, str]] = [
     ("context_management", [{"type": "compaction"}], "context_management"),
     ("conversation", "conv_1", "conversation"),
     ("draft", {"revision": 1}, "draft"),
-    ("frequency_penalty", 0.5, "frequency_penalty"),
-    ("frequency_penalty", False, "frequency_penalty"),
     ("image", {"context_compression": "enabled"}, "image"),
     ("include", ["message.output_text.logprobs"], "include"),
-    ("logit_bias", {"1": 2}, "logit_bias"),
     ("max_tool_calls", 1, "max_tool_calls"),
     ("moderation", {"model": "omni-moderation-latest"}, "moderation"),
-    ("presence_penalty", -1, "presence_penalty"),
     ("prompt", {"id": "pmpt_1"}, "prompt"),
     ("prompt_cache_options", {"mode": "explicit"}, "prompt_cache_options"),
     ("prompt_cache_retention", "24h", "prompt_cache_retention"),
     ("reasoning", {"effort": "high"}, "reasoning.effort"),
     ("reasoning", {"summary": "auto"}, "reasoning.summary"),
     ("reasoning", {"surprise": 1}, "reasoning.surprise"),
-    ("repetition_penalty", 1.1, "repetition_penalty"),
     ("service_tier", "flex", "service_tier"),
     ("stream_options", {"include_obfuscation": True}, "stream_options.include_obfuscation"),
     ("stream_options", {"include_usage": True}, "stream_options.include_usage"),
@@ -83,6 +74,10 @@ NUMBERS: list[tuple[str, list[Any], list[Any]]] = [
     ("min_p", [0, 0.5, 1], [-0.01, 1.01, True, {}]),
     ("top_k", [0, 1, 2**31 - 1], [-1, 2**31, 1.0, 1.5, True, "1"]),
     ("seed", [0, -1, -(2**63), 2**63 - 1], [-(2**63) - 1, 2**63, 0.5, True, "1"]),
+    ("presence_penalty", [0, -2, 1.5, 2], [-2.1, 2.01, True, "1"]),
+    ("frequency_penalty", [0, 0.0, -2, 2], [-2.1, 2.01, False, []]),
+    ("repetition_penalty", [0.01, 1, 1.3, 100], [0, -1, 100.1, True, "1"]),
+    ("min_tokens", [0, 1, 2**31 - 1], [-1, 2**31, 1.5, True, "1"]),
     ("max_output_tokens", [1, 16, 2**31 - 1], [0, -1, 2**31, 1.0, True, "1"]),
 ]
 
@@ -112,6 +107,11 @@ def test_everything_we_have() -> None:
         seed=-3,
         stop=["a", "b"],
         ignore_eos=True,
+        presence_penalty=-1,
+        frequency_penalty=0.5,
+        repetition_penalty=1.1,
+        logit_bias={"7": 2, "3": -100},
+        min_tokens=7,
         max_output_tokens=7,
         truncation="auto",
         metadata={"k": "v"},
@@ -135,6 +135,11 @@ def test_everything_we_have() -> None:
         seed=-3,
         stop=("a", "b"),
         ignore_eos=True,
+        presence_penalty=-1.0,
+        frequency_penalty=0.5,
+        repetition_penalty=1.1,
+        logit_bias=((3, -100.0), (7, 2.0)),
+        min_tokens=7,
         max_output_tokens=7,
         truncation="auto",
         metadata={"k": "v"},
@@ -172,6 +177,37 @@ def test_numbers_at_under_and_over_their_range(name: str, good: list[Any], bad: 
         assert getattr(parse(**{name: value}), name) == value
     for value in bad:
         assert refusal(lambda value=value: parse(**{name: value})) == ("invalid_value", name)
+
+
+@pytest.mark.parametrize(
+    ("bias", "param"),
+    [
+        ([], "logit_bias"),
+        ({str(token): 1 for token in range(1025)}, "logit_bias"),
+        ({"a": 1}, "logit_bias"),
+        ({"-1": 1}, "logit_bias"),
+        ({"01": 1}, "logit_bias"),
+        ({"٣": 1}, "logit_bias"),
+        ({"5": 100.1}, "logit_bias.5"),
+        ({"5": "1"}, "logit_bias.5"),
+        ({"5": True}, "logit_bias.5"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_bias_that_is_none_is_refused_by_name(bias: Any, param: str) -> None:
+    assert refusal(lambda: parse(logit_bias=bias)) == ("invalid_value", param)
+
+
+def test_a_bias_counts_where_it_has_a_value() -> None:
+    most = {str(token): -100 for token in range(1024)}
+    assert len(parse(logit_bias=most).logit_bias) == 1024
+    assert parse(logit_bias={"3": None, "10": 0.5, "9": 1}).logit_bias == ((9, 1.0), (10, 0.5))
+    assert parse(logit_bias={}) == parse()
+
+
+def test_the_least_length_is_within_the_token_limit() -> None:
+    assert parse(min_tokens=4, max_output_tokens=4).min_tokens == 4
+    assert refusal(lambda: parse(min_tokens=5, max_output_tokens=4)) == ("invalid_value", "min_tokens")
 
 
 @pytest.mark.parametrize(
