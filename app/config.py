@@ -186,7 +186,7 @@ class Config:
         256, "most prompt tokens of one step", low=16
     )  # what running replies wait for at the most
     keep_warm_s: float = setting(
-        300.0, "how long a warmed-up context keeps its pages", low=0
+        300.0, "how long a conversation keeps its pages while memory allows", low=0
     )  # a person's pause for thought
 
     log_level: str = setting(

@@ -42,6 +42,7 @@ class Prompt:
     base: int | None  # None: the prompt does not begin with the parent's ids
     dropped: int = 0
     instructions: str | None = None  # as the input gate left them
+    root: str | None = None  # the id of the conversation's first response, None if this is it
 
 
 def conversation(

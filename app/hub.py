@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -209,7 +209,8 @@ class Hub:
             await turn.ended.wait()
             response = turn.finished_response(int(time.time()))
             try:
-                await self._keep(turn, response, ask, prompt, new)
+                reply = self._commit(turn)
+                await self._keep(turn, response, ask, prompt, new, reply)
             except Exception:
                 log.exception("response not kept id=%s", turn.id)
                 error = ResponseError("internal_error", "The server failed to keep this response.")
@@ -293,6 +294,7 @@ class Hub:
                     source=prompt.source,
                     sampling=self.sampling(ask.create),
                     salt=ask.principal.tenant,
+                    session=(prompt.root or turn.id) if ask.keep else ask.create.prompt_cache_key or "",
                     prefill_only=not ask.create.generate,
                     first_token_timeout_s=self.config.first_token_timeout_s,
                     total_timeout_s=self.config.total_timeout_s,
@@ -303,8 +305,21 @@ class Hub:
             raise translated(error, ask.param) from error
         self.metrics.live.set(len(self._live))
 
+    def _commit(self, turn: Turn) -> list[int]:
+        """The ids of the released text, all of the reply that the engine may let a later turn find."""
+        text = turn.text
+        reply = self.engine.tokenizer.reply_ids(text, turn.token_ids) if text else []
+        self.engine.commit(turn.id, reply)
+        return reply
+
     async def _keep(
-        self, turn: Turn, response: Response, ask: Ask, prompt: Prompt, new: tuple[ChatMessage, ...]
+        self,
+        turn: Turn,
+        response: Response,
+        ask: Ask,
+        prompt: Prompt,
+        new: tuple[ChatMessage, ...],
+        reply: Sequence[int],
     ) -> None:
         """Make the response readable, as a parent and by GET, before its terminal event is sent."""
         if not ask.keep:
@@ -313,7 +328,6 @@ class Hub:
         text = turn.text
         ids = None
         if prompt.base is not None and text:
-            reply = self.engine.tokenizer.reply_ids(text, turn.token_ids)
             ids = pack_ids([*prompt.ids[prompt.base :], *reply])
         record = StoredResponse(
             id=turn.id,

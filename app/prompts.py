@@ -71,7 +71,8 @@ class Prompts:
         talk = conversation(lineage.records, instructions, new)
         prompt = await self._workers.run(talk.characters, lambda: self._prompt(talk, create, ask.param))
         dropped = prompt.dropped + lineage.cut  # at least one, of those that were not read
-        return replace(prompt, dropped=dropped, instructions=instructions), new
+        root = lineage.records[0].id if lineage.records else None
+        return replace(prompt, dropped=dropped, instructions=instructions, root=root), new
 
     def _check_model(self, model: str | None) -> None:
         served = self._engine.model.id

@@ -1,32 +1,13 @@
-"""Pages of keys and values: who holds which, and which prompts they already contain.
-
-A prompt's full pages hang in a tree per salt, keyed by their exact tokens, so a lookup compares tokens and
-cannot be fooled by a hash collision. Only pages of prompts are entered: what a model generated is never found
-by anyone.
-"""
+"""Pages of keys and values: who holds which, and which of them a prompt can use again."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-COMPARED_SIBLINGS = 16
-"""How many of the latest pages behind the last full match are compared for a common beginning."""
-
-
-@dataclass(slots=True, eq=False)
-class _Node:
-    """A page whose content is known: `tokens` behind everything its ancestors hold. The root has no page."""
-
-    parent: _Node | None
-    tokens: tuple[int, ...]
-    page: int
-    salt: str
-    children: dict[tuple[int, ...], _Node] = field(default_factory=dict)
-    pinned_until: float = 0.0
-    pin: int | None = None  # the warm-up whose deepest page this is
+from engine.pins import Key, Pins
+from engine.prefixes import Node, PrefixTree
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +17,7 @@ class Lease:
     salt: str
     pages: list[int]
     known: int  # the leading pages that are in the tree
-    _node: _Node | None  # the last of them
+    _node: Node | None  # the last of them
 
     def __repr__(self) -> str:
         return f"<Lease pages={len(self.pages)} known={self.known}>"
@@ -49,11 +30,21 @@ class Opened:
     copy: tuple[int, int] | None  # (source, target): copy this page before anything of the step is written
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Pages that were given back with their content, and which life each was in: a later one has other content."""
+
+    salt: str
+    pages: tuple[int, ...]
+    lives: tuple[int, ...]
+
+
 class BlockPool:
     """A fixed number of pages with reference counts.
 
-    A page is used (held by leases), idle (in the tree, held by nobody, free to take) or free. Idle pages are
-    evicted least recently used first and leaves first; pinned ones (warm-ups) only when no other is left.
+    A page is used (held by leases), idle (held by nobody, free to take, but with content that somebody may come
+    back to) or free. Idle pages are evicted least recently used first and leaves first; pinned ones only when
+    no other is left.
     """
 
     def __init__(self, pages_total: int, page_tokens: int) -> None:
@@ -62,22 +53,22 @@ class BlockPool:
         self.pages_total = pages_total
         self.page_tokens = page_tokens
         self.releases = 0  # grows whenever pages become available
+        self.evictions = 0
+        self._tree = PrefixTree(page_tokens)
+        self._pins = Pins(pages_total)
         self._free = list(range(pages_total - 1, -1, -1))
         self._holders = [0] * pages_total
-        self._nodes: dict[int, _Node] = {}  # by page
-        self._roots: dict[str, _Node] = {}  # by salt
+        self._lives = [0] * pages_total  # how often each page's content was given up
+        self._nodes: dict[int, Node] = {}  # by page
         # Whoever holds a page holds all its ancestors and lets go of them later, so descendants stand in
-        # front of their ancestors in both, and taking from the front takes leaves first.
-        self._idle: OrderedDict[int, _Node] = OrderedDict()
-        self._pinned: OrderedDict[int, _Node] = OrderedDict()
-        self._pins: dict[
-            int, tuple[float, _Node]
-        ] = {}  # each warm-up's end and deepest page, first to end first
-        self._pins_made = 0
+        # front of their ancestors in both, and taking from the front takes leaves first. Those without a node
+        # were left and can be claimed, not found.
+        self._idle: OrderedDict[int, Node | None] = OrderedDict()
+        self._pinned: OrderedDict[int, Node | None] = OrderedDict()
 
     @property
     def available(self) -> int:
-        return len(self._free) + len(self._idle) + len(self._pinned)
+        return len(self._free) + self.cached
 
     @property
     def used(self) -> int:
@@ -86,6 +77,10 @@ class BlockPool:
     @property
     def cached(self) -> int:
         return len(self._idle) + len(self._pinned)
+
+    @property
+    def pinned(self) -> int:
+        return len(self._pinned)
 
     def pages_for(self, tokens: int) -> int:
         return -(-tokens // self.page_tokens)
@@ -97,9 +92,12 @@ class BlockPool:
         or fewer than `spare` would remain.
         """
         limit = min(len(prompt), total_tokens - 1)
-        chain = self._match(prompt, limit, salt)
+        chain = self._tree.match(prompt, limit, salt)
         start = len(chain) * self.page_tokens
-        source, shared = self._closest(chain[-1] if chain else self._roots.get(salt), prompt, start, limit)
+        parent = chain[-1] if chain else self._tree.root(salt)
+        source, shared = self._tree.closest(
+            parent, tuple(prompt[start : min(limit, start + self.page_tokens)])
+        )
         for node in chain:
             self._hold(node.page)
         if source is not None:
@@ -128,81 +126,66 @@ class BlockPool:
         lease.pages.extend([self._take() for _ in range(missing)])
         return True
 
-    def enter(self, lease: Lease, prompt: Sequence[int], computed: int) -> None:
-        """Make full pages of `prompt` known, up to `computed` positions that have been written."""
+    def enter(self, lease: Lease, ids: Sequence[int], computed: int) -> None:
+        """Make full pages of `ids` known, up to `computed` positions that have been written."""
         size = self.page_tokens
-        while (end := (lease.known + 1) * size) <= min(computed, len(prompt)):
-            self._enter(lease, tuple(prompt[end - size : end]))
+        while (end := (lease.known + 1) * size) <= min(computed, len(ids)):
+            self._enter(lease, tuple(ids[end - size : end]))
 
-    def pin(self, lease: Lease, prompt: Sequence[int], until: float) -> None:
-        """Enter all of a computed `prompt`, its partial last page too, and keep it until then or memory
-        pressure.
-
-        The lease must not be written to any more. Calls come with times that do not fall.
-        """
-        self.enter(lease, prompt, len(prompt))
-        if tail := tuple(prompt[lease.known * self.page_tokens :]):
+    def enter_all(self, lease: Lease, ids: Sequence[int]) -> None:
+        """Make all of the written `ids` known, the partial last page too: nothing may be written to it any more."""
+        self.enter(lease, ids, len(ids))
+        if tail := tuple(ids[lease.known * self.page_tokens :]):
             self._enter(lease, tail)
-        deepest = node = lease._node
-        assert deepest is not None
-        while node is not None and node.parent is not None:
-            node.pinned_until = max(node.pinned_until, until)
-            node = node.parent
-        if deepest.pin is not None:
-            del self._pins[deepest.pin]
-        deepest.pin = self._pins_made = self._pins_made + 1
-        self._pins[deepest.pin] = (until, deepest)
+
+    def pin(self, lease: Lease, key: Key, until: float) -> None:
+        """Keep the known pages of the lease until then or memory pressure, instead of what `key` kept before.
+
+        Calls come with times that do not fall.
+        """
+        if lease._node is not None:
+            self._loosen(self._pins.put(key, lease._node, until))
 
     def expire(self, now: float) -> None:
         """End the pins whose time has come; their pages stay known."""
-        while self._pins:
-            pin, (until, node) = next(iter(self._pins.items()))
-            if until > now:
-                return
-            del self._pins[pin]
-            node.pin = None
-            self._unpin(node, now)
+        self._loosen(self._pins.expire(now))
 
     def close(self, lease: Lease) -> None:
         """Give back all pages of the lease."""
+        self._give_back(lease, keep=False)
+
+    def leave(self, lease: Lease) -> Left:
+        """Give back all pages of the lease, but remember the content of those that are not known, for `claim`."""
+        left = Left(lease.salt, tuple(lease.pages), tuple(self._lives[page] for page in lease.pages))
+        self._give_back(lease, keep=True)
+        return left
+
+    def claim(self, left: Left) -> Lease:
+        """The first of the pages that were left, as far as nobody has taken them since."""
+        lease = Lease(left.salt, [], 0, None)
+        for page, life in zip(left.pages, left.lives, strict=True):
+            if self._lives[page] != life:
+                break
+            self._hold(page)
+            lease.pages.append(page)
+            if (node := self._nodes.get(page)) is not None:
+                lease.known, lease._node = lease.known + 1, node
+        return lease
+
+    def _give_back(self, lease: Lease, *, keep: bool) -> None:
         for page in reversed(lease.pages):
-            self._drop(page)
+            self._drop(page, keep=keep)
         lease.pages = []
         lease._node = None
         lease.known = 0
 
-    def _match(self, prompt: Sequence[int], limit: int, salt: str) -> list[_Node]:
-        chain: list[_Node] = []
-        node = self._roots.get(salt)
-        size = self.page_tokens
-        while node is not None and (end := (len(chain) + 1) * size) <= limit:
-            node = node.children.get(tuple(prompt[end - size : end]))
-            if node is not None:
-                chain.append(node)
-        return chain
-
-    def _closest(
-        self, parent: _Node | None, prompt: Sequence[int], start: int, limit: int
-    ) -> tuple[_Node | None, int]:
-        """The child that shares the longest beginning with `prompt[start:limit]`, and how long that is."""
-        if parent is None or start >= limit:
-            return None, 0
-        best, best_shared = None, 0
-        wanted = tuple(prompt[start : min(limit, start + self.page_tokens)])
-        for child in islice(reversed(parent.children.values()), COMPARED_SIBLINGS):
-            shared = _common(child.tokens, wanted)
-            if shared > best_shared:
-                best, best_shared = child, shared
-        return best, best_shared
-
     def _enter(self, lease: Lease, tokens: tuple[int, ...]) -> None:
-        parent = lease._node
-        if parent is None:
-            parent = self._roots.setdefault(lease.salt, _Node(None, (), -1, lease.salt))
+        parent = lease._node or self._tree.root(lease.salt)
         page = lease.pages[lease.known]
-        node = parent.children.get(tokens)
+        node = self._tree.covering(parent, tokens)
         if node is None:
-            node = parent.children[tokens] = self._nodes[page] = _Node(parent, tokens, page, lease.salt)
+            node = self._nodes[page] = self._tree.add(parent, tokens, page)
+            self._supersede(node)
         elif node.page != page:
             # Someone else computed the same page meanwhile: share theirs, so that the holder of a page always
             # holds its ancestors, and give ours back.
@@ -212,14 +195,20 @@ class BlockPool:
         lease._node = node
         lease.known += 1
 
-    def _unpin(self, deepest: _Node, now: float) -> None:
-        node: _Node | None = deepest
-        while node is not None and node.parent is not None:
-            if node.pinned_until <= now:
-                node.pinned_until = 0.0
-                if self._pinned.pop(node.page, None) is not None:
-                    self._idle[node.page] = node
-            node = node.parent
+    def _supersede(self, node: Node) -> None:
+        """Free the partial pages beside it that hold a part of what it holds: a draft leaves one at each key."""
+        for other in self._tree.covered(node):
+            if not self._holders[other.page]:
+                self._pinned.pop(other.page, None)
+                self._idle.pop(other.page, None)
+                self._forget(other, heir=node)
+                self._free.append(other.page)
+
+    def _loosen(self, nodes: Iterable[Node]) -> None:
+        """Nothing pins these any more."""
+        for node in nodes:
+            if self._pinned.pop(node.page, None) is not None:
+                self._idle[node.page] = node
 
     def _hold(self, page: int) -> None:
         if self._holders[page] == 0:
@@ -227,16 +216,17 @@ class BlockPool:
             self._pinned.pop(page, None)
         self._holders[page] += 1
 
-    def _drop(self, page: int) -> None:
+    def _drop(self, page: int, *, keep: bool = False) -> None:
         self._holders[page] -= 1
         assert self._holders[page] >= 0, page
         if self._holders[page]:
             return
         self.releases += 1
         node = self._nodes.get(page)
-        if node is None:
+        if node is None and not keep:
+            self._lives[page] += 1
             self._free.append(page)
-        elif node.pinned_until:
+        elif node is not None and node.pins:
             self._pinned[page] = node
         else:
             self._idle[page] = node
@@ -246,38 +236,21 @@ class BlockPool:
             page = self._free.pop()
         else:
             page, node = (self._idle or self._pinned).popitem(last=False)
-            self._forget(node)
+            self.evictions += 1
+            if node is None:
+                self._lives[page] += 1
+            else:
+                assert node.parent is not None
+                self._forget(node, node.parent)
         self._holders[page] = 1
         return page
 
-    def _forget(self, node: _Node) -> None:
-        parent = node.parent
-        assert parent is not None
-        assert not node.children, "leaves are evicted first"
+    def _forget(self, node: Node, heir: Node) -> None:
+        """A page's content is given up; its pins go to `heir`."""
+        self._pins.move(node, heir)
+        self._lives[node.page] += 1
         del self._nodes[node.page]
-        del parent.children[node.tokens]
-        if node.pin is not None:
-            self._move_pin(node.pin, parent)
-        if parent.parent is None and not parent.children:
-            del self._roots[parent.salt]
-
-    def _move_pin(self, pin: int, parent: _Node) -> None:
-        """The deepest page of a pin was evicted: the one above is the deepest now, of the later pin if of two."""
-        if parent.parent is None or (parent.pin is not None and parent.pin > pin):
-            del self._pins[pin]
-            return
-        if parent.pin is not None:
-            del self._pins[parent.pin]
-        parent.pin = pin
-        self._pins[pin] = (self._pins[pin][0], parent)
+        self._tree.remove(node)
 
     def __repr__(self) -> str:
         return f"<BlockPool used={self.used} cached={self.cached} total={self.pages_total}>"
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many leading items are equal."""
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))

@@ -32,7 +32,7 @@ class EngineSettings:
     max_running: int = 32
     max_waiting: int = 256
     chunk_tokens: int = 256  # the longest a running reply waits for a newcomer's prompt, in tokens computed
-    keep_warm_s: float = 300.0  # how long a warmed-up context keeps its pages: a person's pause for thought
+    keep_warm_s: float = 300.0  # how long a context keeps its pages: a person's pause for thought
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

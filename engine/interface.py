@@ -96,6 +96,15 @@ class Engine(Protocol):
         """
         ...
 
+    def commit(self, request_id: str, released: Sequence[int]) -> None:
+        """Say which ids of an ended reply were released (`ChatTokenizer.reply_ids` of the released text).
+
+        A later prompt of the same salt that begins with the request's prompt and these ids need not compute them
+        again. Of a reply that is not committed nothing is found. Call it after `Finished`; an unknown id, or one
+        that ended long ago, is ignored.
+        """
+        ...
+
     def stats(self) -> EngineStats: ...
 
     async def drain(self, timeout_s: float) -> None:

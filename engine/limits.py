@@ -18,7 +18,7 @@ class Limits:
     partial_prefills: int = (
         4  # long prompts in flight at once, so that a short one never waits for a long one
     )
-    pin_s: float = 300.0  # how long a warm-up's pages outlive everything but memory pressure
+    pin_s: float = 300.0  # how long a warm-up's or a session's pages outlive everything but memory pressure
     retry_after_s: float = 1.0  # told to those refused: about the time in which a short reply ends
     vocabulary: int | None = None  # ids are below it; None where ids are no rows of a matrix
 

@@ -10,8 +10,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Set
+from collections.abc import Sequence as Items
 from queue import Empty, SimpleQueue
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from engine.batch import Runner
 from engine.blocks import BlockPool
@@ -35,6 +36,8 @@ UNREADY_S: Final = 10.0  # a step of 512 tokens of the largest model that a CPU 
 CLOSE_S: Final = 3.0  # most steps take less; of the time that container runtimes give, it leaves the most
 
 Batch = list[tuple[Sequence, Output]]
+Command: TypeAlias = Sequence | str | tuple[str, Items[int]] | None
+"""To the engine's thread: a new sequence, an id to cancel, an id and what was released of it, or the end."""
 
 
 class StreamingTokenizer(ChatTokenizer, Protocol):
@@ -86,8 +89,8 @@ class StepEngine:
         pool = BlockPool(runner.pages_total, runner.page_tokens)
         self._scheduler = Scheduler(limits, pool, reply_for, draw_seed)
         self._stepper = Stepper(self._scheduler, runner, clock)
-        # New sequences, ids to cancel, None for the end; bounded by `_live`.
-        self._inbox: SimpleQueue[Sequence | str | None] = SimpleQueue()
+        # Bounded by `_live` and by those that have just ended.
+        self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._outbox: deque[Batch] = deque()
         self._hop_pending = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -138,6 +141,9 @@ class StepEngine:
         if request_id in self._live and request_id not in self._asked:
             self._asked.add(request_id)
             self._inbox.put(request_id)
+
+    def commit(self, request_id: str, released: Items[int]) -> None:
+        self._inbox.put((request_id, released))
 
     def stats(self) -> EngineStats:
         return self._scheduler.stats()
@@ -245,12 +251,14 @@ class StepEngine:
                 return True
         return False
 
-    def _obey(self, command: Sequence | str | None) -> None:
+    def _obey(self, command: Command) -> None:
         match command:
             case None:
                 self._ending = True
             case Sequence():
                 self._scheduler.enter(command)
+            case (request_id, released):
+                self._scheduler.commit_reply(request_id, released, self._clock())
             case request_id:
                 self._scheduler.cancel(request_id)
 

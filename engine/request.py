@@ -50,6 +50,8 @@ class EngineRequest:
     `source` is what `prompt_ids` were made from: the conversation, or the plain prompt. Engines that read tokens
     ignore it; engines that read text (scripted, upstream) use it.
     `salt` separates tenants in every cache: pages are shared only between requests of the same salt.
+    `session` names the conversation within its salt, "" none: what was committed of its last turn is kept for a
+    while, whatever else needs the memory less.
     `prefill_only` computes the context's pages, keeps them for a follow-up and generates nothing.
     """
 
@@ -58,6 +60,7 @@ class EngineRequest:
     source: tuple[ChatMessage, ...] | str
     sampling: Sampling
     salt: str = ""
+    session: str = ""
     prefill_only: bool = False
     first_token_timeout_s: float | None = None
     total_timeout_s: float | None = None

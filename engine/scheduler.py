@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 
 from engine.blocks import BlockPool, Lease
+from engine.ended import EndedReplies
 from engine.interface import EngineStats
 from engine.ledger import Ledger
 from engine.limits import Limits
@@ -60,6 +61,7 @@ class Scheduler:
         self._running: dict[str, Sequence] = {}  # oldest first
         self._prefilling: dict[str, Sequence] = {}  # those of `_running` whose context is not computed yet
         self._blocked_at = -1  # the pool's releases when the head of the queue last did not fit
+        self._ended = EndedReplies(pool, bound=2 * limits.max_running)
         self._departed = False
         self._parked: list[Lease] = []  # of those that ended since `depart`
 
@@ -112,6 +114,10 @@ class Scheduler:
         """End a request now; an unknown id is ignored."""
         if sequence := self._live.get(request_id):
             self.finish(sequence, FinishReason.CANCELLED)
+
+    def commit_reply(self, request_id: str, released: Items[int], now: float) -> None:
+        """See `Engine.commit`."""
+        self._ended.commit(request_id, released, pin_until=now + self.limits.pin_s)
 
     def cancel_all(self) -> None:
         for sequence in list(self._live.values()):
@@ -171,7 +177,11 @@ class Scheduler:
         del self._prefilling[sequence.request.id]
         sequence.phase = Phase.DECODE
         if sequence.request.prefill_only:
-            self.pool.pin(sequence.lease, sequence.prompt, now + self.limits.pin_s)
+            request = sequence.request
+            self.pool.enter_all(sequence.lease, sequence.prompt)
+            self.pool.pin(
+                sequence.lease, (request.salt, request.session or request.id), now + self.limits.pin_s
+            )
             self.finish(sequence, FinishReason.STOP)
         elif sequence.max_output <= 0:
             self.finish(sequence, FinishReason.LENGTH)
@@ -206,6 +216,8 @@ class Scheduler:
         if sequence.lease is not None:
             if self._departed:
                 self._parked.append(sequence.lease)
+            elif sequence.phase is Phase.DECODE and sequence.output and reason is not FinishReason.FAILED:
+                self._ended.put(sequence)
             else:
                 self.pool.close(sequence.lease)
             sequence.lease = None

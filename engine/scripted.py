@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
+from collections.abc import Sequence as Items
 
 from engine.blocks import BlockPool
 from engine.delivery import hand_out, log_failed_delivery
@@ -102,6 +103,10 @@ class ScriptedEngine:
         if request_id in self._scheduler and self._loop is not None:
             self._cancelled[request_id] = None
             self._step_at(self._loop.time())
+
+    def commit(self, request_id: str, released: Items[int]) -> None:
+        if self._loop is not None:
+            self._scheduler.commit_reply(request_id, released, self._loop.time())
 
     def stats(self) -> EngineStats:
         return self._scheduler.stats()

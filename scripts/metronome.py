@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -60,6 +61,8 @@ class Metronome:
     def cancel(self, request_id: str) -> None:
         if request_id in self._live and self._loop is not None:
             self._loop.call_soon(self._finish, request_id)
+
+    def commit(self, request_id: str, released: Sequence[int]) -> None: ...
 
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self._live), steps=self._steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -72,6 +72,8 @@ class HandEngine:
 
     def cancel(self, request_id: str) -> None:
         self.cancelled.append(request_id)
+
+    def commit(self, request_id: str, released: Sequence[int]) -> None: ...
 
     def stats(self) -> EngineStats:
         return EngineStats()

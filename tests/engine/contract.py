@@ -308,6 +308,77 @@ class EngineContract:
             await follow.end()
             assert follow.cached > 0
 
+    def follow_up(self, engine: Engine, first: EngineRequest, reply: list[int], **more: object) -> Heard:
+        """A turn whose prompt goes on from the first one's prompt and reply."""
+        new = engine.tokenizer.encode("and then")
+        ids = (*first.prompt_ids, *reply, *new)
+        return self.ask(
+            engine, sampling=replace(ENDLESS, max_tokens=20), id="follow", **{"prompt_ids": ids} | more
+        )
+
+    @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 33])
+    async def test_a_committed_reply_is_computed_once(self, length: int) -> None:
+        async with self.serving() as engine:
+            first = self.request(engine, sampling=replace(ENDLESS, max_tokens=length))
+            heard = Heard()
+            engine.submit(first, heard)
+            await heard.end()
+            engine.commit(first.id, heard.ids)
+            follow = self.follow_up(engine, first, heard.ids)
+            await follow.end()
+            assert follow.cached == len(first.prompt_ids) + length - 1, "the last token was never computed"
+        async with self.serving() as engine:
+            anew = self.follow_up(engine, first, heard.ids)
+            await anew.end()
+            assert (anew.cached, anew.ids) == (0, follow.ids)
+
+    @pytest.mark.parametrize("released", [0, 1, 10, 40])
+    async def test_of_a_reply_only_what_was_released_is_found(self, released: int) -> None:
+        async with self.serving() as engine:
+            first = self.request(engine, sampling=ENDLESS)
+            heard = Heard(lambda output: engine.cancel(first.id) if len(heard.deltas) == 60 else None)
+            engine.submit(first, heard)
+            await heard.end()
+            engine.commit(first.id, heard.ids[:released])
+            follow = self.follow_up(engine, first, heard.ids)
+            await follow.end()
+            assert follow.cached == len(first.prompt_ids) + released
+
+    async def test_a_reply_that_nobody_commits_is_not_found(self) -> None:
+        async with self.serving() as engine:
+            first = self.request(engine, sampling=replace(ENDLESS, max_tokens=60))
+            heard = Heard()
+            engine.submit(first, heard)
+            engine.commit(first.id, [])  # it has not ended
+            await heard.end()
+            engine.commit("somebody else", heard.ids)
+            follow = self.follow_up(engine, first, heard.ids)
+            await follow.end()
+            assert follow.cached <= len(first.prompt_ids)
+
+    async def test_other_ids_than_were_generated_are_not_found(self) -> None:
+        async with self.serving() as engine:
+            first = self.request(engine, sampling=replace(ENDLESS, max_tokens=40))
+            heard = Heard()
+            engine.submit(first, heard)
+            await heard.end()
+            told = [*heard.ids[:20], heard.ids[20] + 1, *heard.ids[21:]]
+            engine.commit(first.id, told)
+            follow = self.follow_up(engine, first, told)
+            await follow.end()
+            assert follow.cached == len(first.prompt_ids) + 20
+
+    async def test_a_committed_reply_is_not_found_under_another_salt(self) -> None:
+        async with self.serving() as engine:
+            first = self.request(engine, sampling=replace(ENDLESS, max_tokens=40))
+            heard = Heard()
+            engine.submit(first, heard)
+            await heard.end()
+            engine.commit(first.id, heard.ids)
+            foreign = self.follow_up(engine, first, heard.ids, salt="another")
+            await foreign.end()
+            assert foreign.cached == 0
+
     async def test_nothing_is_shared_between_salts(self) -> None:
         async with self.serving() as engine:
             await self.ask(engine, prefill_only=True, id="warm", salt="a").end()
@@ -420,6 +491,7 @@ class EngineContract:
                         Sampling(temperature=0, max_tokens=chance.randrange(1, 50), ignore_eos=True),
                         id=f"r{action}",
                         salt=chance.choice("xy"),
+                        session=chance.choice(("", "s", "t")),
                         prefill_only=chance.random() < 0.1,
                         total_timeout_s=chance.choice((None, None, 0.001, 10.0)),
                     )
@@ -430,7 +502,11 @@ class EngineContract:
                     engine.cancel(chance.choice(list(live)))
                 else:
                     await asyncio.sleep(0)
-                ended += [heard for heard in live.values() if heard.ended]
+                for id, heard in live.items():
+                    if heard.ended:
+                        ended.append(heard)
+                        if chance.random() < 0.7:
+                            engine.commit(id, heard.ids[: chance.randrange(60)])
                 live = {id: heard for id, heard in live.items() if not heard.ended}
             for heard in live.values():
                 await heard.end()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine.blocks import BlockPool, Lease, Opened
+from engine.blocks import BlockPool, Lease, Left, Opened
 
 PAGE = 4
 
@@ -33,9 +34,10 @@ def serve(pool: BlockPool, prompt: list[int], salt: str = "") -> int:
     return found.cached_tokens
 
 
-def warm_up(pool: BlockPool, prompt: list[int], until: float, salt: str = "") -> None:
+def warm_up(pool: BlockPool, prompt: list[int], until: float, salt: str = "", key: str = "") -> None:
     found = opened(pool, prompt, salt)
-    pool.pin(found.lease, prompt, until)
+    pool.enter_all(found.lease, prompt)
+    pool.pin(found.lease, (salt, key or repr(prompt)), until)
     pool.close(found.lease)
 
 
@@ -79,14 +81,92 @@ def test_the_last_token_of_a_prompt_is_always_computed() -> None:
     assert serve(pool, [*prompt, 99]) == 8
 
 
-def test_generated_tokens_are_never_found() -> None:
-    pool = pool_of(8)
-    prompt = [1, 2, 3, 4, 5]
+def left_behind(pool: BlockPool, prompt: list[int], reply: list[int]) -> Left:
+    """A whole life of a request that replied."""
     found = opened(pool, prompt)
-    assert pool.grow(found.lease, 16)
-    pool.enter(found.lease, prompt, 16)
-    pool.close(found.lease)
-    assert opened(pool, [*prompt, *range(11)]).cached_tokens == 4
+    assert pool.grow(found.lease, len(prompt) + len(reply))
+    pool.enter(found.lease, prompt, len(prompt) + len(reply))
+    return pool.leave(found.lease)
+
+
+def test_what_was_left_is_not_found_until_it_is_entered() -> None:
+    pool = pool_of(8)
+    prompt, reply = [1, 2, 3, 4, 5], list(range(10, 20))
+    left = left_behind(pool, prompt, reply)
+    assert (pool.used, pool.cached) == (0, 4), "it may come back, and is in nobody's way"
+    assert opened(pool, prompt + reply).cached_tokens == 4
+    lease = pool.claim(left)
+    assert (len(lease.pages), lease.known) == (4, 1)
+    pool.enter_all(lease, [*prompt, *reply[:5]])
+    pool.close(lease)
+    assert opened(pool, [*prompt, *reply, 9]).cached_tokens == 10, "the partial page too, and no more"
+
+
+def test_pages_that_were_taken_meanwhile_are_not_claimed() -> None:
+    pool = pool_of(6)
+    left = left_behind(pool, [1, 2, 3, 4, 5], list(range(10, 20)))
+    held = opened(pool, [7] * 16)  # two free pages, then the last two that were left
+    assert len(pool.claim(left).pages) == 2
+    pool.close(held.lease)
+
+
+def test_pages_that_are_claimed_twice_are_shared() -> None:
+    pool = pool_of(6)
+    left = left_behind(pool, [1, 2, 3, 4, 5], [6, 7, 8])
+    first, second = pool.claim(left), pool.claim(left)
+    assert first.pages == second.pages
+    for lease in (first, second):
+        pool.enter_all(lease, [1, 2, 3, 4, 5, 6, 7, 8])
+        pool.close(lease)
+    assert (pool.used, pool.cached) == (0, 2)
+
+
+def test_a_longer_page_replaces_the_partial_ones_it_goes_on_from() -> None:
+    pool = pool_of(16)
+    for typed in range(5, 9):
+        warm_up(pool, list(range(1, typed + 1)), until=10, key="draft")
+    assert (pool.cached, pool.pinned) == (2, 2)
+    warm_up(pool, [1, 2, 3, 4, 5, 9], until=10, key="other")
+    warm_up(pool, [1, 2, 3, 4, 5, 9, 9], until=10, key="longer")
+    assert (pool.cached, pool.pinned) == (3, 3)
+    pool.expire(10)
+    assert (pool.cached, pool.pinned) == (3, 0)
+
+
+def test_a_shorter_partial_page_adds_nothing_to_a_longer_one() -> None:
+    pool = pool_of(16)
+    warm_up(pool, [1, 2, 3, 4, 5, 6], until=10)
+    warm_up(pool, [1, 2, 3, 4, 5], until=12)
+    assert pool.cached == 2
+    pool.expire(10)
+    assert pool.pinned == 2
+
+
+def test_a_page_that_is_held_is_not_replaced() -> None:
+    pool = pool_of(16)
+    short, long = opened(pool, [1, 2]).lease, opened(pool, [1, 2, 3]).lease
+    pool.enter_all(short, [1, 2])
+    pool.enter_all(long, [1, 2, 3])
+    pool.close(long)
+    pool.close(short)
+    assert pool.cached == 2
+
+
+def test_a_key_pins_one_context_at_a_time() -> None:
+    pool = pool_of(16)
+    warm_up(pool, [1] * 8, until=10, key="session")
+    warm_up(pool, [2] * 8, until=11, key="session")
+    assert (pool.cached, pool.pinned) == (4, 2)
+    warm_up(pool, [2] * 12, until=12, key="session")
+    assert (pool.cached, pool.pinned) == (5, 3)
+
+
+def test_there_are_no_more_pins_than_pages() -> None:
+    pool = pool_of(3)
+    for n in range(5):
+        warm_up(pool, [1, 2, 3], until=10.0 + n, key=f"session {n}")
+    assert len(pool._pins) == 3
+    assert pool.pinned == 1
 
 
 def test_a_preempted_sequence_finds_its_prompt_again() -> None:
@@ -228,7 +308,7 @@ def test_a_salt_that_left_nothing_behind_leaves_nothing() -> None:
     pool = pool_of(2)
     for n in range(50):
         serve(pool, [n] * 5, salt=f"tenant {n}")
-    assert len(pool._roots) <= 2
+    assert len(pool._tree) <= 2
 
 
 def test_a_lease_shows_its_state() -> None:
@@ -253,6 +333,17 @@ def test_nothing_of_one_salt_is_found_by_another(
     assert opened(mixed, prompt, "c").cached_tokens == 0
 
 
+@dataclass
+class Held:
+    """A sequence as the machine knows it: what it should hold, and how much of that is written."""
+
+    lease: Lease
+    ids: list[int]
+    prompt: int
+    salt: str
+    written: int
+
+
 class Life(RuleBasedStateMachine):
     """Random lives of sequences, with the content of every page written down beside the pool."""
 
@@ -261,8 +352,12 @@ class Life(RuleBasedStateMachine):
         self.pool = pool_of(pages)
         self.now = 0.0
         self.cells = [[-1] * PAGE for _ in range(pages)]
-        self.live: list[tuple[Lease, list[int], str, int]] = []
-        self.warmed: dict[str, set[tuple[int, ...]]] = {}
+        self.live: list[Held] = []
+        self.left: list[tuple[Left, list[int]]] = []
+        self.findable: dict[str, set[tuple[int, ...]]] = {"a": set(), "b": set()}
+
+    def content(self, pages: list[int], tokens: int) -> list[int]:
+        return [self.cells[pages[p // PAGE]][p % PAGE] for p in range(tokens)]
 
     @rule(prompt=PROMPTS, salt=st.sampled_from("ab"), spare=st.integers(0, 2))
     def open(self, prompt: list[int], salt: str, spare: int) -> None:
@@ -271,57 +366,78 @@ class Life(RuleBasedStateMachine):
             if not self.live:
                 assert self.pool.pages_for(len(prompt)) + spare > self.pool.pages_total
             return
-        assert 0 <= found.cached_tokens < len(prompt)
+        cached = found.cached_tokens
+        assert 0 <= cached < len(prompt)
         assert len(found.lease.pages) == self.pool.pages_for(len(prompt))
         if found.copy is not None:
             source, target = found.copy
             self.cells[target] = list(self.cells[source])
-        written = [self.cells[found.lease.pages[p // PAGE]][p % PAGE] for p in range(found.cached_tokens)]
-        assert written == prompt[: found.cached_tokens], "what is cached is what was computed"
-        if found.cached_tokens:
-            assert any(
-                seen[: found.cached_tokens] == tuple(prompt[: found.cached_tokens])
-                for seen in self.warmed[salt]
-            )
-        self.live.append((found.lease, prompt, salt, found.cached_tokens))
+        assert self.content(found.lease.pages, cached) == prompt[:cached], "what is cached was computed"
+        if cached:
+            own = self.findable[salt]
+            assert any(seen[:cached] == tuple(prompt[:cached]) for seen in own), "released, of this salt"
+        self.live.append(Held(found.lease, prompt, len(prompt), salt, cached))
 
-    def write(self, lease: Lease, prompt: list[int], start: int, end: int) -> None:
-        for position in range(start, end):
-            page = lease.pages[position // PAGE]
+    def write(self, held: Held, end: int) -> None:
+        for position in range(held.written, end):
+            page = held.lease.pages[position // PAGE]
             assert self.pool._holders[page] == 1, "nobody writes into a shared page"
-            self.cells[page][position % PAGE] = prompt[position]
+            self.cells[page][position % PAGE] = held.ids[position]
+        held.written = max(held.written, end)
 
     @rule(chance=st.randoms(use_true_random=False))
     def compute(self, chance: random.Random) -> None:
         if self.live:
-            index = chance.randrange(len(self.live))
-            lease, prompt, salt, computed = self.live[index]
-            end = chance.randint(computed, len(prompt))
-            self.write(lease, prompt, computed, end)
-            self.pool.enter(lease, prompt, end)
-            self.warmed.setdefault(salt, set()).add(tuple(prompt))
-            self.live[index] = (lease, prompt, salt, end)
+            held = chance.choice(self.live)
+            self.write(held, chance.randint(held.written, len(held.ids)))
+            prompt = held.ids[: held.prompt]
+            self.pool.enter(held.lease, prompt, held.written)
+            self.findable[held.salt].add(tuple(prompt[: held.written]))
 
-    @rule(chance=st.randoms(use_true_random=False), tokens=st.integers(1, 40))
-    def grow(self, chance: random.Random, tokens: int) -> None:
+    @rule(chance=st.randoms(use_true_random=False), reply=PROMPTS)
+    def generate(self, chance: random.Random, reply: list[int]) -> None:
         if self.live:
-            lease = chance.choice(self.live)[0]
-            before = list(lease.pages)
-            if self.pool.grow(lease, tokens):
-                assert len(lease.pages) == max(len(before), self.pool.pages_for(tokens))
+            held = chance.choice(self.live)
+            before, ids = list(held.lease.pages), held.ids + reply
+            if self.pool.grow(held.lease, len(ids)):
+                assert len(held.lease.pages) == max(len(before), self.pool.pages_for(len(ids)))
+                held.ids = ids
             else:
-                assert lease.pages == before
+                assert held.lease.pages == before
 
-    @rule(chance=st.randoms(use_true_random=False), warm=st.booleans())
-    def end(self, chance: random.Random, warm: bool) -> None:
-        if self.live:
-            lease, prompt, salt, computed = self.live.pop(chance.randrange(len(self.live)))
-            if warm:
-                self.write(lease, prompt, computed, len(prompt))
-                self.warmed.setdefault(salt, set()).add(tuple(prompt))
-                self.pool.pin(lease, prompt, self.now + 5)
-            self.pool.close(lease)
-            assert lease.pages == []
+    @rule(chance=st.randoms(use_true_random=False), how=st.sampled_from(["close", "warm", "leave"]))
+    def end(self, chance: random.Random, how: str) -> None:
+        if not self.live:
+            return
+        held = self.live.pop(chance.randrange(len(self.live)))
+        match how:
+            case "leave":
+                self.left.append((self.pool.leave(held.lease), held.ids[: held.written]))
+            case "warm":
+                self.write(held, held.prompt)
+                prompt = held.ids[: held.prompt]
+                self.findable[held.salt].add(tuple(prompt))
+                self.pool.enter_all(held.lease, prompt)
+                self.pool.pin(held.lease, (held.salt, chance.choice("xyz")), self.now + 5)
+                self.pool.close(held.lease)
+            case _:
+                self.pool.close(held.lease)
+        assert held.lease.pages == []
+
+    @rule(chance=st.randoms(use_true_random=False), again=st.booleans(), pin=st.booleans())
+    def commit(self, chance: random.Random, again: bool, pin: bool) -> None:
+        if not self.left:
+            return
+        index = chance.randrange(len(self.left))
+        left, written = self.left[index] if again else self.left.pop(index)
+        lease = self.pool.claim(left)
+        ids = written[: min(chance.randint(0, len(written)), len(lease.pages) * PAGE)]
+        assert self.content(lease.pages, len(ids)) == ids, "what is claimed is as it was left"
+        self.pool.enter_all(lease, ids)
+        self.findable[left.salt].add(tuple(ids))
+        if pin:
+            self.pool.pin(lease, (left.salt, chance.choice("xyz")), self.now + 5)
+        self.pool.close(lease)
 
     @rule(seconds=st.integers(0, 4))
     def wait(self, seconds: int) -> None:
@@ -330,20 +446,22 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def every_page_is_counted(self) -> None:
-        held = {page for lease, *_ in self.live for page in lease.pages}
-        assert self.pool.used == len(held)
-        assert self.pool.used + self.pool.available == self.pool.pages_total
-        holders = Counter(page for lease, *_ in self.live for page in lease.pages)
-        assert self.pool._holders == [holders[page] for page in range(self.pool.pages_total)]
-        if not self.live:
-            assert self.pool.used == 0
+        holders = Counter(page for held in self.live for page in held.lease.pages)
+        pool = self.pool
+        assert pool._holders == [holders[page] for page in range(pool.pages_total)]
+        assert pool.used == len(holders)
+        places = [*holders, *pool._free, *pool._idle, *pool._pinned]
+        assert sorted(places) == list(range(pool.pages_total))
 
     @invariant()
-    def expired_pins_are_over(self) -> None:
-        assert all(until > self.now for until, _ in self.pool._pins.values())
-        assert len(self.pool._pins) <= self.pool.pages_total
-        assert all(node.pinned_until > self.now for node in self.pool._pinned.values())
+    def pins_are_counted_and_end(self) -> None:
+        pins = self.pool._pins._pins
+        assert all(until > self.now for until, _ in pins.values())
+        assert len(pins) <= self.pool.pages_total
+        counted = Counter(node.page for _, deepest in pins.values() for node in deepest.to_root())
+        assert {page: node.pins for page, node in self.pool._nodes.items() if node.pins} == counted
+        assert all(page in counted for page in self.pool._pinned)
 
 
-Life.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestLife = Life.TestCase
