@@ -71,7 +71,7 @@ async def on_bug(request: Request, error: Exception) -> HttpResponse:
 
 
 async def read_json(
-    request: Request, limits: Limits, workers: Workers, parse: Callable[[dict[str, Any]], T]
+    request: Request, tenant: str, limits: Limits, workers: Workers, parse: Callable[[dict[str, Any]], T]
 ) -> T:
     """The request's JSON object as `parse` reads it. Raises ProtocolError: too large, not JSON, refused by `parse`."""
     body = await read_body(request, limits.max_body_bytes)
@@ -81,7 +81,7 @@ async def read_json(
             decode_object(body, max_nesting=limits.max_nesting, max_containers=limits.max_containers)
         )
 
-    return await workers.read(len(body), read)
+    return await workers.read(tenant, len(body), read)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:

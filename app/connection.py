@@ -187,7 +187,9 @@ class Connection:
 
     async def _read(self, text: str) -> Incoming:
         try:
-            return await self._hub.workers.read(len(text), lambda: self._protocol.read(text))
+            return await self._hub.workers.read(
+                self._principal.tenant, len(text), lambda: self._protocol.read(text)
+            )
         except ProtocolError as error:
             return error_event(error, None)
 

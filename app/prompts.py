@@ -46,18 +46,22 @@ class Prompts:
 
         Raises ProtocolError: unknown parent, refused input, too long a prompt.
         """
-        create = ask.create
+        create, tenant = ask.create, ask.principal.tenant
         self._check_model(create.model)
         if isinstance(ask, Ask) and ask.plain is not None:
             plain = ask.plain
             self._check_characters(len(plain), ask.param)
-            return await self._workers.run(len(plain), lambda: self._plain_prompt(plain, ask.param)), ()
+            return await self._workers.run(
+                tenant, len(plain), lambda: self._plain_prompt(plain, ask.param)
+            ), ()
         characters = sum(len(message.content) + PER_MESSAGE for message in create.messages) + len(
             create.instructions or ""
         )
         if create.truncation == "disabled":
             self._check_characters(characters, ask.param)
-        new, instructions = await self._workers.run(characters, lambda: self._judged(create, ask.param))
+        new, instructions = await self._workers.run(
+            tenant, characters, lambda: self._judged(create, ask.param)
+        )
         lineage = Lineage()
         if create.previous_response_id is not None:
             lineage = await self._lineage(create.previous_response_id, ask)
@@ -69,7 +73,9 @@ class Prompts:
                 param="previous_response_id",
             )
         talk = conversation(lineage.records, instructions, new)
-        prompt = await self._workers.run(talk.characters, lambda: self._prompt(talk, create, ask.param))
+        prompt = await self._workers.run(
+            tenant, talk.characters, lambda: self._prompt(talk, create, ask.param)
+        )
         dropped = prompt.dropped + lineage.cut  # at least one, of those that were not read
         root = lineage.records[0].id if lineage.records else None
         return replace(prompt, dropped=dropped, instructions=instructions, root=root), new

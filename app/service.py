@@ -35,9 +35,11 @@ class Service:
     limits: Limits
     connection_limits: ConnectionLimits
 
-    async def read(self, request: Request, parse: Callable[[dict[str, Any], Limits], T]) -> T:
-        """The request's body as `parse` reads it. Raises ProtocolError."""
-        return await read_json(request, self.limits, self.hub.workers, lambda body: parse(body, self.limits))
+    async def read(self, request: Request, tenant: str, parse: Callable[[dict[str, Any], Limits], T]) -> T:
+        """The request's body as `parse` reads it, in the tenant's turn. Raises ProtocolError."""
+        return await read_json(
+            request, tenant, self.limits, self.hub.workers, lambda body: parse(body, self.limits)
+        )
 
     async def authenticate(self, connection: HTTPConnection, scope: str) -> Principal:
         """Who calls, by `Authorization: Bearer KEY`, and whether they may. Raises ProtocolError 401, 403, 503."""

@@ -45,7 +45,7 @@ class DialectSink:
 async def chat(request: Request) -> HttpResponse | EventStream:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    asked = await service.read(request, parse_chat)
+    asked = await service.read(request, principal.tenant, parse_chat)
     create = CreateResponse(
         messages=asked.messages,
         metadata=asked.metadata,
@@ -67,7 +67,7 @@ async def chat(request: Request) -> HttpResponse | EventStream:
 async def completion(request: Request) -> HttpResponse | EventStream:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    asked = await service.read(request, parse_completion)
+    asked = await service.read(request, principal.tenant, parse_completion)
     create = CreateResponse(messages=(), store=False, **_sampled(asked))
     ask = Ask(create, principal, plain=asked.prompt, param="prompt", keep=False)
     if not asked.stream:

@@ -24,7 +24,9 @@ from protocol.requests.query import parse_item_page, parse_retrieve
 async def create(request: Request) -> HttpResponse | EventStream:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    asked = await service.read(request, lambda body, limits: parse_create(body, limits, socket=False))
+    asked = await service.read(
+        request, principal.tenant, lambda body, limits: parse_create(body, limits, socket=False)
+    )
     ask = Ask(asked, principal)
     if ask.create.stream:
         return await stream_turn(service, ask, SseSink)
@@ -118,7 +120,7 @@ async def delete(request: Request) -> HttpResponse:
 async def input_tokens(request: Request) -> HttpResponse:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    ask = CountAsk(await service.read(request, parse_input_tokens), principal)
+    ask = CountAsk(await service.read(request, principal.tenant, parse_input_tokens), principal)
     prompt, _ = await service.hub.prompts.of(ask)
     return json_answer(input_tokens_answer(len(prompt.ids)))
 

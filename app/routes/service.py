@@ -50,10 +50,11 @@ def _model(request: Request) -> Model:
 
 async def moderations(request: Request) -> HttpResponse:
     service = service_of(request)
-    await service.authenticate(request, "moderations:write")
-    asked = await service.read(request, parse_moderations)
+    principal = await service.authenticate(request, "moderations:write")
+    asked = await service.read(request, principal.tenant, parse_moderations)
     policy, workers = service.hub.policy, service.hub.workers
     verdicts = await workers.run(
+        principal.tenant,
         sum(map(len, asked.texts)),
         lambda: [category_scores(policy, text, workers.stopping) for text in asked.texts],
     )
@@ -63,7 +64,7 @@ async def moderations(request: Request) -> HttpResponse:
 async def client_secrets(request: Request) -> HttpResponse:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
-    asked = await service.read(request, lambda body, _: parse_client_secret(body))
+    asked = await service.read(request, principal.tenant, lambda body, _: parse_client_secret(body))
     key = service.auth.mint_ephemeral(principal, asked.life_s)
     session = SecretSession(id=new_id("sess"), expires_at=key.expires_at)
     return json_answer(ClientSecret(value=key.value, expires_at=key.expires_at, session=session))

@@ -13,9 +13,7 @@ import pytest
 
 from app.connection import MAX_LOCAL_BYTES, LocalResponses
 from app.store.record import StoredResponse
-from app.workers import MAX_WAITING, Workers
 from engine.scripted import ScriptedEngine
-from protocol.codes import ProtocolError
 from tests.app.serving import Served, serving
 from tests.app.talk import TERMINAL, talking, text_of
 
@@ -148,27 +146,6 @@ def test_unstored_responses_are_bounded_in_bytes_and_the_newest_stays() -> None:
     assert list(local) == ["resp_big"]
 
 
-async def test_too_many_long_inputs_at_once_are_refused() -> None:
-    workers = Workers()
-    release = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def wait() -> None:
-        asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
-
-    jobs = [asyncio.create_task(workers.run(5000, wait)) for _ in range(MAX_WAITING)]
-    await asyncio.sleep(0)
-    with pytest.raises(ProtocolError) as refused:
-        await workers.run(5000, wait)
-    assert refused.value.code == "server_is_overloaded"
-    assert await workers.run(10, lambda: "short") == "short"
-    release.set()
-    await asyncio.gather(*jobs)
-    assert not workers.stopping()
-    workers.close()
-    assert workers.stopping()
-
-
 async def test_a_socket_on_another_path_is_refused_in_our_shape(served: Served) -> None:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus
@@ -216,9 +193,9 @@ async def test_long_work_is_abandoned_at_the_end(served: Served) -> None:
             for _ in range(4)
         ]
         async with asyncio.timeout(10):
-            while workers._jobs < 4:
+            while workers.room.jobs < 4:
                 await asyncio.sleep(0.01)
         workers.close()
         for answer in await asyncio.gather(*asked):
             assert answer.status_code in (200, 503)
-        assert workers._jobs == 0
+        assert workers.room.jobs == 0
