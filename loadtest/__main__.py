@@ -1,159 +1,95 @@
-"""`python -m loadtest`: load for a server of ours, and what came of it."""
+"""`python -m loadtest`: load for a server of ours, or any with an OpenAI-compatible API, and what came of it."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import resource
 import shlex
 import sys
+import time
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from tqdm import tqdm
 
-from loadtest import chat, hub
+from loadtest import hub
+from loadtest.arguments import parse_arguments, plans_of, without_keys
+from loadtest.cases import cases_text, compared, faults_of
 from loadtest.drain import DrainError
+from loadtest.html import write_html
 from loadtest.machine import Machine
-from loadtest.report import Report, chat_text, hub_text, machine_line, write_json
+from loadtest.models import with_model
+from loadtest.report import Report, hub_text, machine_line, write_json
+from loadtest.rounds import Case, measure, steps_of
 from loadtest.server import ServerFailed, serving
-from loadtest.target import Target, TargetError, parse_target
-from loadtest.user import Ask
+from loadtest.target import Target, TargetError, parse_target, told_apart
+
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a scenario. Exit codes: 2 for a fault in what was asked for, 1 for one that the run showed."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    asked = _parser().parse_args(argv)
-    command = "python -m loadtest " + shlex.join(_without_key(argv))
+    asked = parse_arguments(argv)
+    command = "python -m loadtest " + shlex.join(without_keys(argv))
     try:
-        report, text, faults = (_chat if asked.scenario == "chat" else _hub)(asked, command)
+        return (_hub if asked.scenario == "hub" else _load)(asked, command)
     except TargetError as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 2
     except (ServerFailed, DrainError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
-    print(f"{machine_line(report.machine)}\n{command}\n\n{text}")
+    except KeyboardInterrupt:
+        print("loadtest: interrupted; what it started has ended", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _load(asked: Namespace, command: str) -> int:
+    machine = Machine.here()
+    with _targets(asked) as targets:
+        cases = asyncio.run(_cases(asked, targets))
+    report = Report(command=command, machine=machine, scenario=asked.scenario, figures=compared(cases))
+    _show(report, cases_text(cases))
     if asked.json is not None:
         write_json(report, asked.json)
-    return 1 if faults else 0
+    if asked.html is not None:
+        write_html(report, cases, asked.html)
+    return 1 if faults_of(cases) else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtest", description=__doc__)
-    scenarios = parser.add_subparsers(required=True, dest="scenario", metavar="SCENARIO")
-
-    of_chat = scenarios.add_parser("chat", help="closed-loop users over the WebSocket")
-    place = of_chat.add_mutually_exclusive_group(required=True)
-    place.add_argument("--url", help="a running server, ws://127.0.0.1:8000/v1/responses")
-    place.add_argument(
-        "--serve", action="store_true", help="start a server for the run, in a temporary folder"
-    )
-    of_chat.add_argument(
-        "--key", default=os.environ.get("SLUICE_KEY"), help="or SLUICE_KEY in the environment"
-    )
-    of_chat.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        type=_setting,
-        help="a setting of the server that --serve starts, such as SLUICE_ENGINE=scripted",
-    )
-    of_chat.add_argument("--allow-remote", action="store_true", help="load a server on another machine")
-    of_chat.add_argument("--streams", type=_counts, default=(1, 8), help="users side by side (default: 1,8)")
-    of_chat.add_argument("--turns", type=_count, default=2, help="turns of each user in a run (default: 2)")
-    of_chat.add_argument(
-        "--runs", type=_count, default=3, help="runs after the one that warms up (default: 3)"
-    )
-    of_chat.add_argument("--max-tokens", type=_count, default=128, help="of an answer (default: 128)")
-    of_chat.add_argument(
-        "--stop-at-eos",
-        action="store_true",
-        help="let the model end its answers; without it all have --max-tokens",
-    )
-    of_chat.add_argument("--json", type=Path, help="write the report here")
-
-    of_hub = scenarios.add_parser("hub", help="the hub alone against the bare loop")
-    of_hub.add_argument("--rounds", type=_count, default=3, help="rounds of all cases (default: 3)")
-    of_hub.add_argument("--seconds", type=_seconds, default=3.0, help="length of a stretch (default: 3)")
-    of_hub.add_argument("--sockets", type=_counts, default=(500, 200), help="default: 500,200")
-    of_hub.add_argument("--paced-sockets", type=_count, default=500, help="default: 500")
-    of_hub.add_argument("--idle-connections", type=_count, default=500, help="default: 500")
-    of_hub.add_argument("--json", type=Path, help="write the report here")
-    return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(_count(part) for part in text.split(","))
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 60:
-        raise argparse.ArgumentTypeError("must be from 0.1 to 60")
-    return value
-
-
-def _setting(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.startswith("SLUICE_"):
-        raise argparse.ArgumentTypeError("must be SLUICE_NAME=VALUE")
-    return name, value
-
-
-def _without_key(argv: Sequence[str]) -> list[str]:
-    """The command line to repeat a run with; a key has no place in a report."""
-    shown = list(argv)
-    for place, word in enumerate(shown):
-        if word.startswith("--key="):
-            shown[place] = "--key=KEY"
-        elif place and shown[place - 1] == "--key":
-            shown[place] = "KEY"
-    return shown
+async def _cases(asked: Namespace, targets: Sequence[Target]) -> list[Case]:
+    named = [await with_model(target) for target in targets]
+    plans = plans_of(asked)
+    with tqdm(total=steps_of(plans, asked.rounds, len(named)), file=sys.stderr, unit="turn") as bar:
+        return await measure(named, plans, asked.rounds, time.perf_counter() + asked.max_s, bar.update)
 
 
 @contextmanager
-def _target(asked: argparse.Namespace) -> Iterator[Target]:
-    if asked.serve:
-        with serving(dict(asked.set)) as served:
-            yield served.target
-        return
-    if asked.set:
+def _targets(asked: Namespace) -> Iterator[list[Target]]:
+    """The servers to load, the one that `--serve` starts first; it ends with the context."""
+    urls = [*([asked.url] if asked.url else []), *asked.compare]
+    if asked.set and not asked.serve:
         raise TargetError("--set is for the server that --serve starts")
-    if not asked.key:
-        raise TargetError("a key is needed: give --key, or SLUICE_KEY in the environment")
-    yield parse_target(asked.url, asked.key, allow_remote=asked.allow_remote)
+    if not urls and not asked.serve:
+        raise TargetError("name a server by --url or --compare, or start one with --serve")
+    keys = asked.key or ([os.environ.get("SLUICE_KEY", "")] if asked.url else [])
+    if len(keys) > len(urls):
+        raise TargetError("there are more keys than addresses")
+    keys = [*keys, *[""] * (len(urls) - len(keys))]
+    others = [
+        parse_target(url, key, allow_remote=asked.allow_remote) for url, key in zip(urls, keys, strict=True)
+    ]
+    if not asked.serve:
+        yield told_apart(others)
+        return
+    with serving(dict(asked.set)) as served:
+        yield told_apart([served.target, *others])
 
 
-def _chat(asked: argparse.Namespace, command: str) -> tuple[Report, str, bool]:
-    plan = chat.Plan(
-        streams=asked.streams,
-        ask=Ask(asked.max_tokens, ignore_eos=not asked.stop_at_eos),
-        turns=asked.turns,
-        runs=asked.runs,
-    )
-    machine = Machine.here()
-    with _target(asked) as target, tqdm(total=chat.steps_of(plan), file=sys.stderr, unit="turn") as bar:
-        runs = asyncio.run(chat.measure(target, plan, bar.update))
-    figures = chat.figures_of(runs)
-    report = Report(
-        command=command, machine=machine, scenario="chat", figures={"runs": runs, "medians": figures}
-    )
-    return report, chat_text(figures), any(one.faults for one in figures)
-
-
-def _hub(asked: argparse.Namespace, command: str) -> tuple[Report, str, bool]:
+def _hub(asked: Namespace, command: str) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     plan = hub.Plan(
@@ -173,7 +109,14 @@ def _hub(asked: argparse.Namespace, command: str) -> tuple[Report, str, bool]:
         measured = hub.measure(plan, progress)
     goals = hub.goals_of(measured, plan)
     report = Report(command=command, machine=machine, scenario="hub", figures=measured, goals=goals)
-    return report, hub_text(measured, goals), False
+    _show(report, hub_text(measured, goals))
+    if asked.json is not None:
+        write_json(report, asked.json)
+    return 0
+
+
+def _show(report: Report, text: str) -> None:
+    print(f"{machine_line(report.machine)}\n{report.command}\n\n{text}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from loadtest.chat import Figures
 from loadtest.figures import median
 from loadtest.hub import Goal, Measured, Paced, Rate
 from loadtest.machine import Machine
@@ -98,36 +97,6 @@ def _paced(paced: Sequence[Paced]) -> str:
             ]
         )
     return table(["server", "frames/s", "CPU %", "age p50 ms", "age p99 ms"], rows)
-
-
-def chat_text(figures: Sequence[Figures]) -> str:
-    """A row for each number of streams, and what went wrong."""
-
-    def ms(seconds: float | None) -> str:
-        return number(None if seconds is None else seconds * 1e3)
-
-    rows = []
-    for one in figures:
-        first, gap = one.first_text_s, one.gap_s
-        rows.append(
-            [
-                str(one.streams),
-                number(one.tokens_per_s),
-                ms(first.p50 if first else None),
-                ms(first.p99 if first else None),
-                ms(gap.p50 if gap else None),
-                ms(gap.p99 if gap else None),
-                str(one.turns),
-                str(sum(one.faults.values())),
-            ]
-        )
-    headings = ["streams", "tokens/s", "first text p50 ms", "p99", "gap p50 ms", "p99", "turns", "faults"]
-    faults = [
-        f"{count} x {fault} at {one.streams} streams"
-        for one in figures
-        for fault, count in one.faults.items()
-    ]
-    return "\n".join([table(headings, rows), *(["", *faults] if faults else [])])
 
 
 def goal_table(goals: Sequence[Goal]) -> str:

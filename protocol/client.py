@@ -21,6 +21,7 @@ class ReceivedResponse(Struct, frozen=True, kw_only=True):
     id: str
     status: str
     usage: dict[str, Any] | None = None
+    incomplete_details: dict[str, Any] | None = None
 
 
 class Received(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ from loadtest.hub import (
 )
 from loadtest.server import Served, serving_raw
 from tests.app.serving import serving
-from tests.loadtest.test_user import target_of
+from tests.loadtest.peer import over_socket as target_of
 
 
 def rate(server: str, sockets: int, lanes: int, number: int, frames: float) -> Rate:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
+import loadtest.__main__
 from loadtest.__main__ import main
 from loadtest.report import number, table
+from loadtest.target import Target
 from tests.app.serving import KEY, serving
 
 
@@ -17,46 +20,78 @@ def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_chat_prints_a_table_and_writes_a_report_without_the_key(
+async def test_a_chat_prints_a_table_and_writes_reports_without_the_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = tmp_path / "report.json"
+    report, page = tmp_path / "report.json", tmp_path / "report.html"
     async with serving() as served:
-        url = f"{served.ws}/v1/responses"
         words = (
-            f"chat --url {url} --key {KEY} --streams 1,2 --turns 1 --runs 1 --max-tokens 6 --json {report}"
+            f"chat --url {served.ws}/v1/responses --key {KEY} --streams 1,2 --turns 1 --rounds 1 "
+            f"--max-tokens 6 --json {report} --html {page}"
         )
         code = await asyncio.to_thread(main, words.split())
     out, progress = capsys.readouterr()
     assert code == 0
     assert "tokens/s" in out
-    assert "4/4" not in out
     assert "6/6" in progress
     written = msgspec.json.decode(report.read_bytes())
     assert written["scenario"] == "chat"
-    assert [row["streams"] for row in written["figures"]["medians"]] == [1, 2]
+    assert [case["plan"] for case in written["figures"]["cases"]] == ["1 stream", "2 streams"]
     assert written["machine"]["cores"] >= 1
     assert "--key KEY" in written["command"]
-    assert KEY not in report.read_text() + out
+    assert "<svg" in page.read_text()
+    assert KEY not in report.read_text() + page.read_text() + out
+
+
+@pytest.mark.anyio
+async def test_two_servers_are_set_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving() as served:
+        words = f"intrude --streams 2 --long-words 30 --rounds 1 --max-tokens 60 --key {KEY} --key={KEY}"
+        both = ["--compare", f"socket={served.ws}", f"completions={served.http}/v1"]
+        code = await asyncio.to_thread(main, [*words.split(), *both])
+    out = capsys.readouterr().out
+    assert "socket / completions" in out
+    assert "longest gap ms" in out
+    assert code in (0, 1)  # nothing holds a scripted stream back until the long prompt's first text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("open --rates 500 --chats 4", "500 chats/s arriving"),
+        ("type --words 3 --keys-per-s 500", "1 user typing 3 words"),
+        ("chat --streams 2 --turns 2 --opening-words 20 --store", "2 streams, chats of 2 turns"),
+    ],
+)
+async def test_every_kind_of_load_runs_with_the_key_of_the_environment(
+    words: str, named: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_KEY", KEY)
+    async with serving() as served:
+        given = [*words.split(), "--rounds", "1", "--max-tokens", "4", "--url", f"{served.ws}/v1/responses"]
+        code = await asyncio.to_thread(main, given)
+    assert code == 0
+    assert f"{named}:" in capsys.readouterr().out
 
 
 @pytest.mark.anyio
 async def test_faults_are_named_and_are_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving() as served:
         words = (
-            f"chat --url {served.ws}/v1/responses --key=wrong-key-of-no-one --streams 1 --turns 1 --runs 1"
+            f"chat --url {served.ws}/v1/responses --key=wrong-key-of-no-one --streams 1 --turns 1 --rounds 1"
         )
         code = await asyncio.to_thread(main, words.split())
     assert code == 1
-    assert "HTTP 401 at 1 streams" in capsys.readouterr().out
+    assert "2 x unauthorized" in capsys.readouterr().out
 
 
 def test_a_server_started_for_the_run_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     words = (
         "chat --serve --set SLUICE_ENGINE=scripted --set SLUICE_SCRIPTED_TOKENS_PER_S=0 --streams 1 --turns 1"
     )
-    assert main([*words.split(), "--runs", "1", "--max-tokens", "3"]) == 0
-    assert "| 1 " in capsys.readouterr().out
+    assert main([*words.split(), "--rounds", "1", "--max-tokens", "3"]) == 0
+    assert "| tokens/s " in capsys.readouterr().out
 
 
 def test_a_server_that_does_not_start_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,12 +99,38 @@ def test_a_server_that_does_not_start_is_reported(capsys: pytest.CaptureFixture[
     assert "no-such-engine" in capsys.readouterr().err
 
 
+def test_an_interrupted_run_ends_what_it_started(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = children()
+    started: set[int] = set()
+
+    async def interrupted(target: Target) -> Target:
+        started.update(children() - before)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loadtest.__main__, "with_model", interrupted)
+    assert main(["chat", "--serve", "--set", "SLUICE_ENGINE=scripted"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    with pytest.raises(ProcessLookupError):
+        os.kill(started.pop(), 0)
+
+
+def children() -> set[int]:
+    """Processes that this thread has started."""
+    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ("chat --url ws://10.1.2.3:8000/v1/responses --key k", "not this machine"),
+        ("chat --compare http://127.0.0.1:1 http://10.1.2.3:1", "not this machine"),
         ("chat --url ws://127.0.0.1:1/v1/responses", "a key is needed"),
         ("chat --url ws://127.0.0.1:1 --key k --set SLUICE_PORT=1", "--set is for"),
+        ("chat --url ws://127.0.0.1:1 --key k --key l", "more keys than addresses"),
+        ("chat --key k", "name a server"),
+        ("chat --url http://127.0.0.1:1", "does not answer"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(
@@ -83,9 +144,11 @@ def test_what_cannot_be_asked_for_is_refused(
     "words",
     [
         "",
-        "chat --key k",
         "chat --url ws://127.0.0.1 --serve",
         "chat --serve --streams 0",
+        "chat --serve --streams 1000000",
+        "chat --serve --opening-words -1",
+        "open --serve --rates 0",
         "chat --serve --set PORT=1",
         "hub --seconds 1000",
     ],
