@@ -64,6 +64,7 @@ class PagedCache:
         ]
         for pool in self.pools:
             pool[:, pages] = 0
+        self.flat = [pool.flatten(1, 2) for pool in self.pools]  # the same: [2 Hkv, tokens, D]
         self._scratch = torch.empty(0, dtype=dtype, device=device)
 
     def scratch(self, heads: int, pages: int, page_elements: int) -> Tensor:
@@ -72,6 +73,11 @@ class PagedCache:
         if self._scratch.numel() < needed:
             self._scratch = self._scratch.new_empty(needed + needed // 4)
         return self._scratch[:needed].view(heads, pages, page_elements)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.pools.clear()
+        self.flat.clear()
 
     def copy(self, source: int, target: int) -> None:
         for pool in self.pools:
@@ -103,7 +109,7 @@ class StepAttention:
     ) -> Tensor:
         """Store the tokens' keys and values, then attend. query: [T, H, D], kv: [T, 2 Hkv, D]; like query."""
         pool = self._cache.pools[layer]
-        pool.flatten(1, 2).index_copy_(1, self._slots, kv.transpose(0, 1))
+        self._cache.flat[layer].index_copy_(1, self._slots, kv.transpose(0, 1))
         if window not in self._plans:
             self._plans[window] = self._plan(window, kv)
         outputs = [group.attend(query, pool, scale, softcap) for group in self._plans[window]]

@@ -13,6 +13,7 @@ from engine.architecture import Architecture
 from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
 from engine.linear import Linear, linear
+from engine.norm import Norm
 from engine.rope import Rope, rope_for, rotate
 
 _GELU: Final = "gelu_pytorch_tanh"
@@ -22,15 +23,15 @@ _GELU: Final = "gelu_pytorch_tanh"
 class _Layer:
     window: int | None
     rope: str | None
-    attention_norm: Tensor
+    attention_norm: Norm
     qkv: Linear
     head_norms: Tensor | None  # [H + Hkv, D]: queries' and keys' norms, a row a head
     attention_out: Linear
-    attention_post_norm: Tensor | None
-    mlp_norm: Tensor
+    attention_post_norm: Norm | None
+    mlp_norm: Norm
     gate_up: Linear
     down: Linear
-    mlp_post_norm: Tensor | None
+    mlp_post_norm: Norm | None
 
 
 class Decoder:
@@ -44,7 +45,7 @@ class Decoder:
             kind: rope_for(config, kind, self._embedding.device) for kind in set(architecture.rope_kinds)
         }
         self._layers = [_layer(architecture, weights, index) for index in range(architecture.layers)]
-        self._norm = _norm_weight(architecture, weights, "norm")
+        self._norm = _norm(architecture, weights, "norm")
         head = self._embedding if architecture.tied else weights.take("lm_head.weight")
         self._head = linear(head)
 
@@ -64,11 +65,11 @@ class Decoder:
             hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)
         turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
         for index, layer in enumerate(self._layers):
-            hidden = hidden + self._attention(index, layer, hidden, turns[layer.rope], attention)
-            hidden = hidden + self._mlp(layer, hidden)
+            hidden.add_(self._attention(index, layer, hidden, turns[layer.rope], attention))
+            hidden.add_(self._mlp(layer, hidden))
         if not len(chosen):
             return hidden.new_empty(0, self.vocab, dtype=torch.float32)
-        logits = self._head(self._normed(hidden[chosen], self._norm)).float()
+        logits = self._head(self._norm(hidden[chosen])).float()
         cap = self._architecture.logit_softcap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -82,27 +83,22 @@ class Decoder:
     ) -> Tensor:
         shape = self._architecture
         turning = shape.heads + shape.kv_heads
-        qkv = layer.qkv(self._normed(hidden, layer.attention_norm))
-        qkv = qkv.view(len(hidden), turning + shape.kv_heads, shape.head_dim)
+        qkv = layer.qkv(layer.attention_norm(hidden))
+        qkv = qkv.view(-1, turning + shape.kv_heads, shape.head_dim)
         if layer.head_norms is not None:
             heads = rms_norm(qkv[:, :turning].float(), (shape.head_dim,), eps=shape.norm_eps)
             qkv[:, :turning] = heads * layer.head_norms
-        rotate(qkv[:, :turning], *turns)
-        query, kv = qkv[:, : shape.heads], qkv[:, shape.heads :]
+        rotate(qkv.narrow(1, 0, turning), *turns)
+        query, kv = qkv.narrow(1, 0, shape.heads), qkv.narrow(1, shape.heads, 2 * shape.kv_heads)
         mixed = attention.attend(index, query, kv, shape.attention_scale, layer.window)
-        out = layer.attention_out(mixed.view(len(hidden), -1))
-        return out if layer.attention_post_norm is None else self._normed(out, layer.attention_post_norm)
+        out = layer.attention_out(mixed.flatten(1))
+        return out if layer.attention_post_norm is None else layer.attention_post_norm(out)
 
     def _mlp(self, layer: _Layer, hidden: Tensor) -> Tensor:
-        gate, up = layer.gate_up(self._normed(hidden, layer.mlp_norm)).chunk(2, dim=-1)
+        gate, up = layer.gate_up(layer.mlp_norm(hidden)).chunk(2, dim=-1)
         active = gelu(gate, approximate="tanh") if self._architecture.activation == _GELU else silu(gate)
         out = layer.down(active.mul_(up))
-        return out if layer.mlp_post_norm is None else self._normed(out, layer.mlp_post_norm)
-
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        if weight.dtype == x.dtype:
-            return rms_norm(x, weight.shape, weight, self._architecture.norm_eps)
-        return rms_norm(x.float(), weight.shape, weight, self._architecture.norm_eps).to(x.dtype)
+        return out if layer.mlp_post_norm is None else layer.mlp_post_norm(out)
 
 
 def _layer(architecture: Architecture, weights: Checkpoint, index: int) -> _Layer:
@@ -114,19 +110,15 @@ def _layer(architecture: Architecture, weights: Checkpoint, index: int) -> _Laye
     return _Layer(
         window=architecture.windows[index],
         rope=architecture.rope_kinds[index],
-        attention_norm=_norm_weight(architecture, weights, own + "input_layernorm"),
+        attention_norm=_norm(architecture, weights, own + "input_layernorm"),
         qkv=_linear(weights, qkv),
         head_norms=_head_norms(architecture, weights, own) if architecture.qk_norm else None,
         attention_out=_linear(weights, [own + "self_attn.o_proj"]),
-        attention_post_norm=_norm_weight(architecture, weights, own + "post_attention_layernorm")
-        if post
-        else None,
-        mlp_norm=_norm_weight(architecture, weights, own + before_mlp),
+        attention_post_norm=_norm(architecture, weights, own + "post_attention_layernorm") if post else None,
+        mlp_norm=_norm(architecture, weights, own + before_mlp),
         gate_up=_linear(weights, gate_up),
         down=_linear(weights, [own + "mlp.down_proj"]),
-        mlp_post_norm=_norm_weight(architecture, weights, own + "post_feedforward_layernorm")
-        if post
-        else None,
+        mlp_post_norm=_norm(architecture, weights, own + "post_feedforward_layernorm") if post else None,
     )
 
 
@@ -134,6 +126,10 @@ def _linear(weights: Checkpoint, names: list[str]) -> Linear:
     """The product with several matrices at once; a bias where the checkpoint has one."""
     bias = weights.joined_if_there([f"{name}.bias" for name in names])
     return linear(weights.joined([f"{name}.weight" for name in names]), bias)
+
+
+def _norm(architecture: Architecture, weights: Checkpoint, name: str) -> Norm:
+    return Norm(_norm_weight(architecture, weights, name), architecture.norm_eps)
 
 
 def _norm_weight(architecture: Architecture, weights: Checkpoint, name: str) -> Tensor:

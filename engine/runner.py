@@ -67,7 +67,7 @@ class TorchRunner:
 
     def close(self) -> None:
         """Give the memory back; no step may follow."""
-        self._cache.pools.clear()
+        self._cache.close()
 
     def _fault(self, row: Row) -> EngineError | None:
         if min(row.tokens) >= 0 and max(row.tokens) < self._model.vocab:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine import sampler
 from engine.request import EngineError, Sampling
-from engine.sampler import NEAR, Choice, gumbel, sample
+from engine.sampler import NEAR, Choice, gumbel, peaks_of, sample
 
 VOCAB = 2000
 
@@ -170,3 +170,18 @@ def test_candidates_decide_speed_only(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = [tokens_of(logits, sampling, 200) for sampling in every]
     monkeypatch.setattr(sampler, "NEAR", 8)
     assert [tokens_of(logits, sampling, 200) for sampling in every] == usual
+
+
+@given(st.data())
+def test_a_peak_is_found_at_its_first_place(data: st.DataObject) -> None:
+    size = data.draw(st.sampled_from([1, 7, 128, 300, 2048]))
+    rows = data.draw(
+        st.lists(st.dictionaries(st.integers(0, size - 1), st.integers(0, 2)), min_size=1, max_size=4)
+    )
+    logits = torch.zeros(len(rows), size)
+    for row, peaks in enumerate(rows):
+        for place, value in peaks.items():
+            logits[row, place] = value
+    found, places = peaks_of(logits)
+    assert found.tolist() == logits.amax(-1).tolist()
+    assert places.tolist() == [row.index(max(row)) for row in logits.tolist()]

@@ -1,0 +1,32 @@
+"""Root mean square norms."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import rms_norm
+
+
+class Norm:
+    """`x / sqrt(mean(x²) + eps) * weight` over the last dimension, computed in float32 and rounded once.
+
+    torch has no kernel for it on a processor: `rms_norm` is nine operations there, `layer_norm` one. The mean of x and
+    -x side by side is 0 and their variance the mean square of x, so the one serves for the other: 10 µs a row of 576
+    in bfloat16 against 41.
+    """
+
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        """weight: [N]; in float32 it is multiplied before the result is rounded to x's type."""
+        self._weight, self._eps = weight, eps
+        self._size = weight.shape[0]
+        self._doubled = torch.cat((weight, weight)) if weight.device.type == "cpu" else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: [T, N] -> [T, N], contiguous."""
+        if x.dtype != self._weight.dtype:
+            return self(x.float()).to(x.dtype)
+        if self._doubled is None:
+            return rms_norm(x, self._weight.shape, self._weight, self._eps)
+        beside = torch.cat((x, -x), -1)
+        both = torch.layer_norm(beside, (2 * self._size,), self._doubled, None, self._eps)
+        return both.narrow(1, 0, self._size).contiguous()
