@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.moderation.fold import is_word
+from app.moderation.fold import FoldTable, is_word
 from app.moderation.syntax import Accept, Boundary, CharSets, Consume, Counter, Look, Program, Split
 
 _MEMO_LIMIT = 1 << 15  # entries of a memo; past it the work is done again instead
@@ -20,11 +20,12 @@ _MEMO_LIMIT = 1 << 15  # entries of a memo; past it the work is done again inste
 class CharClass:
     """Characters that no pattern and no word boundary tells apart; compared by identity.
 
-    `members[n]`: whether they are in character set `n`. `word`: whether they belong to words.
+    `members[n]`: whether they are in character set `n`. `word`: whether they belong to words. `space`: the space.
     """
 
     members: tuple[bool, ...]
     word: bool
+    space: bool = False
 
 
 # The class of what is before the first and after the last character, and of a neighbour about which it shall
@@ -34,25 +35,53 @@ _ANY: Final = CharClass((), False)
 
 
 class Classes(dict[str, CharClass]):
-    """Character -> class, filled as characters are met, also by several threads at once."""
+    """Character -> class, filled as characters are met, also by several threads at once.
 
-    def __init__(self, sets: CharSets) -> None:
+    `seen`: class -> one that stands for all that are the same once they are behind: no lookbehind, into one of the
+    sets `looks`, and no word boundary tells them apart.
+    """
+
+    def __init__(self, sets: CharSets, looks: set[int]) -> None:
         super().__init__()
+        self.seen: dict[CharClass, CharClass] = {EDGE_CLASS: EDGE_CLASS}
         self._accepts = sets.accepts
+        self._looks = sorted(looks)
         self._known: dict[tuple[bool, ...], CharClass] = {}
+        self._alike: dict[tuple[bool, ...], CharClass] = {}
         self.samples = list(dict.fromkeys(self[char] for char in sorted(sets.samples)))
 
     def __missing__(self, char: str) -> CharClass:
         members = tuple(accepts(char) for accepts in self._accepts)
-        word = is_word(char)
+        word, space = is_word(char), char == " "
         # One step, so that two threads cannot give one class two identities.
-        found = self._known.setdefault((*members, word), CharClass(members, word))
+        found = self._known.setdefault((*members, word, space), CharClass(members, word, space))
+        alike = (*(members[chars] for chars in self._looks), word)
+        self.seen[found] = self._alike.setdefault(alike, found)
         if len(self) < _MEMO_LIMIT:
             self[char] = found
         return found
 
     def __repr__(self) -> str:
         return f"<Classes {len(self._known)}>"
+
+
+class Kinds(dict[str, CharClass | None]):
+    """Raw character -> the class of the one it folds to; None where it folds to none, or to several."""
+
+    def __init__(self, fold: FoldTable, classes: Classes) -> None:
+        super().__init__()
+        self._fold = fold
+        self._classes = classes
+
+    def __missing__(self, char: str) -> CharClass | None:
+        folded = self._fold[char]
+        kind = self._classes[folded] if len(folded) == 1 else None
+        if len(self) < _MEMO_LIMIT:
+            self[char] = kind
+        return kind
+
+    def __repr__(self) -> str:
+        return f"<Kinds {len(self)} characters>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +186,7 @@ class Machine:
         taken = frozenset(
             state.then for state in open_ if ahead is not EDGE_CLASS and ahead.members[state.chars]
         )
-        return (self._point(taken, ahead) if taken else None), accepted
+        return (self._point(taken, self._classes.seen[ahead]) if taken else None), accepted
 
     def _point(self, kernel: frozenset[int], behind: CharClass) -> Point:
         key = (kernel, behind if self._context else EDGE_CLASS)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from app.moderation.automaton import Automaton, Term
 from app.moderation.crowd import Crowds
 from app.moderation.fold import FoldTable, fold_text
-from app.moderation.machine import CharClass, Classes, Machine, Point, Span
+from app.moderation.machine import CharClass, Classes, Kinds, Machine, Point, Span
 from app.moderation.policy import TIERS, Direction, Policy, Rule
 from app.moderation.prefilter import Trigger
-from app.moderation.sprout import Sprout, sprout
-from app.moderation.syntax import CharSets, Program, either, parse
+from app.moderation.syntax import CharSets, Look, Program, either, parse
 from app.moderation.verify import LASTING, VERIFIERS
 
 
@@ -26,32 +25,28 @@ class Matcher:
             for number, rule in enumerate(rules)
             for program in _programs(rule, sets)
         ]
-        self.classes = Classes(sets)
+        self.classes = Classes(sets, _lookbehinds([program for program, _span in programs]))
+        self.kinds = Kinds(self.fold, self.classes)
         self.machines = [Machine(program, self.classes, span) for program, span in programs]
-        self.crowds = {machine: Crowds(machine) for machine in self.machines}
+        self.verifies = any(machine.verify is not None for machine in self.machines)
         terms = _terms(rules, self.tiers)
         self.automaton = Automaton(terms, tiers=len(set(TIERS.values())))
         self._inside = {term.tier for term in terms if not term.whole}  # tiers that may begin inside a word
         self._edge = {term.tier for term in terms}
         self._begins: dict[tuple[CharClass, CharClass], tuple[tuple[Machine, Point], ...]] = {}
-        self.sprouts: dict[tuple[CharClass, CharClass], Sprout | None] = {}  # what `sprout` gave so far
+        self.crowds = Crowds(self.begins)
         self._may_begin: dict[tuple[int, CharClass], bool] = {}
         self.trigger = Trigger(self) if rules else None
 
     def begins(self, behind: CharClass, ahead: CharClass) -> tuple[tuple[Machine, Point], ...]:
         """The pattern runs that begin with a character of class `ahead` after one of class `behind`."""
+        behind = self.classes.seen[behind]
         known = self._begins.get((behind, ahead))
         if known is None:
             runs = ((machine, machine.begin(behind, ahead)) for machine in self.machines)
             known = tuple((machine, point) for machine, point in runs if point is not None)
             self._begins[behind, ahead] = known
         return known
-
-    def sprout(self, behind: CharClass, ahead: CharClass) -> Sprout | None:
-        """The same, followed as one for as long as that can be done."""
-        if (behind, ahead) not in self.sprouts:
-            self.sprouts[behind, ahead] = sprout(self.begins(behind, ahead))
-        return self.sprouts[behind, ahead]
 
     def may_begin(self, tier: int, behind: CharClass) -> bool:
         """Whether some next character may begin a match of that tier."""
@@ -113,6 +108,12 @@ def _programs(rule: Rule, sets: CharSets) -> list[Program]:
     counting = [program for program in programs if program.counters]
     others = [program for program in programs if not program.counters]
     return [*counting, either(others)] if others else counting
+
+
+def _lookbehinds(programs: list[Program]) -> set[int]:
+    """The numbers of the character sets at which they look behind."""
+    states = (state for program in programs for state in program.states)
+    return {s.chars for s in states if isinstance(s, Look) and s.behind and s.chars is not None}
 
 
 def _span(rule: Rule, number: int) -> Span:

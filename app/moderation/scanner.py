@@ -5,16 +5,19 @@ Positions are raw: characters of the text since its beginning, before folding.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from app.moderation.automaton import EDGE
+from app.moderation.crowd import FAR, Change, Claim, Member, Move
 from app.moderation.fold import SPACE_RUN
-from app.moderation.lane import Lane, Run
-from app.moderation.machine import EDGE_CLASS, CharClass, Machine
+from app.moderation.lines import Lines, Run
+from app.moderation.machine import CharClass, Machine, Point
 from app.moderation.matcher import Matcher
-from app.moderation.sprout import Sprout
+from app.moderation.policy import BLOCK
 
-_WINDOW = 1024  # folded characters whose places are kept for matches under way; twice that before trimming
+_WINDOW = 1024  # folded characters that are kept for checks of matches; twice that before trimming
 
 
 class Match(NamedTuple):
@@ -32,57 +35,65 @@ class Scanner:
     def __init__(self, matcher: Matcher) -> None:
         self.at = 0  # raw characters taken
         self.matches: list[Match] = []  # found since the owner last emptied it
+        self.blocked = False  # one of them is of a rule that blocks; the owner resets it
         self._matcher = matcher
         self._fold = matcher.fold
         self._classes = matcher.classes
+        self._crowds = matcher.crowds
         self._automaton = matcher.automaton
-        self._sprouts_known = matcher.sprouts
         self._has_terms = len(matcher.automaton.children) > 1
+        self._verifies = matcher.verifies
         self._state = 0
-        self._sprouts: list[
-            tuple[Sprout, int, int]
-        ] = []  # with folded and raw position of the first character
-        self._lanes: dict[Machine, Lane] = {}  # of the patterns that have a run under way beyond that
-        self._behind = EDGE_CLASS
+        self._crowd = matcher.crowds.nobody
+        self._runs: list[Run] = []  # of the crowd's slots
+        self._lines = Lines()
+        self._alarm = FAR  # no line and no width changes the crowd before this folded position
+        self._claimed = True  # all that the crowd claims has been noted
         self._lead = 0  # where the characters that show nothing, if any, began at the end of the text so far
-        self._spaces = 0  # white space in a row
-        # The last folded characters with their raw extents; `_dropped` is the folded position of the first.
+        self._end = 0  # of the last folded character
+        self._spaces = 0  # white space in a row, if the last of it was taken before `_spaces_at`
+        self._spaces_at = 0
+        # The last folded characters, and where they start; `_dropped` is the folded position of the first.
         self._folded: list[str] = []
         self._starts: list[int] = []
-        self._ends: list[int] = []
         self._dropped = 0
         self._position = 0  # of the next folded character
 
     @property
     def idle(self) -> bool:
         """Nothing is under way: no character taken so far can be in a match yet to come."""
-        return not self._state and not self._sprouts and not self._lanes and self._lead == self.at
+        return self._crowd.idle and not self._state and self._lead == self.at
 
     def take(self, char: str) -> None:
-        folded = self._fold[char]
-        if not folded:
-            self.at += 1
-            return
-        if folded != " ":
-            self._spaces = 0
-        else:
-            self._spaces += 1
-            if self._spaces % SPACE_RUN != 1:
-                self.at += 1
-                self._lead = self.at
-                return
-        start = self._lead
-        self.at += 1
-        self._lead = self.at
-        for part in folded:
-            self._take_folded(part, start)
+        self._take(char)
+        self._claim()
+
+    def walk(self, text: str, index: int, end: int) -> int:
+        """Take `text[index:end]`, or less: up to a block, or to where nothing is under way any more.
+
+        Returns the index that has been reached.
+        """
+        while index < end:
+            if not self._has_terms and self._lead == self.at:
+                index += self._stride(text, index, end)
+                if index == end:
+                    break
+            resting = self.idle
+            self._take(text[index])
+            index += 1
+            if self.blocked or (not resting and self.idle):
+                break
+        self._claim()
+        return index
 
     def skip(self, count: int, last: str) -> None:
         """Go past plain text of which the trigger says that no match begins in it; only while idle."""
         self.at += count
-        self._lead = self.at
+        self._lead = self._end = self.at
         self._spaces = 0  # see `prefilter`: no match begins with the white space at the end, if there is some
-        self._behind = self._classes[self._fold[last]]
+        self._spaces_at = self._position
+        last_class = self._classes[self._fold[last]]
+        self._crowd = self._crowds.of((), (), self._classes.seen[last_class], last_class.space)
         self._forget_window()
 
     def next_trigger(self, text: str, behind: int, end: int) -> int | None:
@@ -98,31 +109,34 @@ class Scanner:
         position = self._position
         if self._state:
             for term in self._automaton.ending[self._state]:
-                self._found(term.rule, position - len(term.text), position)
-        for lane in self._lanes.values():
-            for run, end in lane.finish(self._behind, position):
-                self._accept(lane.machine, run, end)
+                self._found(term.rule, position - len(term.text))
+        claims: list[Claim] = []
+        for slot, members in enumerate(self._crowd.slots):
+            for machine, point, checked in members:
+                if machine.ends(point):
+                    claims.append(Claim(machine, slot, None, checked))
+        behind = self._crowd.behind
+        for machine, counter, due in self._crowd.lines:
+            if due and machine.ends(machine.after(counter, behind)):
+                claims.append(Claim(machine, -1, counter, True))
+        self._note(claims)
         self.forget()
 
     def hold_from(self, tier: int) -> int:
         """The raw position from which on a match of that tier may yet turn up; `at` where none is under way."""
-        if self.idle:
-            return self.at
-        position: int | None = None
-        depth = self._automaton.depths[tier][self._state]
-        if depth:
-            position = self._starts[len(self._starts) - depth]
-        for sprout, _first, start in self._sprouts:
-            if tier in sprout.rules:
-                position = start if position is None else min(position, start)
-                break  # they are in the order of their beginnings
-        for machine, lane in self._lanes.items():
-            if machine.tier == tier:
-                start = lane.start
-                position = start if position is None else min(position, start)
-        if position is not None:
-            return position
-        invisible = self._lead < self.at and self._matcher.may_begin(tier, self._behind)
+        crowd = self._crowd
+        lines, position = self._lines, self._position
+        begins = [lines.first(counter, position)[0] for counter in crowd.waiting[tier]]
+        slot = crowd.firsts[tier]
+        if slot is not None:
+            begins.append(self._runs[slot][0])
+        if self._state:
+            depth = self._automaton.depths[tier][self._state]
+            if depth:
+                begins.append(self._starts[len(self._starts) - depth])
+        if begins:
+            return min(begins)
+        invisible = self._lead < self.at and self._matcher.may_begin(tier, crowd.behind)
         return self._lead if invisible else self.at
 
     def suspect(self, tiers: tuple[int, ...]) -> int | None:
@@ -133,17 +147,21 @@ class Scanner:
             if depth:
                 rule = self._automaton.owner(tier, self._state)
                 suspects.append((self._starts[len(self._starts) - depth], rule))
-        for sprout, _first, start in self._sprouts:
-            suspects += [(start, rule) for tier, rule in sprout.rules.items() if tier in tiers]
-        lanes = self._lanes.items()
-        suspects += [(lane.start, machine.rule) for machine, lane in lanes if machine.tier in tiers]
+        for run, members in zip(self._runs, self._crowd.slots, strict=True):
+            suspects += [(run[0], member.machine.rule) for member in members if member.machine.tier in tiers]
+        for machine, counter, _due in self._crowd.lines:
+            if machine.tier in tiers:
+                suspects.append((self._lines.first(counter, self._position)[0], machine.rule))
         return min(suspects)[1] if suspects else None
 
     def forget(self) -> None:
         """Give up all that is under way: no later match begins before the end of the text so far."""
         self._state = 0
-        self._sprouts.clear()
-        self._lanes.clear()
+        self._crowd = self._crowds.of((), (), self._crowd.behind, self._crowd.spaced)
+        self._runs = []
+        self._lines.clear()
+        self._alarm = FAR
+        self._claimed = True
         self._lead = self.at
 
     def forget_lead(self) -> None:
@@ -151,110 +169,212 @@ class Scanner:
         self._lead = self.at
 
     def __repr__(self) -> str:
-        return f"<Scanner at={self.at} lanes={len(self._lanes)}>"
+        return f"<Scanner at={self.at} {self._crowd!r}>"
+
+    def _stride(self, text: str, index: int, end: int) -> int:
+        """Take characters for as long as each folds to one, and does no more than to move the slots' matches on.
+
+        Returns how many. This is where a dear text is kept cheap: a character costs two look-ups.
+        """
+        first = at = self.at
+        crowd, runs, position = self._crowd, self._runs, self._position
+        steps, kinds = crowd.steps, self._matcher.kinds
+        for char in text[index : min(end, index + max(self._alarm - position - 1, 0))]:
+            step = steps.get(kinds[char])  # type: ignore[arg-type]
+            if step is None:
+                break
+            steps, crowd, kept, width = step
+            if kept is not None:
+                runs = [runs[slot] for slot in kept]
+            if width:
+                runs.append((at, position, position))
+            at += 1
+            position += 1
+            if width and position + width < self._alarm:
+                self._alarm = position + width
+                break
+        if at == first:
+            return 0
+        if self._verifies:
+            self._folded.extend(map(self._fold.__getitem__, text[index : index + at - first]))
+        self._crowd, self._runs, self._position = crowd, runs, position
+        self.at = self._lead = self._end = at
+        self._claimed = not crowd.claims
+        self._trim_window()
+        return at - first
+
+    def _take(self, char: str) -> None:
+        folded = self._fold[char]
+        if not folded:
+            self.at += 1
+            return
+        if folded == " " and self._crowd.spaced and self._drop_space():
+            self.at += 1
+            self._lead = self.at
+            return
+        start = self._lead
+        self.at += 1
+        for part in folded:
+            self._take_folded(part, start)
+        self._lead = self.at
+
+    def _drop_space(self) -> bool:
+        """Whether a white space after another is left out."""
+        if self._spaces_at != self._position:
+            self._spaces = 1  # the one before it was the first
+        self._spaces += 1
+        dropped = self._spaces % SPACE_RUN != 1
+        self._spaces_at = self._position if dropped else self._position + 1
+        return dropped
 
     def _take_folded(self, char: str, start: int) -> None:
         ahead = self._classes[char]
-        behind = self._behind
-        position = self._position
-        self._folded.append(char)
-        self._starts.append(start)
-        self._ends.append(self.at)
-        self._position = position + 1
-        if self._has_terms:
-            self._confirm_words(ahead, position)
-        if self._lanes:
-            self._step_lanes(behind, ahead, position)
-        if self._has_terms:
-            self._step_terms(char, behind, position + 1)
-        if self._sprouts:
-            self._grow(ahead, position)
-        try:
-            begun = self._sprouts_known[behind, ahead]
-        except KeyError:
-            begun = self._matcher.sprout(behind, ahead)
-        if begun is not None:
-            if begun.ripe:
-                self._plant(begun, position, start, position + 1)
-            else:
-                self._sprouts.append((begun, position, start))
-        self._behind = ahead
-        if len(self._folded) > 2 * _WINDOW:
-            self._trim_window()
-
-    def _grow(self, ahead: CharClass, position: int) -> None:
-        growing: list[tuple[Sprout, int, int]] = []
-        for sprout, first, start in self._sprouts:
-            grown = sprout.moves.get(ahead) or sprout.move(ahead)
-            if grown is None:
-                continue
-            if grown.ripe:
-                self._plant(grown, first, start, position + 1)
-            else:
-                growing.append((grown, first, start))
-        self._sprouts = growing
-
-    def _plant(self, sprout: Sprout, first: int, start: int, position: int) -> None:
-        """Give each pattern that has begun a run of its own, before the character at a folded position."""
-        run = Run(first, first, start)
-        for machine, point in sprout.begun:
-            lane = self._lanes.get(machine)
-            if lane is None:
-                lane = self._lanes[machine] = Lane(self._matcher.crowds[machine])
-            lane.enter(run, point, position)
-            if point.accepts:
-                self._accept(machine, run, position)
-
-    def _confirm_words(self, ahead: CharClass, position: int) -> None:
-        if self._state and not ahead.word:
+        behind = self._crowd.behind
+        if self._has_terms and self._state and not ahead.word:
             for term in self._automaton.ending[self._state]:
-                self._found(term.rule, position - len(term.text), position)
+                self._found(term.rule, self._position - len(term.text))
+        move = self._crowd.moves.get(ahead) or self._crowds.move(
+            self._crowd, ahead, self._classes.seen[ahead]
+        )
+        if not self._claimed and (not move.carries or self._position + 1 >= self._alarm):
+            self._claim()
+        self._folded.append(char)
+        self._apply(move, start)
+        if self._has_terms:
+            self._starts.append(start)
+            self._step_terms(char, behind)
+        self._trim_window()
 
-    def _step_terms(self, char: str, behind: CharClass, position: int) -> None:
+    def _apply(self, move: Move, start: int) -> None:
+        """Take a character: it begins at a raw position, what it ends did so at `_end`."""
+        position = self._position
+        if move.early:
+            self._note(move.early)
+        runs = self._runs
+        if move.begins:
+            runs.append((start, position, position))
+            self._alarm = min(self._alarm, position + 1 + move.width)
+        going_on: list[tuple[Machine, Run, Point]] = [
+            (machine, runs[slot], point) for machine, slot, point in move.counting
+        ]
+        for waiting, point in move.leaving:
+            going_on.append((waiting.machine, self._lines.leaver(waiting.counter, position), point))
+        for counter in move.over:
+            self._lines.end(counter)
+        self._change(move.change)
+        self._position = position + 1
+        self._end = self.at
+        for machine, run, point in going_on:
+            self._enter(machine, run, point)
+        if self._position >= self._alarm:
+            self._ring()
+        crowd = self._crowd
+        self._claimed = not crowd.claims
+        if crowd.claims and not crowd.lasting:
+            self._claim()
+
+    def _change(self, change: Change) -> None:
+        runs = self._runs
+        for slot, other in change.merged:
+            start, first, newest = runs[slot]
+            runs[slot] = start, first, max(newest, runs[other][2])
+        if change.kept is not None:
+            self._runs = [runs[slot] for slot in change.kept]
+        self._crowd = change.crowd
+
+    def _enter(self, machine: Machine, run: Run, point: Point) -> None:
+        """A match under way stands at `point` now."""
+        if point.counted is not None:
+            counter, count = point.counted
+            if counter in self._lines:
+                if self._lines.join(counter, run, self._position - count):
+                    return
+            else:
+                self._lines.begin(machine, counter, run, self._position - count)
+                self._relined()
+                return
+        start, first, newest = run
+        slot = bisect_left(self._runs, (start, first))
+        new = slot == len(self._runs) or self._runs[slot][:2] != (start, first)
+        if new:
+            self._runs.insert(slot, run)
+        else:
+            self._runs[slot] = start, first, max(newest, self._runs[slot][2])
+        if machine.max_width is not None:
+            self._alarm = min(self._alarm, newest + machine.max_width + 1)
+        self._change(self._crowds.enter(self._crowd, Member(machine, point), slot, new))
+
+    def _ring(self) -> None:
+        """Some line's first may leave, or has counted all it can, or a pattern's width is reached."""
+        position = self._position
+        gone: set[tuple[int, Member]] = set()
+        alarm = FAR
+        for slot, (run, members) in enumerate(zip(self._runs, self._crowd.slots, strict=True)):
+            for member in members:
+                width = member.machine.max_width
+                if width is None:
+                    continue
+                if position - run[2] > width:
+                    gone.add((slot, member))
+                else:
+                    alarm = min(alarm, run[2] + width + 1)
+        if gone:
+            self._change(self._crowds.left(self._crowd, gone))
+        self._alarm = alarm
+        self._relined()
+
+    def _relined(self) -> None:
+        """Lines have begun, ended or come to be due."""
+        lines, alarm = self._lines.state(self._position)
+        self._alarm = min(self._alarm, alarm)
+        if lines != self._crowd.lines:
+            self._crowd = self._crowds.lined(self._crowd, lines)
+
+    def _claim(self) -> None:
+        """Note what the crowd claims."""
+        if self._claimed:
+            return
+        self._claimed = True
+        self._note(self._crowd.claims)
+
+    def _note(self, claims: Iterable[Claim]) -> None:
+        """Matches up to the last folded character, if they pass their checks."""
+        position, dropped = self._position, self._dropped
+        for machine, slot, counter, checked in claims:
+            start, first, _ = self._runs[slot] if counter is None else self._lines.first(counter, position)
+            verify = machine.verify
+            if verify and checked and not verify("".join(self._folded[first - dropped : position - dropped])):
+                continue
+            self._add(Match(start, self._end, machine.rule))
+
+    def _found(self, rule: int, first: int) -> None:
+        self._add(Match(self._starts[first - self._dropped], self._end, rule))
+
+    def _add(self, match: Match) -> None:
+        matches = self.matches
+        if matches and matches[-1].start == match.start and matches[-1].rule == match.rule:
+            matches[-1] = match  # matches come by their ends, so it covers the last one
+        else:
+            matches.append(match)
+        self.blocked = self.blocked or self._matcher.tiers[match.rule] == BLOCK
+
+    def _step_terms(self, char: str, behind: CharClass) -> None:
         state = self._state
         if not behind.word:
             state = self._automaton.step(state, EDGE)
         state = self._automaton.step(state, char)
         for term in self._automaton.found[state]:
-            self._found(term.rule, position - len(term.text), position)
+            self._found(term.rule, self._position - len(term.text))
         self._state = 0 if self._automaton.resting[state] else state
-
-    def _step_lanes(self, behind: CharClass, ahead: CharClass, position: int) -> None:
-        over: list[Machine] = []
-        for machine, lane in self._lanes.items():
-            if not lane.lines and position < lane.until:  # nearly always, so without a call
-                move = lane.crowd.moves.get(ahead)
-                if move is not None:
-                    if move.plain:
-                        lane.crowd = move.crowd
-                        continue
-                    if move.over:
-                        over.append(machine)
-                        continue
-            for run, end in lane.step(behind, ahead, position):
-                self._accept(machine, run, end)
-            if not lane.runs and not lane.lines:
-                over.append(machine)
-        for machine in over:
-            del self._lanes[machine]
-
-    def _accept(self, machine: Machine, run: Run, end: int) -> None:
-        verify = machine.verify if run.checked else None
-        if verify is None or verify("".join(self._folded[run.first - self._dropped : end - self._dropped])):
-            self.matches.append(Match(run.start, self._ends[end - 1 - self._dropped], machine.rule))
-
-    def _found(self, rule: int, first: int, end: int) -> None:
-        start = self._starts[first - self._dropped]
-        self.matches.append(Match(start, self._ends[end - 1 - self._dropped], rule))
 
     def _forget_window(self) -> None:
         self._dropped = self._position
         self._folded.clear()
         self._starts.clear()
-        self._ends.clear()
 
     def _trim_window(self) -> None:
-        self._dropped += _WINDOW
-        del self._folded[:_WINDOW]
-        del self._starts[:_WINDOW]
-        del self._ends[:_WINDOW]
+        surplus = len(self._folded) - _WINDOW
+        if surplus > _WINDOW:
+            self._dropped += surplus
+            del self._folded[:surplus]
+            del self._starts[:surplus]

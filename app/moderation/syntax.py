@@ -64,11 +64,14 @@ class Accept:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counter:
-    """A counted repeat of one character set: `least` to `most` characters of set `chars`, then the state `leave`."""
+    """A counted repeat of one character set: `least` to `most` characters of set `chars`, then the state `leave`.
+
+    `most` is None where any number may follow.
+    """
 
     chars: int
     least: int
-    most: int
+    most: int | None
     leave: frozenset[int]
 
 
@@ -219,25 +222,27 @@ class _Builder:
         if most is op.MAXREPEAT:
             entry = self.add(Split(()))
             self.states[entry] = Split((self.sequence(body, entry), then))
+            places = [entry]
             for _ in range(least):
-                entry = self.sequence(body, entry)
-            return entry
+                places.append(self.sequence(body, places[-1]))
+            if least >= _LONG:
+                self._note_counter(places, Counter(-1, least, None, frozenset({then})))
+            return places[-1]
         places = [then]  # the last first
         for _ in range(most - least):
             places.append(self.add(Split((self.sequence(body, places[-1]), then))))
         for _ in range(least):
             places.append(self.sequence(body, places[-1]))
         if least and most >= _LONG:
-            self._note_counter(places, least, then)
+            self._note_counter(places[1:], Counter(-1, least, most, frozenset({then})))
         return places[-1]
 
-    def _note_counter(self, places: list[int], least: int, then: int) -> None:
+    def _note_counter(self, places: list[int], counter: Counter) -> None:
+        """`places`: the states that have counted, those that have counted most first."""
         entry = self.states[places[-1]]
-        if isinstance(entry, Consume) and entry.then == places[-2]:
-            counter = Counter(entry.chars, least, len(places) - 1, frozenset({then}))
-            self.counters.update(
-                (state, (counter, count)) for count, state in enumerate(reversed(places[1:]))
-            )
+        if isinstance(entry, Consume) and (len(places) < 2 or entry.then == places[-2]):
+            counter = replace(counter, chars=entry.chars)
+            self.counters.update((state, (counter, count)) for count, state in enumerate(reversed(places)))
 
     def _at(self, where: Any, then: int) -> int:
         if where in (op.AT_BOUNDARY, op.AT_NON_BOUNDARY):

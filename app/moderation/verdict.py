@@ -18,6 +18,7 @@ Stop = Callable[[], bool]
 
 # Characters between two questions whether to go on; also what one search holds the interpreter for, 1 ms at most.
 _PIECE: Final = 4096
+_STRIDE: Final = 32  # characters after which it is asked again whether plain text may be skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,10 @@ def _scan(scanner: Scanner, text: str, index: int, end: int, joined: list[list[M
                 scanner.skip(following - index, text[following - 1])
                 index = following
                 continue
-        scanner.take(text[index])
-        index += 1
+        index = scanner.walk(text, index, min(index + _STRIDE, end))
         if scanner.matches:
             _join(joined, scanner.matches)
+            scanner.blocked = False
 
 
 def _join(joined: list[list[Match]], matches: list[Match]) -> None:

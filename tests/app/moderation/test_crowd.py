@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.moderation.crowd import MOST_RUNS
-from app.moderation.fold import FoldTable
 from app.moderation.matcher import CompiledPolicy
 from app.moderation.scanner import Scanner
 from app.moderation.verdict import find
@@ -82,7 +81,7 @@ def runs_at_once(policy: CompiledPolicy, text: str) -> int:
     most = 0
     for char in text:
         scanner.take(char)
-        most = max([most, *(len(lane.runs) for lane in scanner._lanes.values())])
+        most = max(most, len(scanner._crowd.slots))
     return most
 
 
@@ -91,7 +90,7 @@ CROWDED = r"(?:a|b-){20,60}!"  # no counted repeat of one set, so each beginning
 
 def test_a_crowd_is_bounded_and_covers_what_it_finds() -> None:
     crowd = compiled(CROWDED, None)
-    text = "ab-" * 25 + "!" + " a" * 3 + "!"
+    text = "ab-" * 30 + "!" + " a" * 3 + "!"
     assert runs_at_once(crowd, text) == MOST_RUNS
     (exact,) = by_brute_force(text, CROWDED, None)
     ((start, end),) = found(crowd, text)
@@ -102,7 +101,7 @@ def test_a_crowd_is_bounded_and_covers_what_it_finds() -> None:
 def test_a_crowd_of_checked_runs_covers_every_one_that_passes() -> None:
     # Only what begins last passes the check, and that run is not followed by itself any more.
     pattern = r"(?:\d| \d){16,40}!"
-    text = " 1" * 22 + " 4111111111111111!"
+    text = " 1" * 32 + " 4111111111111111!"
     exact = by_brute_force(text, pattern, "luhn")
     ((start, end),) = found(compiled(pattern, "luhn"), text)
     assert exact
@@ -115,29 +114,42 @@ def test_a_crowd_that_ends_leaves_nothing_behind() -> None:
     assert run(crowd, list("ab-" * 30 + "? done")).released == "ab-" * 30 + "? done"
 
 
-def test_the_memo_of_crowds_is_bounded_and_can_be_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["_CROWDS", "_MOVES"])
+def test_the_memo_of_crowds_is_bounded_and_can_be_forgotten(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
     random = Random(3)
     text = "".join(random.choice(("a", "b-", "b", "a!", " ")) for _ in range(400))
     expected = found(compiled(CROWDED, None), text)
-    monkeypatch.setattr("app.moderation.crowd._MEMO_LIMIT", 5)
+    monkeypatch.setattr(f"app.moderation.crowd.{limit}", 5)
     small = compiled(CROWDED, None)
     assert found(small, text) == expected
-    (crowds,) = small.every.crowds.values()
-    assert len(crowds._known) <= 5
-    assert isinstance(small.every.fold, FoldTable)
+    crowds = small.every.crowds._known.values()
+    assert len(crowds) <= 6
+    assert sum(len(crowd.moves) + len(crowd.entered) for crowd in crowds) <= 5
+
+
+def test_a_text_goes_on_when_all_crowds_are_forgotten_in_its_midst() -> None:
+    crowd = compiled(CROWDED, None)
+    scanner = Scanner(crowd.every)
+    for char in "ab-" * 10:
+        scanner.take(char)
+        crowd.every.crowds._forget()
+    scanner.take("!")
+    assert [(match.start, match.end) for match in scanner.matches] == [(0, 31)]
 
 
 def test_reprs_say_how_many_and_nothing_of_the_text() -> None:
     scanner = Scanner(compiled(PATTERNS[0], None).every)
     for char in "a-ab-a-bbbb":
         scanner.take(char)
-    (lane,) = scanner._lanes.values()
-    assert repr(lane) == "<Lane rule=0 runs=0 counting=2>"
-    assert repr(lane.crowd) == "<Crowd of 0>"
-    assert repr(scanner) == "<Scanner at=11 lanes=1>"
+    assert repr(scanner._crowd) == "<Crowd of 0 in 0 slots, 1 lines>"
+    assert repr(scanner._lines) == "<Lines 1 of 2>"
+    assert repr(scanner) == "<Scanner at=11 <Crowd of 0 in 0 slots, 1 lines>>"
     scanner.take("a")
-    ((sprout, _first, _start),) = scanner._sprouts
-    assert repr(sprout) == "<Sprout of 1 size=1>"
+    assert repr(scanner._crowd) == "<Crowd of 1 in 1 slots, 1 lines>"
+    assert repr(scanner._crowds).startswith("<Crowds ")
+    assert repr(scanner._matcher.kinds) == "<Kinds 0 characters>"
 
 
 def test_a_pattern_ends_at_its_width_from_the_first_character_on() -> None:
