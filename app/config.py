@@ -182,9 +182,10 @@ class Config:
     kv_memory_mib: int | None = setting(
         None, "memory for keys and values; without it what the device suggests", low=16
     )
-    chunk_tokens: int = setting(
-        256, "most prompt tokens of one step", low=16
-    )  # what running replies wait for at the most
+    chunk_tokens: int = setting(256, "most prompt tokens of one step", low=16)  # a cancel waits for so many
+    gap_ms: int = setting(
+        80, "longest step in milliseconds, as far as prompts are to blame, while replies run", low=1
+    )  # people see a pause of a tenth of a second; shorter steps make prompts slower
     keep_warm_s: float = setting(
         300.0, "how long a conversation keeps its pages while memory allows", low=0
     )  # a person's pause for thought

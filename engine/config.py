@@ -31,7 +31,10 @@ class EngineSettings:
     context_tokens: int = 0  # 0: what the model was trained for
     max_running: int = 32
     max_waiting: int = 256
-    chunk_tokens: int = 256  # the longest a running reply waits for a newcomer's prompt, in tokens computed
+    chunk_tokens: int = 256  # prompt tokens of one step while no reply runs; a cancel waits for so many
+    gap_s: float = (
+        0.08  # how long a step takes at the most, as far as prompts are to blame, while replies run
+    )
     keep_warm_s: float = 300.0  # how long a context keeps its pages: a person's pause for thought
 
     def __post_init__(self) -> None:
@@ -39,6 +42,8 @@ class EngineSettings:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
         least = {"threads": 0, "page_tokens": 1, "kv_bytes": 0, "context_tokens": 0}
         least |= {"max_running": 1, "max_waiting": 0, "chunk_tokens": 1, "keep_warm_s": 0}
+        if not self.gap_s > 0:
+            raise ValueError(f"gap_s must be positive, not {self.gap_s}")
         for name, bound in least.items():
             if (value := getattr(self, name)) < bound:
                 raise ValueError(f"{name} must be at least {bound}, not {value}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from engine.request import EngineError, EngineRequest
@@ -15,6 +16,7 @@ class Limits:
     max_running: int = 64  # sequences that hold pages
     max_waiting: int = 256  # sequences behind them; past this a request is refused
     step_tokens: int = 512  # tokens of one step: decodes first, the rest for prefill chunks
+    gap_s: float = math.inf  # what a step's prefill chunks are measured for, while replies run
     partial_prefills: int = (
         4  # long prompts in flight at once, so that a short one never waits for a long one
     )
@@ -26,6 +28,8 @@ class Limits:
         for name in ("context_tokens", "max_running", "step_tokens", "partial_prefills"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if not self.gap_s > 0:
+            raise ValueError("gap_s must be positive")
         if self.max_waiting < 0:
             raise ValueError("max_waiting must not be negative")
 

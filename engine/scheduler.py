@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 
 from engine.blocks import BlockPool, Lease
+from engine.budget import Budget
 from engine.ended import EndedReplies
 from engine.interface import EngineStats
 from engine.ledger import Ledger
@@ -132,16 +133,21 @@ class Scheduler:
                 self.fail(sequence, error)
         self.next_deadline = min((s.next_deadline() for s in self._live.values()), default=math.inf)
 
-    def plan(self, now: float, *, decode: bool = True) -> Step:
-        """The next step: each decoding sequence's token (unless `decode` is false), then prefill chunks."""
+    def plan(self, now: float, *, decode: bool = True, budget: Budget | None = None) -> Step:
+        """The next step: each decoding sequence's token (unless `decode` is false), then prefill chunks.
+
+        `budget` bounds the chunks of a step that decodes.
+        """
         self.end_overdue(now)
         self.pool.expire(now)
         step = Step()
         if decode:
             self._plan_decodes(step)
-        budget = max(self.limits.step_tokens - len(step.rows), self.limits.min_chunk_tokens)
-        self._admit(step, budget)
-        self._plan_prefills(step, budget)
+        chunk = max(self.limits.step_tokens - len(step.rows), self.limits.min_chunk_tokens)
+        if budget is not None and step.rows:
+            chunk = budget.chunk(chunk)
+        self._admit(step, chunk)
+        self._plan_prefills(step, chunk)
         self._announce_waiting()
         return step
 
@@ -256,8 +262,8 @@ class Scheduler:
             position = len(sequence.prompt) + sequence.output - 1
             step.add(sequence, sequence.tokens[-1:], position, sample=True)
 
-    def _plan_prefills(self, step: Step, budget: int) -> None:
-        shares = share_out(budget, [sequence.remaining for sequence in self._prefilling.values()])
+    def _plan_prefills(self, step: Step, chunk: int) -> None:
+        shares = share_out(chunk, [sequence.remaining for sequence in self._prefilling.values()])
         for sequence, share in zip(self._prefilling.values(), shares, strict=True):
             if share:
                 start, end = sequence.computed, sequence.computed + share
@@ -266,12 +272,12 @@ class Scheduler:
                     sequence, sequence.context[start:end], start, sample=last and sequence.max_output > 0
                 )
 
-    def _admit(self, step: Step, budget: int) -> None:
+    def _admit(self, step: Step, chunk: int) -> None:
         if not self._waiting or self._blocked_at == self.pool.releases:
             return
         backlog = sum(sequence.remaining for sequence in self._prefilling.values())
         while self._waiting and len(self._running) < self.limits.max_running:
-            if backlog >= budget and len(self._prefilling) >= self.limits.partial_prefills:
+            if backlog >= chunk and len(self._prefilling) >= self.limits.partial_prefills:
                 return
             sequence = next(iter(self._waiting.values()))
             if not self._open(sequence, step):

@@ -26,6 +26,15 @@ class Step:
             Row(tokens, start, sequence.lease.pages, sampling, sequence.seed, sample, sequence.reply.shaping)
         )
 
+    def counts(self) -> tuple[int, int]:
+        """How many rows go on with a reply, and how many tokens the others have."""
+        chunks = [
+            len(row.tokens)
+            for sequence, row in zip(self.sequences, self.rows, strict=True)
+            if sequence.phase is Phase.PREFILL
+        ]
+        return len(self.rows) - len(chunks), sum(chunks)
+
     def drop_ended(self) -> None:
         """Take out the rows of sequences that ended since the plan."""
         kept = [n for n, sequence in enumerate(self.sequences) if sequence.phase is not Phase.DONE]

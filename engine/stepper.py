@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from engine.batch import Row, Runner
+from engine.budget import Budget
 from engine.scheduler import Scheduler
 from engine.sequence import Phase
 from engine.step import Step
@@ -26,22 +27,26 @@ class Stepper:
         self._scheduler = scheduler
         self._runner = runner
         self._clock = clock
+        self._budget = Budget(scheduler.limits.gap_s)
         self._turn = threading.Lock()  # guards `_began`: who sees it set and holds this may use the scheduler
         self._began: float | None = None  # when the step that is being computed began
 
     def step(self) -> None:
         """Compute the next step, if there is anything to compute."""
         with self._turn:
-            step = self._scheduler.plan(self._clock())
+            step = self._scheduler.plan(self._clock(), budget=self._budget)
             if not step.rows:
                 return
             self._scheduler.depart()
-            self._began = self._clock()
+            began = self._began = self._clock()
         self._copy_pages(step)
+        decodes, prefills = step.counts()
         results = self._compute(step.rows) if step.rows else []
         with self._turn:
             self._began = None
-            self._scheduler.commit(step, results, self._clock())
+            now = self._clock()
+            self._budget.learn(decodes, prefills, now - began)
+            self._scheduler.commit(step, results, now)
 
     def stuck_s(self) -> float:
         """How long the step that is being computed takes already."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.blocks import BlockPool
+from engine.budget import Budget
 from engine.detokenize import ByteStream
 from engine.limits import Limits
 from engine.reply import Reply
@@ -492,3 +493,19 @@ def test_what_ends_while_its_step_is_away_keeps_its_pages_until_then() -> None:
     bench.scheduler.commit(step, bench.runner.step(step.rows), bench.now)
     assert bench.scheduler.pool.available == 4
     assert bench.scheduler.outputs == [], "and its results are nobody's"
+
+
+def test_prompts_beside_a_running_reply_are_computed_in_chunks_that_fit_the_budget() -> None:
+    bench = Bench(pages=64, step_tokens=32)
+    budget = Budget(100.0)
+    budget.learn(1, 0, 20.0)
+    budget.learn(1, 10, 60.0)
+
+    def chunks() -> list[int]:
+        return [len(row.tokens) for row in bench.scheduler.plan(0.0, budget=budget).rows]
+
+    bench.submit("a", 32)
+    assert chunks() == [32]
+    bench.step()
+    bench.submit("b", 60)
+    assert chunks() == [1, 20]
