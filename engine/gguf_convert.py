@@ -10,9 +10,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import filelock
 import numpy as np
@@ -22,9 +22,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer
 
 from engine.config import ModelError
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with (what is being done, units done, units in all)."""
+from engine.progress import Progress
 
 ARCHITECTURES: Final = ("llama", "mistral", "qwen2", "qwen3", "gemma3")
 SHARD_BYTES: Final = 4 << 30
@@ -101,9 +99,10 @@ def storage_dtype(types: set[GGMLQuantizationType]) -> torch.dtype:
 
 
 def _write_model(gguf_path: Path, folder: Path, progress: Progress, generation: dict[str, Any]) -> None:
+    reading = "Reading the GGUF model, once (a small one takes half a minute)"
+    progress(reading, 0, 1)
     reader = _open(gguf_path)
     architecture = _architecture(reader, gguf_path)
-    progress("reading configuration and tokenizer", 0, 1)
     where = {"pretrained_model_name_or_path": str(gguf_path.parent), "gguf_file": gguf_path.name}
     try:
         config = AutoConfig.from_pretrained(**where)
@@ -113,7 +112,7 @@ def _write_model(gguf_path: Path, folder: Path, progress: Progress, generation: 
             f"{gguf_path}: transformers cannot read its configuration or tokenizer ({error}); "
             "use a safetensors folder of the same model"
         ) from error
-    progress("reading configuration and tokenizer", 1, 1)
+    progress(reading, 1, 1)
     dtype = storage_dtype({tensor.tensor_type for tensor in reader.tensors if len(tensor.shape) > 1})
     config.dtype = dtype
     _write_shards(_tensors(reader, architecture, config, gguf_path, dtype, progress), folder)
@@ -175,7 +174,7 @@ def _tensors(
             name,
             torch.from_numpy(np.array(values, order="C")).to(dtype),
         )  # a copy: the file's map is read-only
-        progress("converting weights", index + 1, len(reader.tensors))
+        progress("Converting its weights, once", index + 1, len(reader.tensors))
 
 
 def _halves_from_pairs(rows: np.ndarray, heads: int) -> np.ndarray:

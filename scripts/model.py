@@ -8,7 +8,8 @@ from pathlib import Path
 
 from app.config import ConfigError, load_config
 from engine.config import ModelError
-from engine.fetch import ProgressBars, fetch_default_model
+from engine.fetch import fetch_default_model
+from engine.progress import ProgressBars
 
 
 def main() -> int:

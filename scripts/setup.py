@@ -65,13 +65,14 @@ def install(kind: str) -> None:
     if not _installed(kind, wanted):
         if not _venv_works():
             _make_venv()
-        _say("Installing the pinned packages")
+        _say("Installing the pinned packages, once: PyTorch is most of 1.5 GB, a few minutes by the network")
         # Named, since a build environment of pip's own would not follow the constraints.
         _call(*PIP, "--quiet", "--upgrade", "pip", "setuptools")
         # Before everything else: nothing that asks for torch may then choose another build.
         _call(*PIP, "torch")
         _call(*PIP, *requirements(kind))
         # Twice quiet: the build warns of what every editable installation is.
+        _say("Installing Sluice itself, some seconds")
         _call(*PIP, "--quiet", "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     _stamp(kind).write_text(wanted)
 
@@ -129,7 +130,7 @@ def _venv_works() -> bool:
 
 
 def _make_venv() -> None:
-    _say(f"Making {VENV.name} with Python {sys.version.split()[0]}")
+    _say(f"Making {VENV.name} with Python {sys.version.split()[0]}, some seconds")
     _call(sys.executable, "-m", "venv", "--clear", str(VENV))
 
 
@@ -139,7 +140,7 @@ def _install_debian_packages() -> None:
     wanted = [package for package, there in tools.items() if not there]
     if not wanted or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
-    _say(f"Installing {' and '.join(wanted)}")
+    _say(f"Installing {' and '.join(wanted)} with apt-get, once: a minute or two")
     # Runlevel 1 keeps Debian from starting the Redis it has just installed.
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     subprocess.run(["apt-get", "update", "-q"], check=False, env=env)

