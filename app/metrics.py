@@ -33,12 +33,17 @@ class _EngineCollector(Collector):
                 stats.pages_cached,
                 "KV pages that are free to take and still useful.",
             ),
+            "sluice_kv_pages_pinned": (
+                stats.pages_pinned,
+                "Those of the cached KV pages that are kept for a conversation.",
+            ),
         }
         counters = {
             "vllm:prompt_tokens": (stats.prompt_tokens, "Prompt tokens received."),
             "vllm:generation_tokens": (stats.generated_tokens, "Tokens sampled."),
             "vllm:prefix_cache_hits": (stats.cached_prompt_tokens, "Prompt tokens found in the cache."),
             "vllm:prefix_cache_queries": (stats.prompt_tokens, "Prompt tokens looked for in the cache."),
+            "sluice_kv_evictions": (stats.evictions, "KV pages whose content was given up for another."),
             "sluice_engine_steps": (stats.steps, "Engine iterations."),
         }
         metrics: list[Metric] = []

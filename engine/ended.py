@@ -43,7 +43,7 @@ class EndedReplies:
         generated = tuple(sequence.tokens[: sequence.output - 1])
         left = self._pool.leave(sequence.lease)
         request = sequence.request
-        session = (request.salt, request.session) if request.session else None
+        session = (request.salt, sequence.session) if request.session else None
         self._ended.pop(request.id, None)
         self._ended[request.id] = _Ended(request.prompt_ids, session, generated, left)
         if len(self._ended) > self._bound:

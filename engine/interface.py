@@ -29,11 +29,18 @@ class EngineStats:
     pages_total: int = 0
     pages_used: int = 0  # held by running sequences
     pages_cached: int = 0  # free to take, but still useful
+    pages_pinned: int = 0  # those of them that are kept for a session or a warm-up
+    evictions: int = 0  # pages whose content was given up for another
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0
     finished: dict[str, int] = field(default_factory=dict)  # by FinishReason value
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of all prompt tokens that were in the cache."""
+        return self.cached_prompt_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
 
 
 class ChatTokenizer(Protocol):

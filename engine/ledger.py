@@ -30,6 +30,8 @@ class Ledger:
             pages_total=pool.pages_total,
             pages_used=pool.used,
             pages_cached=pool.cached,
+            pages_pinned=pool.pinned,
+            evictions=pool.evictions,
             prompt_tokens=self.prompt_tokens,
             cached_prompt_tokens=self.cached_prompt_tokens,
             generated_tokens=self.generated_tokens,

@@ -21,6 +21,7 @@ class Limits:
         4  # long prompts in flight at once, so that a short one never waits for a long one
     )
     pin_s: float = 300.0  # how long a warm-up's or a session's pages outlive everything but memory pressure
+    patience_s: float = 10.0  # who has waited so long moves up a tier: longer than most replies take
     retry_after_s: float = 1.0  # told to those refused: about the time in which a short reply ends
     vocabulary: int | None = None  # ids are below it; None where ids are no rows of a matrix
 
@@ -49,6 +50,8 @@ class Limits:
         prompt = len(request.prompt_ids)
         if prompt == 0:
             raise EngineError("invalid_value", "The prompt has no tokens.")
+        if not request.weight > 0:
+            raise ValueError(f"a weight must be positive, not {request.weight}")
         if prompt > self.context_tokens - (0 if request.prefill_only else 1):
             raise EngineError(
                 "context_length_exceeded",

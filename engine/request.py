@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,9 @@ class Sampling:
     min_tokens: int = 0
 
 
+ServiceTier: TypeAlias = Literal["auto", "default", "flex", "priority"]
+
+
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
     """One sequence to generate.
@@ -52,6 +55,8 @@ class EngineRequest:
     `salt` separates tenants in every cache: pages are shared only between requests of the same salt.
     `session` names the conversation within its salt, "" none: what was committed of its last turn is kept for a
     while, whatever else needs the memory less.
+    Tenants get shares by `weight`. Within the same wait "priority" goes before "default" ("auto" is that) and "flex"
+    behind it.
     `prefill_only` computes the context's pages, keeps them for a follow-up and generates nothing.
     """
 
@@ -61,6 +66,8 @@ class EngineRequest:
     sampling: Sampling
     salt: str = ""
     session: str = ""
+    weight: float = 1.0
+    service_tier: ServiceTier = "default"
     prefill_only: bool = False
     first_token_timeout_s: float | None = None
     total_timeout_s: float | None = None

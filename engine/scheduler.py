@@ -7,7 +7,6 @@ Pure: no clock, no thread, no I/O. A driver calls `plan`, computes the step, cal
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 
@@ -29,17 +28,15 @@ from engine.request import (
     Started,
     Usage,
 )
-from engine.sequence import Phase, Sequence, deadline
-from engine.step import Step, share_out
+from engine.roster import Roster
+from engine.sequence import RANKS, Phase, Sequence, deadline
+from engine.step import Step
 
 SEED_MASK = (1 << 63) - 1
-SPARE_SHARE = 16
-"""Admission leaves a page for each running sequence to grow into, up to this part of the pool: without it a
-newcomer would be preempted at once by the next page that an older sequence needs."""
 
 
 class Scheduler:
-    """Owns the live sequences and their pages. First come, first served; the youngest is preempted first."""
+    """Owns the live sequences, from the queue to their end."""
 
     def __init__(
         self,
@@ -58,10 +55,7 @@ class Scheduler:
         self._reply_for = reply_for
         self._draw_seed = draw_seed
         self._live: dict[str, Sequence] = {}
-        self._waiting: OrderedDict[str, Sequence] = OrderedDict()
-        self._running: dict[str, Sequence] = {}  # oldest first
-        self._prefilling: dict[str, Sequence] = {}  # those of `_running` whose context is not computed yet
-        self._blocked_at = -1  # the pool's releases when the head of the queue last did not fit
+        self._roster = Roster(limits, pool)
         self._ended = EndedReplies(pool, bound=2 * limits.max_running)
         self._departed = False
         self._parked: list[Lease] = []  # of those that ended since `depart`
@@ -73,18 +67,13 @@ class Scheduler:
     @property
     def pending(self) -> bool:
         """Whether `plan` has something to do now besides decoding and deadlines."""
-        if self._prefilling:
-            return True
-        if not self._waiting:
-            return False
-        if not next(reversed(self._waiting.values())).announced:
-            return True
-        return len(self._running) < self.limits.max_running and self._blocked_at != self.pool.releases
+        roster = self._roster
+        return bool(roster.prefilling) or roster.waiting.fresh or roster.can_admit
 
     @property
     def busy(self) -> bool:
         """Whether there is a step to compute, or to plan."""
-        return bool(self._running) or self.pending
+        return bool(self._roster.running) or self.pending
 
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._live
@@ -99,8 +88,10 @@ class Scheduler:
             reply=self._reply_for(request, max_output),
             seed=(self._draw_seed() if seed is None else seed) & SEED_MASK,
             max_output=max_output,
+            submitted=now,
             first_token_deadline=deadline(now, request.first_token_timeout_s),
             deadline=deadline(now, request.total_timeout_s),
+            rank=RANKS[request.service_tier],
             context=request.prompt_ids,
         )
 
@@ -108,7 +99,8 @@ class Scheduler:
         """Queue a new sequence. `Limits.check` is the caller's part."""
         request_id = sequence.request.id
         assert request_id not in self._live
-        self._live[request_id] = self._waiting[request_id] = sequence
+        self._live[request_id] = sequence
+        self._roster.enter(sequence)
         self.next_deadline = min(self.next_deadline, sequence.next_deadline())
 
     def cancel(self, request_id: str) -> None:
@@ -146,9 +138,8 @@ class Scheduler:
         chunk = max(self.limits.step_tokens - len(step.rows), self.limits.min_chunk_tokens)
         if budget is not None and step.rows:
             chunk = budget.chunk(chunk)
-        self._admit(step, chunk)
-        self._plan_prefills(step, chunk)
-        self._announce_waiting()
+        self._plan_prefills(step, chunk, now)
+        self.outputs += [(sequence, Queued(place)) for sequence, place in self._roster.waiting.announce()]
         return step
 
     def depart(self) -> None:
@@ -175,39 +166,18 @@ class Scheduler:
 
     def computed(self, sequence: Sequence, tokens: int, now: float) -> None:
         """The next `tokens` of the sequence's context are in its pages."""
-        assert sequence.lease is not None
-        sequence.computed += tokens
-        self.pool.enter(sequence.lease, sequence.prompt, sequence.computed)
+        self._roster.computed(sequence, tokens)
         if sequence.remaining:
             return
-        del self._prefilling[sequence.request.id]
-        sequence.phase = Phase.DECODE
         if sequence.request.prefill_only:
-            request = sequence.request
-            self.pool.enter_all(sequence.lease, sequence.prompt)
-            self.pool.pin(
-                sequence.lease, (request.salt, request.session or request.id), now + self.limits.pin_s
-            )
+            self._pin(sequence, now)
             self.finish(sequence, FinishReason.STOP)
         elif sequence.max_output <= 0:
             self.finish(sequence, FinishReason.LENGTH)
 
     def grant(self, sequence: Sequence) -> bool:
-        """Make room for a decoding sequence's next token and set `granted`.
-
-        Younger sequences are preempted while pages lack, at last this one: then False.
-        """
-        assert sequence.lease is not None
-        prompt = len(sequence.prompt)
-        while not self.pool.grow(sequence.lease, prompt + sequence.output):
-            victim = next(reversed(self._running.values()))
-            self._preempt(victim)
-            if victim is sequence:
-                return False
-        # The last token of a reply needs no page: its keys and values are never read.
-        room = len(sequence.lease.pages) * self.pool.page_tokens - prompt + 1
-        sequence.granted = min(room, sequence.max_output)
-        return True
+        """See `Roster.grant`."""
+        return self._roster.grant(sequence)
 
     def fail(self, sequence: Sequence, error: Exception) -> None:
         """End a sequence with an EngineError as it is, or with any other exception as `model_error`."""
@@ -230,18 +200,15 @@ class Scheduler:
         sequence.phase = Phase.DONE
         sequence.granted = 0
         del self._live[request_id]
-        self._waiting.pop(request_id, None)
-        self._running.pop(request_id, None)
-        self._prefilling.pop(request_id, None)
+        self._roster.leave(sequence)
         self.ledger.finished[reason.value] += 1
-        self._blocked_at = -1  # the queue's head or the number of running sequences may have changed
         usage = Usage(len(sequence.prompt) if sequence.started else 0, sequence.cached, sequence.output)
         finished = Finished(reason, usage, tuple(sequence.tokens[: sequence.output]), error)
         self.outputs.append((sequence, finished))
 
     def stats(self) -> EngineStats:
         """A snapshot; may be taken on another thread, then its numbers may be a step apart."""
-        return self.ledger.stats(len(self._running), len(self._waiting), self.pool)
+        return self.ledger.stats(len(self._roster.running), len(self._roster.waiting), self.pool)
 
     def _append(self, sequence: Sequence, token: int) -> None:
         sequence.tokens.append(token)
@@ -254,17 +221,21 @@ class Scheduler:
             self.finish(sequence, reply.reason)
 
     def _plan_decodes(self, step: Step) -> None:
-        for sequence in list(self._running.values()):
-            if sequence.phase is not Phase.DECODE:  # prefilling, or just preempted
-                continue
-            if sequence.output >= sequence.granted and not self.grant(sequence):
-                continue
-            position = len(sequence.prompt) + sequence.output - 1
-            step.add(sequence, sequence.tokens[-1:], position, sample=True)
+        running = self._roster.running
+        for sequence in list(running.values()):
+            if sequence.phase is Phase.DECODE and sequence.output >= sequence.granted:
+                self.grant(sequence)
+        for sequence in running.values():  # of those that were granted a token some may be preempted by now
+            if sequence.phase is Phase.DECODE:
+                position = len(sequence.prompt) + sequence.output - 1
+                step.add(sequence, sequence.tokens[-1:], position, sample=True)
 
-    def _plan_prefills(self, step: Step, chunk: int) -> None:
-        shares = share_out(chunk, [sequence.remaining for sequence in self._prefilling.values()])
-        for sequence, share in zip(self._prefilling.values(), shares, strict=True):
+    def _plan_prefills(self, step: Step, chunk: int, now: float) -> None:
+        self._roster.waiting.age(now)
+        for sequence in self._roster.admit(step, chunk):
+            if not sequence.started:
+                self._start(sequence)
+        for sequence, share in self._roster.shares(chunk):
             if share:
                 start, end = sequence.computed, sequence.computed + share
                 last = end == len(sequence.context)
@@ -272,64 +243,17 @@ class Scheduler:
                     sequence, sequence.context[start:end], start, sample=last and sequence.max_output > 0
                 )
 
-    def _admit(self, step: Step, chunk: int) -> None:
-        if not self._waiting or self._blocked_at == self.pool.releases:
-            return
-        backlog = sum(sequence.remaining for sequence in self._prefilling.values())
-        while self._waiting and len(self._running) < self.limits.max_running:
-            if backlog >= chunk and len(self._prefilling) >= self.limits.partial_prefills:
-                return
-            sequence = next(iter(self._waiting.values()))
-            if not self._open(sequence, step):
-                self._blocked_at = self.pool.releases
-                return
-            backlog += sequence.remaining
-
-    def _open(self, sequence: Sequence, step: Step) -> bool:
-        request = sequence.request
-        spare = min(len(self._running), self.pool.pages_total // SPARE_SHARE)
-        opened = self.pool.open(request.prompt_ids, len(sequence.context), request.salt, spare=spare)
-        if opened is None:
-            return False
-        sequence.lease = opened.lease
-        sequence.computed = opened.cached_tokens
-        sequence.phase = Phase.PREFILL
-        if opened.copy is not None:
-            step.copies.append((sequence, opened.copy))
-        del self._waiting[request.id]
-        self._running[request.id] = self._prefilling[request.id] = sequence
-        if not sequence.started:
-            self._start(sequence)
-        return True
-
     def _start(self, sequence: Sequence) -> None:
         sequence.started = sequence.announced = True
         sequence.cached = sequence.computed
         self.ledger.start(sequence)
         self.outputs.append((sequence, Started(sequence.cached)))
 
-    def _preempt(self, sequence: Sequence) -> None:
-        """Take the youngest sequence's pages; it heads the queue and will compute its tokens again."""
+    def _pin(self, sequence: Sequence, now: float) -> None:
+        """Keep all of a computed prompt for a follow-up."""
         assert sequence.lease is not None
-        self.pool.close(sequence.lease)
-        sequence.lease = None
-        sequence.phase = Phase.WAITING
-        sequence.granted = sequence.computed = 0
-        sequence.context = [*sequence.prompt, *sequence.tokens[: sequence.output]]
-        del self._running[sequence.request.id]
-        self._prefilling.pop(sequence.request.id, None)
-        self._waiting[sequence.request.id] = sequence
-        self._waiting.move_to_end(sequence.request.id, last=False)
-
-    def _announce_waiting(self) -> None:
-        """Tell those that arrived since the last step, who stand at the queue's end, where they stand."""
-        position = len(self._waiting)
-        for sequence in reversed(self._waiting.values()):
-            position -= 1
-            if sequence.announced:
-                return
-            sequence.announced = True
-            self.outputs.append((sequence, Queued(position)))
+        self.pool.enter_all(sequence.lease, sequence.prompt)
+        self.pool.pin(sequence.lease, (sequence.request.salt, sequence.session), now + self.limits.pin_s)
 
     def __repr__(self) -> str:
-        return f"<Scheduler running={len(self._running)} waiting={len(self._waiting)} {self.pool}>"
+        return f"<Scheduler {self._roster} {self.pool}>"

@@ -6,10 +6,13 @@ import enum
 import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
+from typing import Final
 
 from engine.blocks import Lease
 from engine.reply import Reply
-from engine.request import Deliver, EngineError, EngineRequest
+from engine.request import Deliver, EngineError, EngineRequest, ServiceTier
+
+RANKS: Final[dict[ServiceTier, int]] = {"priority": 0, "auto": 1, "default": 1, "flex": 2}
 
 
 class Phase(enum.Enum):
@@ -28,8 +31,10 @@ class Sequence:
     reply: Reply
     seed: int
     max_output: int
+    submitted: float
     first_token_deadline: float
     deadline: float
+    rank: int  # of its tier, 0 first; falls while it waits
     phase: Phase = Phase.WAITING
     lease: Lease | None = None
     context: Items[int] = ()  # what prefill computes: the prompt, and after a preemption the tokens so far
@@ -38,12 +43,18 @@ class Sequence:
     output: int = 0  # how many; an engine that knows its tokens beforehand counts here itself
     granted: int = 0  # `output` may reach this before the next call of `Scheduler.grant`; may be lowered
     cached: int = 0  # prompt tokens that were not computed
+    charged: int = 0  # positions that its tenant has had, or was given for nothing
     started: bool = False
     announced: bool = False
 
     @property
     def prompt(self) -> Items[int]:
         return self.request.prompt_ids
+
+    @property
+    def session(self) -> str:
+        """Within its tenant; a request that names none is one of its own."""
+        return self.request.session or self.request.id
 
     @property
     def remaining(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
@@ -43,11 +44,13 @@ class Step:
             self.rows = [self.rows[n] for n in kept]
 
 
-def share_out(budget: int, wanted: Items[int]) -> list[int]:
-    """Share the budget evenly, but give nobody more than wanted: short prompts are through at once."""
+def share_out(budget: int, wanted: Items[int], weights: Items[float]) -> list[int]:
+    """Share the budget by weight, but give nobody more than wanted: short prompts are through at once."""
     shares = [0] * len(wanted)
-    smallest_first = sorted(range(len(wanted)), key=wanted.__getitem__)
-    for sharers, index in zip(range(len(wanted), 0, -1), smallest_first, strict=True):
-        shares[index] = min(wanted[index], -(-budget // sharers))
+    sharing = math.fsum(weights)
+    for index in sorted(range(len(wanted)), key=lambda index: wanted[index] / weights[index]):
+        part = math.ceil(budget * weights[index] / sharing - 1e-6)
+        shares[index] = min(wanted[index], part)
         budget -= shares[index]
+        sharing -= weights[index]
     return shares

@@ -415,6 +415,31 @@ class EngineContract:
             assert heard.text == free.text[: free.text.index(stop)]
             assert heard.ids == free.ids[: len(heard.ids)]
 
+    async def test_urgent_requests_go_before_patient_ones_and_tenants_take_turns(self) -> None:
+        async with self.serving(max_running=1) as engine:
+            busy = self.ask(engine, sampling=ENDLESS, id="busy", salt="a")
+            await busy.until(lambda heard: heard.deltas)
+            order: list[str] = []
+            asked = []
+            for id, salt, tier in (
+                ("flex", "b", "flex"),
+                ("a1", "a", "default"),
+                ("a2", "a", "auto"),
+                ("b1", "b", "default"),
+                ("urgent", "a", "priority"),
+            ):
+                heard = Heard(lambda output, id=id: order.append(id) if isinstance(output, Started) else None)  # type: ignore[misc]
+                request = self.request(
+                    engine, sampling=replace(ENDLESS, max_tokens=3), id=id, salt=salt, service_tier=tier
+                )
+                engine.submit(request, heard)
+                asked.append(heard)
+            engine.cancel("busy")
+            for heard in asked:
+                await heard.end()
+            assert (order[0], order[-1]) == ("urgent", "flex")
+            assert order.index("b1") < order.index("a2"), "b was served less"
+
     async def test_the_time_limits_end_a_request_by_name(self) -> None:
         async with self.serving(max_running=1) as engine:
             busy = self.ask(engine, sampling=ENDLESS, id="busy")
@@ -473,6 +498,10 @@ class EngineContract:
             assert stats.finished == {"stop": 1, "length": 1, "cancelled": 0, "failed": 0}
             assert stats.steps > 0
             assert stats.pages_cached > 0
+            assert stats.pages_pinned > 0, "the warm-up's"
+            assert stats.evictions == 0
+            assert stats.hit_rate == stats.cached_prompt_tokens / stats.prompt_tokens
+            assert self.build(Shape()).stats().hit_rate == 0.0
 
     RANDOM_ACTIONS = 10_000
 
@@ -492,6 +521,8 @@ class EngineContract:
                         id=f"r{action}",
                         salt=chance.choice("xy"),
                         session=chance.choice(("", "s", "t")),
+                        service_tier=chance.choice(("auto", "default", "flex", "priority")),
+                        weight=chance.choice((0.5, 1.0, 4.0)),
                         prefill_only=chance.random() < 0.1,
                         total_timeout_s=chance.choice((None, None, 0.001, 10.0)),
                     )

@@ -1,0 +1,31 @@
+"""How prompts share a step."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.step import share_out
+
+WANTED = st.lists(st.tuples(st.integers(1, 40), st.sampled_from([0.25, 0.5, 1.0, 1 / 3, 4.0])), max_size=6)
+
+
+def test_who_wants_little_leaves_the_rest_to_the_others() -> None:
+    assert share_out(12, [2, 40, 40], [1, 1, 1]) == [2, 5, 5]
+    assert share_out(12, [2, 40, 40], [1, 3, 1]) == [2, 8, 2]
+
+
+@given(st.integers(1, 60), WANTED)
+def test_a_budget_is_shared_by_weight_and_used_up(budget: int, claims: list[tuple[int, float]]) -> None:
+    wanted, weights = [want for want, _ in claims], [weight for _, weight in claims]
+    shares = share_out(budget, wanted, weights)
+    assert sum(shares) == min(budget, sum(wanted))
+    assert all(0 <= share <= want for share, want in zip(shares, wanted, strict=True))
+    short = [
+        (share, weight) for share, want, weight in zip(shares, wanted, weights, strict=True) if share < want
+    ]
+    for share, weight in short:
+        for other, others_weight in zip(shares, weights, strict=True):
+            assert other / others_weight <= (share + len(claims)) / weight + 1 / others_weight, (
+                "but for rounding"
+            )
