@@ -179,6 +179,9 @@ async def test_a_chat_completion_as_json_and_as_a_stream(client: httpx.AsyncClie
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1]) == "Hello there"
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
     assert chunks[-1]["choices"] == []
+    prompt = answer["usage"]["prompt_tokens"]
+    assert answer["usage"].pop("prompt_tokens_details") == {"cached_tokens": 0}
+    assert chunks[-1]["usage"].pop("prompt_tokens_details") == {"cached_tokens": prompt - 1}
     assert chunks[-1]["usage"] == answer["usage"]
 
 
