@@ -64,7 +64,8 @@ async def _cases(asked: Namespace, targets: Sequence[Target]) -> list[Case]:
     named = [await with_model(target) for target in targets]
     plans = plans_of(asked)
     with tqdm(total=steps_of(plans, asked.rounds, len(named)), file=sys.stderr, unit="turn") as bar:
-        return await measure(named, plans, asked.rounds, time.perf_counter() + asked.max_s, bar.update)
+        ends_at = time.perf_counter() + asked.max_s
+        return await measure(named, plans, asked.rounds, ends_at, bar.update, asked.pause_s)
 
 
 @contextmanager

@@ -138,6 +138,12 @@ def _common() -> ArgumentParser:
     parser.add_argument(
         "--max-s", type=_number(1, _LONGEST_S), default=600.0, help="of the whole run (default: 600)"
     )
+    parser.add_argument(
+        "--pause-s",
+        type=_number(0, 60),
+        default=0.5,
+        help="before each server's part of a round, in which the threads of the one before rest (default: 0.5)",
+    )
     parser.add_argument("--json", type=Path, help="write the report here, every round in it")
     parser.add_argument("--html", type=Path, help="write the report here as one page with plots")
     return parser

@@ -85,7 +85,7 @@ def _plots(cases: Sequence[Case]) -> Iterator[str]:
             for case, one in zip(cases, of, strict=True)
             if name in one
         ]
-        yield bars(name, rows) if len(rows) == len(cases) else ""
+        yield f"<p>{escape(name)}, a dot for each round</p>{bars(name, rows)}"
     for name in dict.fromkeys(name for case in cases for name in case.times):
         series = [(case.label, case.times[name]) for case in cases if name in case.times]
         yield f"<p>{escape(name)}, by percentile</p>{curves(name, series)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -57,14 +58,19 @@ async def measure(
     rounds: int,
     ends_at: float,
     on_turn: Callable[[], None] = lambda: None,
+    pause_s: float = 0.0,
 ) -> list[Case]:
-    """Each plan in so many rounds after one that warms up, whose faults count and whose figures do not."""
+    """Each plan in so many rounds after one that warms up, whose faults count and whose figures do not.
+
+    `pause_s` comes before each server's part of a round: threads of the one before may still spin.
+    """
     cases: list[Case] = []
     for plan in plans:
         of = {target.label: Case(plan.name, target.label) for target in targets}
         cases += of.values()
         for round_ in range(rounds + 1):
             for target in order(targets, round_):
+                await asyncio.sleep(pause_s)
                 before = await lag_buckets(target)
                 parts = await play(target, plan.scripts(round_), ends_at, on_turn)
                 lag_s = lag_p99_s(before, await lag_buckets(target))

@@ -26,7 +26,7 @@ async def test_a_chat_prints_a_table_and_writes_reports_without_the_key(
     report, page = tmp_path / "report.json", tmp_path / "report.html"
     async with serving() as served:
         words = (
-            f"chat --url {served.ws}/v1/responses --key {KEY} --streams 1,2 --turns 1 --rounds 1 "
+            f"chat --url {served.ws}/v1/responses --key {KEY} --streams 1,2 --turns 1 --rounds 1 --pause-s 0 "
             f"--max-tokens 6 --json {report} --html {page}"
         )
         code = await asyncio.to_thread(main, words.split())
@@ -46,7 +46,7 @@ async def test_a_chat_prints_a_table_and_writes_reports_without_the_key(
 @pytest.mark.anyio
 async def test_two_servers_are_set_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving() as served:
-        words = f"intrude --streams 2 --long-words 30 --rounds 1 --max-tokens 60 --key {KEY} --key={KEY}"
+        words = f"intrude --streams 2 --long-words 30 --rounds 1 --pause-s 0 --max-tokens 60 --key {KEY} --key={KEY}"
         both = ["--compare", f"socket={served.ws}", f"completions={served.http}/v1"]
         code = await asyncio.to_thread(main, [*words.split(), *both])
     out = capsys.readouterr().out
@@ -69,7 +69,17 @@ async def test_every_kind_of_load_runs_with_the_key_of_the_environment(
 ) -> None:
     monkeypatch.setenv("SLUICE_KEY", KEY)
     async with serving() as served:
-        given = [*words.split(), "--rounds", "1", "--max-tokens", "4", "--url", f"{served.ws}/v1/responses"]
+        given = [
+            *words.split(),
+            "--rounds",
+            "1",
+            "--pause-s",
+            "0",
+            "--max-tokens",
+            "4",
+            "--url",
+            f"{served.ws}/v1/responses",
+        ]
         code = await asyncio.to_thread(main, given)
     assert code == 0
     assert f"{named}:" in capsys.readouterr().out
@@ -78,9 +88,7 @@ async def test_every_kind_of_load_runs_with_the_key_of_the_environment(
 @pytest.mark.anyio
 async def test_faults_are_named_and_are_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     async with serving() as served:
-        words = (
-            f"chat --url {served.ws}/v1/responses --key=wrong-key-of-no-one --streams 1 --turns 1 --rounds 1"
-        )
+        words = f"chat --url {served.ws} --key=wrong-key-of-no-one --streams 1 --rounds 1 --pause-s 0"
         code = await asyncio.to_thread(main, words.split())
     assert code == 1
     assert "2 x unauthorized" in capsys.readouterr().out
@@ -90,7 +98,7 @@ def test_a_server_started_for_the_run_is_measured(capsys: pytest.CaptureFixture[
     words = (
         "chat --serve --set SLUICE_ENGINE=scripted --set SLUICE_SCRIPTED_TOKENS_PER_S=0 --streams 1 --turns 1"
     )
-    assert main([*words.split(), "--rounds", "1", "--max-tokens", "3"]) == 0
+    assert main([*words.split(), "--rounds", "1", "--pause-s", "0", "--max-tokens", "3"]) == 0
     assert "| tokens/s " in capsys.readouterr().out
 
 
