@@ -17,6 +17,7 @@ from app.auth import Authenticator
 from app.config import Config
 from app.context import Prompt, stored_messages
 from app.flush import Flush
+from app.formats import compiled_format
 from app.ids import new_id
 from app.journal import Journal, Ring
 from app.metrics import Metrics
@@ -31,7 +32,7 @@ from engine.request import ChatMessage, EngineError, EngineRequest, Sampling
 from protocol.codec import encode as encode_json
 from protocol.codes import ProtocolError
 from protocol.requests.create import CreateResponse
-from protocol.response import Response, ResponseError
+from protocol.response import Response, ResponseError, TextConfig
 
 if TYPE_CHECKING:
     from app.connection import Connection
@@ -175,6 +176,7 @@ class Hub:
                 self._check_open()
                 if ask.keep and ask.create.store:
                     await self.stores.store.ping()  # a stored turn needs the store: say so before it begins
+                grammar = await compiled_format(ask, self.engine, self.workers)
                 prompt, new = await self.prompts.of(ask)
                 if handle.left:
                     self._check_open()
@@ -183,7 +185,7 @@ class Hub:
                 turn.on_first_text = lambda: self.metrics.first_token.observe(time.monotonic() - began)
                 turn.attach(sink)
                 handle.turn = turn
-                self._submit(turn, ask, prompt)
+                self._submit(turn, ask, prompt, grammar)
             except ProtocolError as error:
                 self.metrics.refused.labels(error.code).inc()
                 on_refused(error)
@@ -260,6 +262,7 @@ class Hub:
             previous_response_id=create.previous_response_id,
             instructions=prompt.instructions,
             truncation=create.truncation,
+            text=_text(create),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             presence_penalty=sampling.presence_penalty,
@@ -284,7 +287,7 @@ class Hub:
             turn.journal = None
         return turn
 
-    def _submit(self, turn: Turn, ask: Ask, prompt: Prompt) -> None:
+    def _submit(self, turn: Turn, ask: Ask, prompt: Prompt, grammar: object | None) -> None:
         self._live[turn.id] = turn
         try:
             turn.submit(
@@ -298,6 +301,7 @@ class Hub:
                     prefill_only=not ask.create.generate,
                     first_token_timeout_s=self.config.first_token_timeout_s,
                     total_timeout_s=self.config.total_timeout_s,
+                    grammar=grammar,
                 )
             )
         except EngineError as error:
@@ -366,6 +370,12 @@ class Hub:
 
     def __repr__(self) -> str:
         return f"<Hub live={len(self._live)} connections={len(self.connections)} draining={self.draining}>"
+
+
+def _text(create: CreateResponse) -> TextConfig:
+    """The format as the response shows it."""
+    asked = create.format
+    return TextConfig() if asked is None or asked.shown is None else TextConfig(asked.shown)
 
 
 def _or(value: T | None, default: T) -> T:

@@ -184,5 +184,11 @@ class Prompts:
 
 
 def translated(error: EngineError, param: str) -> ProtocolError:
-    named = error.param or param if error.code in ("context_length_exceeded", "invalid_value") else None
-    return ProtocolError(error.code, error.message, param=named, retry_after_s=error.retry_after_s)
+    """`param` is what the client calls its input, which errors are about that name no other field."""
+    about_input = error.param is None and error.code in ("context_length_exceeded", "invalid_value")
+    return ProtocolError(
+        error.code,
+        error.message,
+        param=param if about_input else error.param,
+        retry_after_s=error.retry_after_s,
+    )

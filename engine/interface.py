@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.request import ChatMessage, Deliver, EngineRequest, Sampling
+from engine.request import ChatMessage, Deliver, EngineRequest, OutputFormat, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class ChatTokenizer(Protocol):
 
 
 class Engine(Protocol):
-    """Generates sequences. All methods are called on the event loop's thread."""
+    """Generates sequences. All methods but `compile` are called on the event loop's thread."""
 
     @property
     def model(self) -> ModelInfo: ...
@@ -86,6 +86,13 @@ class Engine(Protocol):
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to serve; outputs are delivered on `loop`, one hop a step."""
+        ...
+
+    def compile(self, format: OutputFormat) -> object:
+        """The grammar of a format, for `EngineRequest.grammar`. Thread-safe, for it may take a second.
+
+        Raises EngineError, `param` that of the format, if it is no such format or is not supported.
+        """
         ...
 
     def submit(self, request: EngineRequest, deliver: Deliver) -> None:

@@ -18,10 +18,20 @@ from engine.batch import Runner
 from engine.blocks import BlockPool
 from engine.delivery import hand_out
 from engine.detokenize import TextStream
+from engine.grammar import Grammar, GrammarCompiler
 from engine.interface import ChatTokenizer, EngineStats, ModelInfo
 from engine.limits import Limits
 from engine.reply import Reply, ShapedReply
-from engine.request import Deliver, EngineError, EngineRequest, Finished, FinishReason, Output, Usage
+from engine.request import (
+    Deliver,
+    EngineError,
+    EngineRequest,
+    Finished,
+    FinishReason,
+    Output,
+    OutputFormat,
+    Usage,
+)
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
 from engine.shaping import shaping_of
@@ -64,6 +74,7 @@ class StepEngine:
         limits: Limits,
         eos_ids: Set[int],
         *,
+        compiler: GrammarCompiler | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = lambda: random.getrandbits(63),
         stand_in_s: float = STAND_IN_S,
@@ -76,13 +87,15 @@ class StepEngine:
 
         def reply_for(request: EngineRequest, max_output: int) -> Reply:
             stream, sampling = tokenizer.stream(), request.sampling
-            shaping = shaping_of(sampling, request.prompt_ids, eos_ids)
+            grammar = request.grammar.follow() if isinstance(request.grammar, Grammar) else None
+            shaping = shaping_of(sampling, request.prompt_ids, eos_ids, grammar)
             if shaping is None:
                 return Reply(stream, sampling, max_output, eos_ids)
             return ShapedReply(stream, sampling, max_output, eos_ids, shaping)
 
         self._model = model
         self._tokenizer = tokenizer
+        self._compiler = compiler
         self._runner = runner
         self._clock = clock
         self._stand_in_s, self._unready_s, self._close_s = stand_in_s, unready_s, close_s
@@ -116,6 +129,16 @@ class StepEngine:
     @property
     def ready(self) -> bool:
         return self._refusal is None and self._stepper.stuck_s() < self._unready_s
+
+    def compile(self, format: OutputFormat) -> Grammar:
+        if self._compiler is None:
+            raise EngineError(
+                "unsupported_parameter",
+                f"Parameter '{format.param}' is not supported by this model: its tokens have no bytes of their own, "
+                "or it has no token for the end.",
+                param=format.param,
+            )
+        return self._compiler.compile(format)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._thread is None, "an engine starts once"

@@ -52,17 +52,21 @@ class Reply:
 
 
 class ShapedReply(Reply):
-    """A reply whose logits are changed by what it has said."""
+    """A reply whose logits are changed by what it has said. It also ends when its format wants nothing more."""
 
-    __slots__ = ("_follow",)
+    __slots__ = ("_shaping",)
 
     def __init__(
         self, stream: TextStream, sampling: Sampling, max_output: int, eos_ids: Set[int], shaping: Shaping
     ) -> None:
         super().__init__(stream, sampling, max_output, eos_ids)
-        self.shaping = shaping
-        self._follow = shaping.follow
+        self.shaping = self._shaping = shaping
 
     def push(self, token: int) -> str:
-        self._follow(token)
-        return super().push(token)
+        self._shaping.follow(token)
+        text = super().push(token)
+        if self._shaping.complete:
+            if self.reason is None:
+                text += self._last_text()
+            self.reason = FinishReason.STOP
+        return text

@@ -47,6 +47,15 @@ ServiceTier: TypeAlias = Literal["auto", "default", "flex", "priority"]
 
 
 @dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """What a reply must be: JSON of a schema, given as JSON, or the whole match of a regular expression."""
+
+    kind: Literal["json_schema", "regex"]
+    source: str
+    param: str  # what the client calls it, for the errors about it
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """One sequence to generate.
 
@@ -58,6 +67,7 @@ class EngineRequest:
     Tenants get shares by `weight`. Within the same wait "priority" goes before "default" ("auto" is that) and "flex"
     behind it.
     `prefill_only` computes the context's pages, keeps them for a follow-up and generates nothing.
+    `grammar` is what `Engine.compile` of the same engine made of a format.
     """
 
     id: str
@@ -71,6 +81,7 @@ class EngineRequest:
     prefill_only: bool = False
     first_token_timeout_s: float | None = None
     total_timeout_s: float | None = None
+    grammar: object | None = None
 
 
 class FinishReason(enum.StrEnum):

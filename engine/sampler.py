@@ -42,9 +42,7 @@ def sample(logits: Tensor, choices: Sequence[Choice]) -> list[int | Exception]:
 
     Rows with a shaping are changed in place.
     """
-    for row, choice in enumerate(choices):
-        if choice.shaping is not None:
-            choice.shaping.apply(logits[row])
+    faults = _shape(logits, choices)
     peaks, best = peaks_of(logits)
     results: list[int | Exception] = list(best.tolist())
     drawn: list[int] = []
@@ -57,6 +55,8 @@ def sample(logits: Tensor, choices: Sequence[Choice]) -> list[int | Exception]:
         tokens = _draw(logits[drawn], peaks[drawn], [choices[row] for row in drawn])
         for row, token in zip(drawn, tokens, strict=True):
             results[row] = token
+    for row, fault in faults:
+        results[row] = fault
     return results
 
 
@@ -71,6 +71,18 @@ def peaks_of(logits: Tensor) -> tuple[Tensor, Tensor]:
     peaks, best = blocks.amax(-1).max(-1)
     within = blocks[torch.arange(rows, device=logits.device), best].max(-1).indices
     return peaks, best * block + within
+
+
+def _shape(logits: Tensor, choices: Sequence[Choice]) -> list[tuple[int, EngineError]]:
+    """Let the rows that have one apply their shaping; which of them cannot go on."""
+    faults: list[tuple[int, EngineError]] = []
+    for row, choice in enumerate(choices):
+        if choice.shaping is not None:
+            try:
+                choice.shaping.apply(logits[row])
+            except EngineError as error:
+                faults.append((row, error))
+    return faults
 
 
 def _draw(logits: Tensor, peaks: Tensor, choices: Sequence[Choice]) -> list[int]:

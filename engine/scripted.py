@@ -18,7 +18,7 @@ from engine.interface import EngineStats, ModelInfo
 from engine.limits import Limits
 from engine.playback import Fault, Playback, echoed_text
 from engine.reply import Reply
-from engine.request import Deliver, EngineError, EngineRequest
+from engine.request import Deliver, EngineError, EngineRequest, OutputFormat
 from engine.scheduler import Scheduler
 from engine.scripted_tokenizer import ScriptedTokenizer, Split, words
 from engine.sequence import Phase
@@ -86,6 +86,13 @@ class ScriptedEngine:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+
+    def compile(self, format: OutputFormat) -> object:
+        raise EngineError(
+            "unsupported_parameter",
+            f"Parameter '{format.param}' is not supported by the scripted engine: it echoes. Serve a model.",
+            param=format.param,
+        )
 
     def submit(self, request: EngineRequest, deliver: Deliver) -> None:
         if self._refusing:

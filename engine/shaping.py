@@ -1,4 +1,4 @@
-"""What one request changes in its logits before a token is drawn: bias, penalties, no end before its time.
+"""What one request changes in its logits before a token is drawn: bias, penalties, no end before its time, a format.
 
 The order is transformers': bias, then penalties, then what may not come at all.
 """
@@ -10,42 +10,70 @@ from collections.abc import Sequence, Set
 import torch
 from torch import Tensor
 
+from engine.grammar import GrammarState
 from engine.penalties import Penalties
 from engine.request import Sampling
 
 
-def shaping_of(sampling: Sampling, prompt: Sequence[int], eos_ids: Set[int]) -> Shaping | None:
+def shaping_of(
+    sampling: Sampling, prompt: Sequence[int], eos_ids: Set[int], grammar: GrammarState | None = None
+) -> Shaping | None:
     """What the request changes; None where it changes nothing, as nearly all do."""
     penalised = (
         sampling.presence_penalty != 0 or sampling.frequency_penalty != 0 or sampling.repetition_penalty != 1
     )
-    if not (penalised or sampling.logit_bias or (sampling.min_tokens and eos_ids)):
+    if not (penalised or sampling.logit_bias or (sampling.min_tokens and eos_ids) or grammar):
         return None
-    return Shaping(sampling, Penalties(sampling, prompt) if penalised else None, eos_ids)
+    return Shaping(sampling, Penalties(sampling, prompt) if penalised else None, eos_ids, grammar)
 
 
 class Shaping:
     """Follows one sequence: `apply` depends on the tokens it was given by `follow`, and on nothing else."""
 
-    def __init__(self, sampling: Sampling, penalties: Penalties | None, eos_ids: Set[int]) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        penalties: Penalties | None,
+        eos_ids: Set[int],
+        grammar: GrammarState | None,
+    ) -> None:
         self._penalties = penalties
+        self._grammar = grammar
         self._biased = torch.tensor([token for token, _ in sampling.logit_bias], dtype=torch.long)
         self._bias = torch.tensor([bias for _, bias in sampling.logit_bias])
         self._ends = torch.tensor(sorted(eos_ids), dtype=torch.long)
         self._before_end = sampling.min_tokens if eos_ids else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the reply's format wants nothing more."""
+        return self._grammar is not None and self._grammar.complete
 
     def follow(self, token: int) -> None:
         """`token` was generated."""
         self._before_end -= 1
         if self._penalties is not None:
             self._penalties.follow(token)
+        if self._grammar is not None:
+            self._grammar.follow(token)
 
     def apply(self, logits: Tensor) -> None:
-        """Change a row's logits, [V], in place."""
+        """Change a row's logits, [V], in place. Raises EngineError where nothing may follow."""
         device = logits.device
         if len(self._biased):
             logits[self._biased.to(device)] += self._bias.to(device)
         if self._penalties is not None:
             self._penalties.apply(logits)
-        if self._before_end > 0:
+        if self._grammar is not None:
+            logits.masked_fill_(~self._within(self._grammar).to(device), float("-inf"))
+        elif self._before_end > 0:
             logits[self._ends.to(device)] = float("-inf")
+
+    def _within(self, grammar: GrammarState) -> Tensor:
+        """What the format allows; of that no end before its time, unless the format wants nothing else."""
+        allowed = grammar.allowed()
+        if self._before_end > 0:
+            early = allowed.clone()
+            early[self._ends] = False
+            return early if bool(early.any()) else allowed
+        return allowed

@@ -13,7 +13,7 @@ from engine.control_tokens import ControlTokens, unused_char
 from engine.detokenize import TextStream
 from engine.encoding import ids_of
 from engine.request import ChatMessage, EngineError
-from engine.vocabulary import streams_of
+from engine.vocabulary import TokenBytes, streams_of, token_bytes_of
 
 PLAIN_TEMPLATE: Final = (
     "{% for message in messages %}{{ message.role | capitalize }}:\n{{ message.content }}\n\n{% endfor %}"
@@ -36,12 +36,18 @@ class HFTokenizer:
         self._inner.no_padding()
         self._template = _template_of(tokenizer)
         self._control = ControlTokens(self._inner, self._template)
-        self._stream = streams_of(self._inner, self._control.special_ids)
+        self._token_bytes = token_bytes_of(self._inner, self._control.special_ids)
+        self._stream = streams_of(self._inner, self._token_bytes)
         self._anchor = _anchor_of(self._inner)
 
     def prepare(self) -> None:
         """Do now what is slow the first time."""
         self._control.prepare()
+
+    @property
+    def token_bytes(self) -> TokenBytes | None:
+        """A token's text as bytes; None for a tokenizer in which it depends on the neighbours."""
+        return self._token_bytes
 
     def stream(self) -> TextStream:
         """A fresh stream for one reply's text."""

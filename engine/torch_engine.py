@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.batch import Row
 from engine.config import EngineSettings, ModelError
+from engine.grammar import compiler_for
 from engine.interface import ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
@@ -44,7 +45,9 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         pin_s=settings.keep_warm_s,
         vocabulary=loaded.model.vocab,
     )
-    return StepEngine(model, tokenizer, runner, limits, loaded.eos_ids | ends)
+    eos_ids = loaded.eos_ids | ends
+    compiler = compiler_for(tokenizer.token_bytes, loaded.model.vocab, eos_ids)
+    return StepEngine(model, tokenizer, runner, limits, eos_ids, compiler=compiler)
 
 
 def _prepared_tokenizer(folder: Path) -> tuple[HFTokenizer, frozenset[int]]:

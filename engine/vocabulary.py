@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from tokenizers import Tokenizer
 
 from engine.detokenize import ByteStream, TextStream, WindowStream
 
+TokenBytes: TypeAlias = Callable[[int], bytes]
 
-def streams_of(tokenizer: Tokenizer, special_ids: frozenset[int]) -> Callable[[], TextStream]:
-    """A maker of fresh streams for this tokenizer's replies. Special tokens are no text."""
+
+def streams_of(tokenizer: Tokenizer, token_bytes: TokenBytes | None) -> Callable[[], TextStream]:
+    """A maker of fresh streams for this tokenizer's replies; `token_bytes` is that of `token_bytes_of`."""
+    if token_bytes is None:
+        return lambda: WindowStream(lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)))
+    drops = any(step["type"] == "Strip" for step in _decoder_steps(tokenizer))
+    return lambda: ByteStream(token_bytes, drops_first_space=drops)
+
+
+def token_bytes_of(tokenizer: Tokenizer, special_ids: frozenset[int]) -> TokenBytes | None:
+    """Each token's text, wherever it stands; None if that depends on its neighbours. Special tokens are no text."""
     steps = _decoder_steps(tokenizer)
     token_text: Callable[[str], bytes]
     if [step["type"] for step in steps] == ["ByteLevel"]:
@@ -20,7 +30,7 @@ def streams_of(tokenizer: Tokenizer, special_ids: frozenset[int]) -> Callable[[]
     elif _joins_plainly(steps):
         token_text = _plain(steps)
     else:
-        return lambda: WindowStream(lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)))
+        return None
     known: dict[int, bytes] = dict.fromkeys(special_ids, b"")
 
     def token_bytes(token: int) -> bytes:
@@ -29,8 +39,7 @@ def streams_of(tokenizer: Tokenizer, special_ids: frozenset[int]) -> Callable[[]
             found = known[token] = token_text(tokenizer.id_to_token(token) or "")
         return found
 
-    drops = any(step["type"] == "Strip" for step in steps)
-    return lambda: ByteStream(token_bytes, drops_first_space=drops)
+    return token_bytes
 
 
 def _decoder_steps(tokenizer: Tokenizer) -> list[dict[str, Any]]:

@@ -29,6 +29,10 @@ class Limits:
     """Of one stop string: as much text may be held back while it is undecided."""
     max_logit_bias: int = 1024
     """Tokens with a bias: the standard names no number; a list of words to avoid has some hundreds."""
+    max_schema_bytes: int = 65_536
+    """Of a format's JSON schema: three times what 1,000 plain properties take; 100 kB compile in 78 ms."""
+    max_regex_chars: int = 4096
+    """Of a format's regular expression; what it may cost is bounded where it is compiled."""
     max_metadata_pairs: int = 16
     """As the standard has it, like the two below."""
     max_metadata_key_chars: int = 64

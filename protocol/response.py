@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
+from protocol.formats import ReplyFormat, TextFormat
 from protocol.items import OutputMessage
 
 Status: TypeAlias = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
@@ -55,12 +56,8 @@ class IncompleteDetails(Struct, frozen=True, kw_only=True):
     policy_version: str | UnsetType = UNSET
 
 
-class TextFormat(Struct, frozen=True):
-    type: Literal["text"] = "text"
-
-
 class TextConfig(Struct, frozen=True):
-    format: TextFormat = TextFormat()
+    format: ReplyFormat = TextFormat()
 
 
 class Reasoning(Struct, frozen=True):

@@ -22,6 +22,7 @@ from protocol.requests.chat import CHAT_OFF, STREAM_OPTIONS_OFF
 from protocol.requests.completion import COMPLETION_OFF
 from protocol.requests.create import CREATE_OFF, INPUT_TOKENS_OFF
 from protocol.requests.fields import Off
+from protocol.requests.format import STRUCTURED_OFF, TEXT_OFF
 from protocol.requests.message import CHAT_MESSAGE_OFF, ITEM_OFF, PART_OFF
 from protocol.response import Response
 
@@ -58,6 +59,8 @@ _RECEIVED: Final[dict[type, Off]] = {
     bodies.ModerationBody: {},
     bodies.ClientSecretBody: {},
     # Within the ones above; named for what is refused in them.
+    bodies.TextBody: TEXT_OFF,
+    bodies.StructuredOutputsBody: STRUCTURED_OFF,
     bodies.StreamOptionsBody: STREAM_OPTIONS_OFF,
     bodies.InputMessage: ITEM_OFF,
     bodies.ChatInputMessage: CHAT_MESSAGE_OFF,

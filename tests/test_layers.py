@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# The engine must run on a bare GPU machine: torch and transformers, and what reads model files.
-ENGINE_MAY_IMPORT = {"engine", "numpy", "torch", "transformers"}
+# The engine must run on a bare GPU machine: torch and transformers, what masks tokens by a grammar (a wheel of 3 MB
+# without dependencies), and what reads model files.
+ENGINE_MAY_IMPORT = {"engine", "llguidance", "numpy", "torch", "transformers"}
 LOADING_MAY_IMPORT = ENGINE_MAY_IMPORT | {"filelock", "gguf", "safetensors", "tokenizers", "tqdm"}
 FOREIGN_TO_PROTOCOL = {
     "asyncio",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
+from protocol.requests.format import SCHEMA_NAME
 from protocol.requests.sampling import (
     LEAST_FACTOR,
     MAX_BIAS,
@@ -82,6 +83,43 @@ class ChatInputMessage(_Body, frozen=True, kw_only=True):
     refusal: str | None = None
 
 
+class TextFormatBody(_Body, frozen=True, kw_only=True, tag_field="type", tag="text"):
+    pass
+
+
+class JsonObjectFormatBody(_Body, frozen=True, kw_only=True, tag_field="type", tag="json_object"):
+    pass
+
+
+class JsonSchemaBody(_Body, frozen=True, kw_only=True):
+    """The reply satisfies the schema, whatever `strict` says. What the schema may hold the server says by name."""
+
+    name: Annotated[str, Meta(pattern=f"^{SCHEMA_NAME}$")]
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormatBody(JsonSchemaBody, frozen=True, kw_only=True, tag_field="type", tag="json_schema"):
+    pass
+
+
+class ChatJsonSchemaFormatBody(_Body, frozen=True, kw_only=True, tag_field="type", tag="json_schema"):
+    json_schema: JsonSchemaBody
+
+
+class TextBody(_Body, frozen=True, kw_only=True):
+    """What the reply must be."""
+
+    format: TextFormatBody | JsonObjectFormatBody | JsonSchemaFormatBody | None = None
+
+
+class StructuredOutputsBody(_Body, frozen=True, kw_only=True):
+    """Another way, as vLLM has it: the whole reply matches `regex`."""
+
+    regex: _Label | None = None
+
+
 class _SampledBody(_Body, frozen=True, kw_only=True):
     model: _Label | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -96,6 +134,7 @@ class _SampledBody(_Body, frozen=True, kw_only=True):
     repetition_penalty: Annotated[float, Meta(ge=LEAST_FACTOR, le=MOST_FACTOR)] | None = None
     logit_bias: dict[_TokenId, _Bias | None] | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=MAX_INT32)] | None = None
+    structured_outputs: StructuredOutputsBody | None = None
     user: str | None = None
     safety_identifier: str | None = None
 
@@ -111,6 +150,7 @@ class _ResponseBody(_SampledBody, frozen=True, kw_only=True):
     metadata: dict[str, str] | None = None
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None
+    text: TextBody | None = None
 
 
 class CreateResponseBody(_ResponseBody, frozen=True, kw_only=True):
@@ -142,6 +182,7 @@ class InputTokensBody(_Body, frozen=True, kw_only=True):
     previous_response_id: _Label | None = None
     truncation: Literal["auto", "disabled"] | None = None
     parallel_tool_calls: bool | None = None
+    text: TextBody | None = None
 
 
 class StreamOptionsBody(_Body, frozen=True, kw_only=True):
@@ -155,6 +196,7 @@ class ChatBody(_SampledBody, frozen=True, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptionsBody | None = None
     max_completion_tokens: _Count | None = None
+    response_format: TextFormatBody | JsonObjectFormatBody | ChatJsonSchemaFormatBody | None = None
     max_tokens: _Count | None = None
     metadata: dict[str, str] | None = None
     prompt_cache_key: str | None = None

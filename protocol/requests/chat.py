@@ -8,6 +8,7 @@ from msgspec import field
 
 from protocol.limits import Limits
 from protocol.requests.fields import Fields, Off
+from protocol.requests.format import read_response_format
 from protocol.requests.message import Message, read_chat_messages
 from protocol.requests.sampling import Sampled, read_metadata, read_sampled
 
@@ -24,7 +25,6 @@ CHAT_OFF: Final[Off] = {
     "prompt_cache_options": ({}, {"mode": "implicit"}),
     "prompt_cache_retention": ("in_memory",),
     "reasoning_effort": ("none",),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "tool_choice": ("auto", "none"),
@@ -54,7 +54,13 @@ def parse_chat(body: dict[str, Any], limits: Limits) -> ChatRequest:
         include_usage=read_include_usage(fields),
         metadata=read_metadata(fields, limits),
         prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
-        **read_sampled(fields, limits, "max_completion_tokens", "max_tokens"),
+        **read_sampled(
+            fields,
+            limits,
+            "max_completion_tokens",
+            "max_tokens",
+            format=read_response_format(fields, limits),
+        ),
     )
     fields.flag("parallel_tool_calls")  # without tools, either way is no tools
     fields.off(CHAT_OFF)

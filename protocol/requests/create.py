@@ -8,13 +8,13 @@ from msgspec import Struct, field
 
 from protocol.limits import Limits
 from protocol.requests.fields import Fields, Off, invalid, lane_name, unsupported
+from protocol.requests.format import read_text
 from protocol.requests.message import Message, read_input
 from protocol.requests.sampling import Sampled, read_metadata, read_sampled
 
-_TOOLS_AND_FORMATS_OFF: Final[Off] = {
+_TOOLS_OFF: Final[Off] = {
     "tools": ([],),
     "tool_choice": ("auto", "none"),
-    "text": {"format": ({"type": "text"},), "verbosity": ("medium",)},
     "reasoning": {
         "effort": ("none",),
         "context": ("auto",),
@@ -25,7 +25,7 @@ _TOOLS_AND_FORMATS_OFF: Final[Off] = {
     "conversation": (),
 }
 CREATE_OFF: Final[Off] = {
-    **_TOOLS_AND_FORMATS_OFF,
+    **_TOOLS_OFF,
     "access_programs": ({},),
     "background": (False,),
     "background_options": ({},),
@@ -42,7 +42,7 @@ CREATE_OFF: Final[Off] = {
     "stream_options": {"include_obfuscation": (False,)},
     "top_logprobs": (0,),
 }
-INPUT_TOKENS_OFF: Final[Off] = {**_TOOLS_AND_FORMATS_OFF, "personality": ()}
+INPUT_TOKENS_OFF: Final[Off] = {**_TOOLS_OFF, "personality": ()}
 
 
 class CreateResponse(Sampled, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ def parse_create(body: dict[str, Any], limits: Limits, *, socket: bool) -> Creat
         truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
         metadata=read_metadata(fields, limits),
         prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
-        **read_sampled(fields, limits, "max_output_tokens"),
+        **read_sampled(fields, limits, "max_output_tokens", format=read_text(fields, limits)),
     )
     fields.flag("parallel_tool_calls")  # without tools, either way is no tools
     fields.off(CREATE_OFF)
@@ -108,6 +108,7 @@ def parse_input_tokens(body: dict[str, Any], limits: Limits) -> InputTokens:
         truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
     )
     fields.flag("parallel_tool_calls")
+    read_text(fields, limits)  # a format takes no tokens
     fields.off(INPUT_TOKENS_OFF)
     fields.finish()
     return count

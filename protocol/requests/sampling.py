@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from protocol.limits import Limits
 from protocol.requests.fields import Fields, invalid, nested
+from protocol.requests.format import AskedFormat, read_regex
 
 MAX_INT32: Final = 2**31 - 1
 _MIN_INT64: Final = -(2**63)
@@ -37,6 +38,7 @@ class Sampled(Struct, frozen=True, kw_only=True):
     repetition_penalty: float | None = None
     logit_bias: tuple[tuple[int, float], ...] = ()
     min_tokens: int = 0
+    format: AskedFormat | None = None
     max_output_tokens: int | None = None
     safety_identifier: str | None = None
 
@@ -55,13 +57,20 @@ class SampledFields(TypedDict):
     repetition_penalty: float | None
     logit_bias: tuple[tuple[int, float], ...]
     min_tokens: int
+    format: AskedFormat | None
     max_output_tokens: int | None
     safety_identifier: str | None
 
 
-def read_sampled(fields: Fields, limits: Limits, *max_tokens: str) -> SampledFields:
-    """All of `Sampled`; `max_tokens` are the dialect's names of the token limit."""
+def read_sampled(
+    fields: Fields, limits: Limits, *max_tokens: str, format: AskedFormat | None = None
+) -> SampledFields:
+    """All of `Sampled`; `max_tokens` are the dialect's names of the token limit, `format` what its field says."""
     most = _read_max_tokens(fields, *max_tokens)
+    ignore_eos = fields.flag("ignore_eos") or False
+    asked = _one_format(format, read_regex(fields, limits))
+    if asked is not None and ignore_eos:
+        raise invalid(fields.path("ignore_eos"), f"false, for '{asked.param}' says where the reply ends")
     user = fields.text("user", limits.max_label_chars)
     return {
         "model": fields.label("model", limits.max_label_chars),
@@ -71,16 +80,23 @@ def read_sampled(fields: Fields, limits: Limits, *max_tokens: str) -> SampledFie
         "min_p": fields.number("min_p", 0, 1),
         "seed": fields.integer("seed", _MIN_INT64),
         "stop": _read_stop(fields, limits),
-        "ignore_eos": fields.flag("ignore_eos") or False,
+        "ignore_eos": ignore_eos,
         "presence_penalty": fields.number("presence_penalty", -MAX_PENALTY, MAX_PENALTY),
         "frequency_penalty": fields.number("frequency_penalty", -MAX_PENALTY, MAX_PENALTY),
         "repetition_penalty": fields.number("repetition_penalty", LEAST_FACTOR, MOST_FACTOR),
         "logit_bias": _read_logit_bias(fields, limits),
         "min_tokens": fields.integer("min_tokens", 0, most or MAX_INT32) or 0,
+        "format": asked,
         "max_output_tokens": most,
         # `user` is the older name of the same thing.
         "safety_identifier": fields.text("safety_identifier", limits.max_label_chars) or user,
     }
+
+
+def _one_format(format: AskedFormat | None, regex: AskedFormat | None) -> AskedFormat | None:
+    if format is not None and regex is not None:
+        raise invalid(regex.param, f"nothing beside '{format.param}'")
+    return format or regex
 
 
 def _read_max_tokens(fields: Fields, *names: str) -> int | None:

@@ -52,7 +52,7 @@ def limit_field(dialect: str) -> str:
     return "max_tokens" if dialect.startswith(("chat", "completion")) else "max_output_tokens"
 
 
-async def take_turn(served: Served, dialect: str, text: str, **fields: Any) -> Outcome:
+async def take_turn(served: Served, dialect: str, text: str, /, **fields: Any) -> Outcome:
     """Say `text` and read to the end; the scripted engine echoes it."""
     if dialect == "socket":
         async with talking(served) as talk:

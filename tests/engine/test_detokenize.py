@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from engine.detokenize import ByteStream, StopStrings, TextStream, WindowStream
-from engine.vocabulary import streams_of
+from engine.vocabulary import streams_of, token_bytes_of
 from tests.engine import tiny_tokenizers
 
 BYTE_TOKEN = re.compile(r"<0x(..)>")
@@ -18,6 +18,10 @@ BYTE_TOKEN = re.compile(r"<0x(..)>")
 
 def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     return frozenset(id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special)
+
+
+def stream_of(tokenizer: Tokenizer) -> TextStream:
+    return streams_of(tokenizer, token_bytes_of(tokenizer, special_ids(tokenizer)))()
 
 
 def streamed(stream: TextStream, ids: list[int]) -> str:
@@ -49,7 +53,7 @@ def byte_runs_are_text(tokenizer: Tokenizer, ids: list[int]) -> bool:
 def test_byte_level_tokens_join_to_the_full_decode(data: st.DataObject) -> None:
     tokenizer = tiny_tokenizers.byte_level()
     ids = data.draw(ids_of(tokenizer))
-    stream = streams_of(tokenizer, special_ids(tokenizer))()
+    stream = stream_of(tokenizer)
     assert isinstance(stream, ByteStream)
     assert streamed(stream, ids) == tokenizer.decode(ids, skip_special_tokens=True)
 
@@ -65,7 +69,7 @@ def test_byte_fallback_tokens_join_to_the_full_decode(data: st.DataObject, make:
     chunks = data.draw(st.lists(text_ids.map(lambda id: [id]) | byte_text, max_size=30))
     ids = [id for chunk in chunks for id in chunk]
     assert byte_runs_are_text(tokenizer, ids)
-    stream = streams_of(tokenizer, special_ids(tokenizer))()
+    stream = stream_of(tokenizer)
     assert isinstance(stream, ByteStream)
     assert streamed(stream, ids) == tokenizer.decode(ids, skip_special_tokens=True)
 
@@ -81,10 +85,10 @@ def test_broken_byte_runs_keep_their_whole_characters(data: st.DataObject) -> No
         byte = BYTE_TOKEN.fullmatch(token)
         if id not in special_ids(tokenizer):
             raw += bytes.fromhex(byte[1]) if byte else token.replace("▁", " ").encode()
-    stream = streams_of(tokenizer, special_ids(tokenizer))()
+    stream = stream_of(tokenizer)
     assert streamed(stream, ids) == raw.decode(errors="replace")
     if byte_runs_are_text(tokenizer, ids):
-        assert streamed(streams_of(tokenizer, special_ids(tokenizer))(), ids) == tokenizer.decode(ids)
+        assert streamed(stream_of(tokenizer), ids) == tokenizer.decode(ids)
 
 
 @settings(max_examples=300, deadline=None)
@@ -92,7 +96,7 @@ def test_broken_byte_runs_keep_their_whole_characters(data: st.DataObject) -> No
 def test_tokens_that_depend_on_their_neighbours_join_to_the_full_decode(data: st.DataObject) -> None:
     tokenizer = tiny_tokenizers.word_pieces()
     ids = data.draw(ids_of(tokenizer))
-    stream = streams_of(tokenizer, special_ids(tokenizer))()
+    stream = stream_of(tokenizer)
     assert isinstance(stream, WindowStream)
     assert streamed(stream, ids) == tokenizer.decode(ids, skip_special_tokens=True)
 
@@ -102,7 +106,7 @@ def test_tokens_that_depend_on_their_neighbours_join_to_the_full_decode(data: st
 def test_an_encoded_text_comes_back_character_by_character(text: str, kind: str) -> None:
     tokenizer = getattr(tiny_tokenizers, kind)()
     ids = tokenizer.encode(text).ids
-    stream = streams_of(tokenizer, special_ids(tokenizer))()
+    stream = stream_of(tokenizer)
     said = ""
     whole = tokenizer.decode(ids)
     for token in ids:
@@ -132,7 +136,7 @@ def test_a_window_holds_an_incomplete_character_but_not_for_ever() -> None:
 
 def test_a_token_beyond_the_vocabulary_says_nothing() -> None:
     tokenizer = tiny_tokenizers.byte_level()
-    stream = streams_of(tokenizer, special_ids(tokenizer))()
+    stream = stream_of(tokenizer)
     assert streamed(stream, [10**6]) == ""
 
 
@@ -146,7 +150,7 @@ def test_a_decoder_of_another_kind_is_read_through_a_window() -> None:
         ),
     ):
         bare.decoder = decoder
-        assert isinstance(streams_of(bare, frozenset())(), WindowStream)
+        assert isinstance(streams_of(bare, token_bytes_of(bare, frozenset()))(), WindowStream)
 
 
 def reference_cut(text: str, stops: list[str]) -> str:

@@ -203,6 +203,28 @@ def agreed_bodies() -> Iterator[tuple[str, dict[str, Any], bool]]:
     ]:
         yield "CreateResponseBody", {"input": items}, good
         yield "InputTokensBody", {"input": items}, good
+    schema = {"name": "r", "schema": {"type": "object"}, "strict": None}
+    for format, good in [
+        (None, True),
+        ({"type": "text"}, True),
+        ({"type": "json_object"}, True),
+        ({"type": "json_schema", **schema}, True),
+        ({"type": "json_schema", "name": "r"}, False),
+        ({"type": "json_schema", **schema, "name": "a b"}, False),
+        ({"type": "grammar"}, False),
+        ("text", False),
+    ]:
+        yield "CreateResponseBody", {"input": "hi", "text": {"format": format}}, good
+        yield "InputTokensBody", {"input": "hi", "text": {"format": format}}, good
+    yield "ChatBody", {**chat, "response_format": {"type": "json_schema", "json_schema": schema}}, True
+    yield "ChatBody", {**chat, "response_format": {"type": "json_schema", **schema}}, False
+    for structured, good in [
+        ({}, True),
+        ({"regex": "a"}, True),
+        ({"regex": ""}, False),
+        ({"json": {}}, False),
+    ]:
+        yield "CompletionBody", {"prompt": "a", "structured_outputs": structured}, good
     yield "ChatBody", {"messages": [{**reply, "type": None}]}, False
     yield "ChatBody", {"messages": [{"role": "assistant", "content": None, "refusal": "No."}]}, True
     yield "ChatBody", {"messages": [{**USER, "name": "Ann"}]}, False

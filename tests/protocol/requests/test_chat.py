@@ -90,7 +90,6 @@ def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str) -> None:
         ("n", True),
         ("prediction", {"type": "content", "content": "x"}),
         ("reasoning_effort", "low"),
-        ("response_format", {"type": "json_object"}),
         ("service_tier", "priority"),
         ("store", True),
         ("tool_choice", {"type": "function", "function": {"name": "f"}}),

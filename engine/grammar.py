@@ -1,0 +1,166 @@
+"""Formats compiled for one vocabulary: which tokens may come next, by llguidance's masks.
+
+The library is loaded with the first format that is asked for. What it says of a fault may quote the reply, so only its
+words about the format itself are passed on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence, Set
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.request import EngineError, OutputFormat
+
+KEPT: Final = 32
+"""Compiled formats kept for the next request: 100 kB of schema take 78 ms to compile, a copy 20 us."""
+MAX_LEXER_STATES: Final = 16_384
+"""Of one reply's automaton; a state takes 1 to 2 kB, so a hostile format cannot fill the memory."""
+WHITESPACE: Final = r"\n[ \t]{0,32}|[ \t]{1,4}"
+"""Between JSON's tokens: enough to indent, too little for a weak model to lose itself in."""
+_MAX_SHOWN_CHARS: Final = 300
+
+
+_OPTIONS: Final = (
+    '%llguidance {"no_forcing": true}'  # the model chooses how a text that is certain is cut into tokens
+)
+_PLACE: Final = re.compile(r"^at \d+\(\d+\): (failed to compile JSON schema: )?")
+_REST: Final = re.compile(r"\n *\d+ \| |\n<state>| Enable 'coerce_one_of'")
+
+
+class Grammar:
+    """A compiled format. `follow` begins a reply of it."""
+
+    def __init__(self, matcher: Any, size: int) -> None:
+        self._matcher = matcher
+        self._size = size
+
+    def follow(self) -> GrammarState:
+        return GrammarState(self._matcher.deep_copy(), self._size)
+
+
+class GrammarState:
+    """How far one reply has come in its format."""
+
+    def __init__(self, matcher: Any, size: int) -> None:
+        self._matcher = matcher
+        self._size = size
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing but the end may follow."""
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    def follow(self, token: int) -> None:
+        """`token` was generated."""
+        self._matcher.consume_token(token)
+
+    def allowed(self) -> Tensor:
+        """Which tokens may come next, bool [V]. Raises EngineError where the format is too much for the limits."""
+        mask = self._matcher.compute_bitmask()
+        bits = np.unpackbits(np.frombuffer(mask, np.uint8), count=self._size, bitorder="little")
+        allowed = torch.from_numpy(bits.view(np.bool_))
+        if self._matcher.is_error() or not bits.any():
+            raise EngineError(
+                "model_error",
+                "The reply cannot be continued in its format: the format is too complex, or this model's vocabulary "
+                "lacks what comes next. Simplify the format.",
+            )
+        return allowed
+
+
+class GrammarCompiler:
+    """Thread-safe. `tokens` gives every token's bytes, none for those that are no text; it is called once."""
+
+    def __init__(self, tokens: Callable[[], Sequence[bytes]], eos_ids: Set[int]) -> None:
+        self._tokens = tokens
+        self._eos_ids = sorted(eos_ids)
+        self._vocabulary: Any = None
+        self._size = 0
+        self._kept: OrderedDict[tuple[str, str], Grammar] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def compile(self, format: OutputFormat) -> Grammar:
+        """May take a second. Raises EngineError `invalid_value` for a format that is none, or is not supported."""
+        key = (format.kind, format.source)
+        with self._lock:
+            if known := self._kept.get(key):
+                self._kept.move_to_end(key)
+                return known
+            if self._vocabulary is None:
+                self._prepare()
+        grammar = self._compile(format)
+        with self._lock:
+            self._kept[key] = grammar
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return grammar
+
+    def _prepare(self) -> None:
+        from llguidance import LLTokenizer
+
+        tokens = self._tokens()
+        self._size = len(tokens)
+        vocabulary: Any = _Vocabulary(tokens, self._eos_ids[0])
+        self._vocabulary = LLTokenizer(vocabulary, n_vocab=len(tokens), eos_token=self._eos_ids)
+
+    def _compile(self, format: OutputFormat) -> Grammar:
+        from llguidance import LLMatcher, LLParserLimits
+
+        limits = LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
+        lark = _regex(format.source) if format.kind == "regex" else _json(format.source)
+        grammar = LLMatcher.grammar_from_lark(f"{_OPTIONS}\nstart: {lark}")
+        matcher = LLMatcher(self._vocabulary, grammar, log_level=0, limits=limits)
+        if matcher.is_error():
+            raise EngineError(
+                "invalid_value",
+                f"Invalid value for '{format.param}': {_reason(matcher.get_error())}.",
+                param=format.param,
+            )
+        return Grammar(matcher, self._size)
+
+
+def compiler_for(
+    token_bytes: Callable[[int], bytes] | None, size: int, eos_ids: Set[int]
+) -> GrammarCompiler | None:
+    """For a model with so many logits; None where no mask can be made."""
+    if token_bytes is None or not eos_ids:
+        return None
+    return GrammarCompiler(lambda: [token_bytes(token) for token in range(size)], eos_ids)
+
+
+class _Vocabulary:
+    """What llguidance wants to know of a tokenizer."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+    special_token_ids: tuple[int, ...] = ()
+
+    def __init__(self, tokens: Sequence[bytes], eos_token_id: int) -> None:
+        self.tokens = tokens
+        self.eos_token_id = eos_token_id
+
+
+def _regex(pattern: str) -> str:
+    from llguidance import regex_to_lark
+
+    return f"/{regex_to_lark(pattern, use_ascii='d')}/"
+
+
+def _json(schema: str) -> str:
+    # Last, so that a schema's own options cannot loosen what is promised.
+    strict = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": WHITESPACE}
+    return "%json " + json.dumps(json.loads(schema) | {"x-guidance": strict})
+
+
+def _reason(error: str) -> str:
+    """What it says of the format, on one line, without the source and the insides that follow."""
+    lines = [line.strip() for line in _REST.split(error, maxsplit=1)[0].splitlines()]
+    return _PLACE.sub("", " ".join(line for line in lines if line))[:_MAX_SHOWN_CHARS].rstrip(".")

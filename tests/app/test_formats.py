@@ -1,0 +1,178 @@
+"""Replies of a format through the whole server, the gate on: every dialect's way to ask, and its refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from jsonschema import Draft202012Validator
+from openai import AsyncOpenAI
+from pydantic import BaseModel, Field
+
+from app.engines import build_engine
+from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
+from tests.app.serving import Served, config_for, serving
+from tests.engine.schemas import random_root
+from tests.engine.tiny_models import save_tiny
+from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
+
+pytestmark = pytest.mark.anyio
+
+COLOURS = {"type": "object", "properties": {"c": {"enum": ["red", "dark green"]}}, "required": ["c"]}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokenizer = outer(byte_level(), CHATML, eos_token="<|im_end|>", bos_token="<|im_start|>")
+    folder = save_tiny(
+        "llama",
+        tmp_path_factory.mktemp("models") / "formats",
+        vocab_size=len(tokenizer),
+        max_position_embeddings=600,
+        num_hidden_layers=1,
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+async def served(model: Path, tmp_path: Path) -> AsyncIterator[Served]:
+    config = config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=64)
+    async with serving(build_engine(config)) as served:
+        yield served
+
+
+def asked(dialect: str, schema: dict[str, Any]) -> dict[str, Any]:
+    named = {"name": "reply", "schema": schema}
+    if dialect.startswith("chat"):
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    return {"text": {"format": {"type": "json_schema", **named}}}
+
+
+async def test_a_schema_is_satisfied_in_every_dialect_that_has_a_word_for_it(served: Served) -> None:
+    said = set()
+    for dialect in DIALECTS:
+        if not dialect.startswith("completion"):
+            outcome = await take_turn(served, dialect, "a colour", seed=4, **asked(dialect, COLOURS))
+            assert outcome.end == "stop"
+            Draft202012Validator(COLOURS).validate(json.loads(outcome.text))
+            said.add(outcome.text)
+    assert len(said) == 1
+
+
+async def test_a_regular_expression_is_matched_in_every_dialect(served: Served) -> None:
+    pattern = "[A-F0-9]{4}(-[A-F0-9]{4}){2}"
+    for dialect in DIALECTS:
+        outcome = await take_turn(served, dialect, "a key", structured_outputs={"regex": pattern})
+        assert outcome.end == "stop"
+        assert re.fullmatch(pattern, outcome.text)
+
+
+async def test_100_random_schemas_pass_the_gate_whole(served: Served) -> None:
+    draw = random.Random(7)
+    limit = anyio.CapacityLimiter(16)
+    ended: list[str] = []
+
+    async def one(number: int, schema: dict[str, Any]) -> None:
+        async with limit:
+            dialect = ("json", "sse", "chat", "chat-stream", "socket")[number % 5]
+            most = {limit_field(dialect): 300, "seed": number}
+            outcome = await take_turn(served, dialect, "Go on.", **most, **asked(dialect, schema))
+        assert outcome.end in ("stop", "length")
+        if outcome.end == "stop":
+            Draft202012Validator(schema).validate(json.loads(outcome.text))
+            ended.append(outcome.text)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(100):
+            group.create_task(one(number, random_root(draw)))
+    assert len(ended) > 80
+
+
+async def test_the_response_shows_the_format_again(served: Served) -> None:
+    async with client_of(served) as client:
+        for text in (
+            {"format": {"type": "text"}},
+            {"format": {"type": "json_object"}},
+            {
+                "format": {
+                    "type": "json_schema",
+                    "name": "r",
+                    "schema": COLOURS,
+                    "description": None,
+                    "strict": True,
+                }
+            },
+        ):
+            body = {"input": "hi", "text": text, "max_output_tokens": 2}
+            response = (await client.post("/v1/responses", json=body)).json()
+            assert response["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (
+            "/v1/responses",
+            {"input": "hi", "text": {"format": {"type": "json_schema", "name": "r", "schema": {"not": {}}}}},
+            "text.format.schema",
+        ),
+        (
+            "/v1/chat/completions",
+            {
+                "messages": [{"role": "user", "content": "hi"}],
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "r", "schema": {"type": "poem"}},
+                },
+            },
+            "response_format.json_schema.schema",
+        ),
+        (
+            "/v1/completions",
+            {"prompt": "hi", "structured_outputs": {"regex": "("}},
+            "structured_outputs.regex",
+        ),
+    ],
+)
+async def test_a_format_that_cannot_be_is_refused_before_anything_begins(
+    served: Served, path: str, body: dict[str, Any], param: str
+) -> None:
+    async with client_of(served) as client:
+        for stream in (False, True):
+            answer = await client.post(path, json={**body, "stream": stream})
+            assert answer.status_code == 400
+            error = answer.json()["error"]
+            assert (error["code"], error["param"]) == ("invalid_value", param)
+            assert param in error["message"]
+
+
+async def test_an_engine_that_cannot_refuses_by_name(tmp_path: Path) -> None:
+    async with serving() as served:
+        outcome = await take_turn(served, "socket", "hi", structured_outputs={"regex": "a"})
+        assert (outcome.end, outcome.code) == ("refused", "unsupported_parameter")
+        assert outcome.error["param"] == "structured_outputs.regex"
+
+
+class Colour(BaseModel):
+    name: str = Field(max_length=5)
+    share: int = Field(ge=0, le=100)
+
+
+async def test_the_sdk_parses_replies_into_its_own_types(served: Served) -> None:
+    async with AsyncOpenAI(base_url=f"{served.http}/v1", api_key=served.key) as client:
+        response = await client.responses.parse(
+            model="formats", input="a colour", text_format=Colour, temperature=0.5
+        )
+        assert isinstance(response.output_parsed, Colour)
+        chat = await client.chat.completions.parse(
+            model="formats", messages=[{"role": "user", "content": "a colour"}], response_format=Colour
+        )
+        assert isinstance(chat.choices[0].message.parsed, Colour)
