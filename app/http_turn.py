@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from starlette.requests import Request
 
 from app.ask import Ask
+from app.emitter import Sink
 from app.service import Service
 from app.sse import EventStream
-from app.turn import Sink
 from protocol.codes import ProtocolError
 from protocol.dialects.outcome import failure
 from protocol.dialects.responses import event_sse
@@ -24,7 +24,7 @@ class Collector:
     def __init__(self) -> None:
         self.response: Response | None = None
 
-    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
+    def offer(self, data: bytes, number: int, event: ResponseEvent | str) -> None:
         if isinstance(event, TERMINAL):
             self.response = event.response
 
@@ -36,7 +36,7 @@ class SseSink:
         self._stream = stream
         self._after = after
 
-    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
+    def offer(self, data: bytes, number: int, event: ResponseEvent | str) -> None:
         if number > self._after:
             self._stream.offer(event_sse(data))
         if isinstance(event, TERMINAL):
@@ -100,8 +100,8 @@ class _Begin:
         self._sink = sink
         self._begun = begun
 
-    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
-        self._sink.offer(number, event, data)
+    def offer(self, data: bytes, number: int, event: ResponseEvent | str) -> None:
+        self._sink.offer(data, number, event)
         self._begun.set()
 
 

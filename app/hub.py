@@ -16,6 +16,7 @@ from app.ask import Ask
 from app.auth import Authenticator
 from app.config import Config
 from app.context import Prompt, stored_messages
+from app.emitter import Sink
 from app.flush import Flush
 from app.formats import compiled_format
 from app.ids import new_id
@@ -25,7 +26,7 @@ from app.moderation import CompiledPolicy, Gate
 from app.prompts import Prompts, translated
 from app.store.record import StoredResponse, pack_ids
 from app.store.responses import ResponseStores
-from app.turn import Sink, Turn
+from app.turn import Turn
 from app.workers import Workers
 from engine.interface import Engine
 from engine.request import ChatMessage, EngineError, EngineRequest, Sampling
@@ -274,18 +275,15 @@ class Hub:
             prompt_cache_key=create.prompt_cache_key,
             truncated_messages=prompt.dropped or UNSET,
         )
-        turn = Turn(
+        return Turn(
             response=response,
             item_id=new_id("msg"),
             tenant=ask.principal.tenant,
             gate=Gate(self.policy),
             engine=self.engine,
-            max_events=self.config.replay_events,
+            max_events=self.config.replay_events if ask.keep else 0,
             warm_up=not create.generate,
         )
-        if not ask.keep:
-            turn.journal = None
-        return turn
 
     def _submit(self, turn: Turn, ask: Ask, prompt: Prompt, grammar: object | None) -> None:
         self._live[turn.id] = turn

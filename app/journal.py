@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+
+from protocol.codec import DELTA, encode
 
 
-class Journal(list[bytes]):
-    """Every event of one response, as ready JSON; the index is the `sequence_number`.
+class Journal(list[bytes | str]):
+    """Every event of one response; the index is the `sequence_number`. An event is kept as ready JSON, a delta as its
+    text alone, which the response's text is made of too: there is one for every token, and what a token leaves behind
+    is memory that the next one finds cold in the processor's caches.
 
-    A list itself, for it is appended to for every token: with thousands of replies each object on a token's way is a
-    miss in the processor's caches.
+    A list itself, for each object on a token's way is a miss in those caches when there are hundreds of replies.
     """
 
-    __slots__ = ()
+    __slots__ = ("item_id",)
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__()
+        self.item_id = encode(item_id)  # as the deltas have it
+
+    @property
+    def text(self) -> str:
+        """The deltas, joined."""
+        return "".join(self.deltas(0))
 
     @property
     def size(self) -> int:
         return sum(map(len, self))
 
+    def deltas(self, start: int) -> Iterator[str]:
+        """The deltas from the event `start` on."""
+        return (event for event in islice(self, start, None) if isinstance(event, str))
+
     def after(self, position: int) -> list[bytes]:
-        """The events with a sequence number above `position` (-1: all)."""
-        return self[position + 1 :]
+        """The JSON of the events with a sequence number above `position` (-1: all)."""
+        first = position + 1
+        return [
+            event if isinstance(event, bytes) else DELTA % (self.item_id, encode(event), number)
+            for number, event in enumerate(self[first:], first)
+        ]
 
 
 @dataclass(slots=True)

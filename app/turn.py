@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from app.journal import Journal
+from app.emitter import Emitter, Readers
 from app.moderation import Cut, Gate, GateStep
 from engine.interface import Engine
 from engine.request import EngineError, EngineRequest, Finished, FinishReason, Output, Queued, Started
-from protocol.codec import delta_template, encode
 from protocol.events import (
-    ContentPartAdded,
-    ContentPartDone,
-    OutputItemAdded,
-    OutputItemDone,
-    OutputTextDone,
     ResponseCompleted,
     ResponseCreated,
     ResponseEvent,
@@ -32,24 +25,12 @@ from protocol.events import (
     ResponseInProgress,
     ResponseQueued,
 )
-from protocol.items import OutputMessage, OutputText
 from protocol.response import IncompleteDetails, Response, ResponseError, ResponseUsage, Status
 
 log = logging.getLogger("sluice.turn")
 
 
-class Sink(Protocol):
-    """Whoever reads a response: a lane of a socket, a stream of server-sent events, a collector."""
-
-    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
-        """Take an event, its number and its JSON. Must not block, raise, or call back into the turn.
-
-        A delta comes as its text alone: there is one for every token, and most readers want the JSON only.
-        """
-        ...
-
-
-class Turn:
+class Turn(Emitter):
     """A response in the making.
 
     `submit` starts it, `deliver` feeds it, `ended` is set when the engine has let go of it, `conclude` sends
@@ -57,27 +38,18 @@ class Turn:
     """
 
     __slots__ = (
-        "_annotations",
         "_cancelled",
         "_cut",
-        "_delta",
         "_engine",
         "_error",
         "_gate",
-        "_item_id",
-        "_item_open",
-        "_max_events",
         "_reason",
-        "_seq",
         "_silent",
-        "_sinks",
         "_submitted",
-        "_text",
+        "_unjudged",
         "_warm_up",
         "concluded",
         "ended",
-        "journal",
-        "on_first_text",
         "response",
         "tenant",
         "token_ids",
@@ -95,25 +67,17 @@ class Turn:
         max_events: int,
         warm_up: bool = False,
     ) -> None:
+        super().__init__(item_id, max_events)
         self.response = response
         self.tenant = tenant
-        self.journal: Journal | None = Journal()
         self.ended = asyncio.Event()  # the engine has let go of it
         self.concluded = asyncio.Event()  # its terminal event is out
         self.usage = ResponseUsage.of(0, 0, 0)
         self.token_ids: Sequence[int] = ()  # as generated, released or not: for the history's ids, never sent
-        self.on_first_text: Callable[[], None] | None = None
-        self._item_id = item_id
-        self._delta = delta_template(item_id)
         self._gate = gate
+        self._unjudged = gate.transparent
         self._engine = engine
-        self._max_events = max_events
         self._warm_up = warm_up  # a warm-up has no output item
-        self._sinks: tuple[Sink, ...] = ()
-        self._seq = 0
-        self._text: list[str] = []
-        self._annotations: list[dict[str, Any]] = []
-        self._item_open = False
         self._submitted = False
         self._cancelled = False
         self._silent = False  # cancelled, cut or failed: nothing more is released
@@ -126,11 +90,6 @@ class Turn:
         return self.response.id
 
     @property
-    def text(self) -> str:
-        """The released text so far."""
-        return "".join(self._text)
-
-    @property
     def cancelled(self) -> bool:
         return self._cancelled
 
@@ -138,17 +97,11 @@ class Turn:
     def cut(self) -> Cut | None:
         return self._cut
 
-    def attach(self, sink: Sink) -> None:
-        self._sinks += (sink,)
-
-    def detach(self, sink: Sink) -> None:
-        self._sinks = tuple(other for other in self._sinks if other is not sink)
-
     def submit(self, request: EngineRequest) -> None:
         """Hand the request to the engine and announce the response. Raises EngineError if the engine refuses it."""
         self._engine.submit(request, self.deliver)
         self._submitted = True
-        self._emit(ResponseCreated(sequence_number=self._seq, response=self.response))
+        self.emit(ResponseCreated(sequence_number=self.number, response=self.response))
         if self._cancelled:  # asked for while the context was being read
             self._engine.cancel(self.id)
 
@@ -166,11 +119,11 @@ class Turn:
             if type(output) is str:  # the hot path: called for every token
                 if self._silent:
                     return  # late text is dropped
-                step = self._gate.push(output)
-                if step.released:
-                    self._release(step.released)
-                if step.cut is not None or step.annotations:
-                    self._judge(step)
+                released = output if self._unjudged else self._gate.glance(output)
+                if released:
+                    self.release(released)
+                elif released is None:
+                    self._judge(self._gate.push(output))
             elif type(output) is Finished:
                 self._on_finished(output)
             elif type(output) is Started:
@@ -183,7 +136,7 @@ class Turn:
             self.fail("internal_error", "The server failed while it was streaming this response.")
             if type(output) is Finished:
                 self._reason = FinishReason.FAILED
-                self._close_item()
+                self.close_item("incomplete")
                 self.ended.set()
 
     def fail(self, code: str, message: str) -> None:
@@ -204,9 +157,7 @@ class Turn:
             incomplete_details=details,
             error=self._error,
             completed_at=completed_at if status == "completed" else None,
-            output=(self._item("completed" if status == "completed" else "incomplete"),)
-            if self._item_open
-            else (),
+            output=self.items("completed" if status == "completed" else "incomplete"),
             usage=self.usage,
         )
 
@@ -215,42 +166,39 @@ class Turn:
         self.response = response
         event: ResponseEvent
         if response.status == "completed":
-            event = ResponseCompleted(sequence_number=self._seq, response=response)
+            event = ResponseCompleted(sequence_number=self.number, response=response)
         elif response.status == "failed":
-            event = ResponseFailed(sequence_number=self._seq, response=response)
+            event = ResponseFailed(sequence_number=self.number, response=response)
         else:  # the SDKs' lanes end on `incomplete`; its status says "cancelled" where that is why
-            event = ResponseIncomplete(sequence_number=self._seq, response=response)
-        self._emit(event)
-        self._sinks = ()
+            event = ResponseIncomplete(sequence_number=self.number, response=response)
+        self.emit(event)
+        self._sink = Readers(())
         self.concluded.set()
 
     def _on_queued(self) -> None:
         if not self._cancelled:
-            self._emit(
-                ResponseQueued(sequence_number=self._seq, response=replace(self.response, status="queued"))
+            self.emit(
+                ResponseQueued(sequence_number=self.number, response=replace(self.response, status="queued"))
             )
 
     def _on_started(self) -> None:
-        self._emit(ResponseInProgress(sequence_number=self._seq, response=self.response))
+        self.emit(ResponseInProgress(sequence_number=self.number, response=self.response))
 
     def _on_finished(self, output: Finished) -> None:
         self.token_ids = output.token_ids
         self.usage = ResponseUsage.of(output.usage.input, output.usage.cached, output.usage.output)
         if not self._silent:
             if output.reason in (FinishReason.STOP, FinishReason.LENGTH):
-                step = self._gate.finish()
-                if step.released:
-                    self._release(step.released)
-                self._judge(step)
+                self._judge(self._gate.finish())
                 if self._cut is None and not self._item_open and not self._warm_up:
-                    self._open_item()  # a reply without text is still a reply
+                    self.open_item()  # a reply without text is still a reply
             elif output.reason is FinishReason.FAILED:
                 error = output.error or EngineError("internal_error", "The engine failed.")
                 self._error = ResponseError(code=error.code, message=error.message)
             else:
                 self._cancelled = True
         self._reason = output.reason
-        self._close_item()
+        self.close_item("completed" if self._outcome()[0] == "completed" else "incomplete")
         self.ended.set()
 
     def _outcome(self) -> tuple[Status, IncompleteDetails | None]:
@@ -267,85 +215,16 @@ class Turn:
         return "completed", None
 
     def _judge(self, step: GateStep) -> None:
-        for note in step.annotations:
-            self._annotations.append(
-                {
-                    "type": "sluice:moderation",
-                    "start_index": note.start,
-                    "end_index": note.end,
-                    "category": note.category,
-                }
-            )
+        if step.released:
+            self.release(step.released)
+        self.annotate(step.annotations)
         if step.cut is not None:
             self._cut = step.cut
             self._silent = True
             self._engine.cancel(self.id)
 
-    def _release(self, text: str) -> None:
-        if not self._item_open:
-            self._open_item()
-        self._text.append(text)
-        self._send(text, self._delta % (encode(text), self._seq))
-
-    def _open_item(self) -> None:
-        self._item_open = True
-        if self.on_first_text is not None:
-            self.on_first_text()
-        item = OutputMessage(id=self._item_id, status="in_progress")
-        self._emit(OutputItemAdded(sequence_number=self._seq, output_index=0, item=item))
-        self._emit(
-            ContentPartAdded(
-                sequence_number=self._seq,
-                item_id=self._item_id,
-                output_index=0,
-                content_index=0,
-                part=OutputText(text=""),
-            )
-        )
-
-    def _close_item(self) -> None:
-        if not self._item_open:
-            return
-        status, _ = self._outcome()
-        item = self._item("completed" if status == "completed" else "incomplete")
-        part = item.content[0]
-        self._emit(
-            OutputTextDone(
-                sequence_number=self._seq,
-                item_id=self._item_id,
-                output_index=0,
-                content_index=0,
-                text=part.text,
-            )
-        )
-        self._emit(
-            ContentPartDone(
-                sequence_number=self._seq, item_id=self._item_id, output_index=0, content_index=0, part=part
-            )
-        )
-        self._emit(OutputItemDone(sequence_number=self._seq, output_index=0, item=item))
-
-    def _item(self, status: Any) -> OutputMessage:
-        part = OutputText(text=self.text, annotations=tuple(self._annotations))
-        return OutputMessage(id=self._item_id, status=status, content=(part,))
-
-    def _emit(self, event: ResponseEvent) -> None:
-        self._send(event, encode(event))
-
-    def _send(self, event: ResponseEvent | str, data: bytes) -> None:
-        number = self._seq
-        self._seq = number + 1
-        journal = self.journal
-        if journal is not None:
-            if number < self._max_events:
-                journal.append(data)
-            else:
-                self.journal = None  # too long to replay; whoever listens still gets all of it
-        for sink in self._sinks:
-            sink.offer(number, event, data)
-
     def __repr__(self) -> str:
         state = self._reason or (
             "cancelling" if self._cancelled else "streaming" if self._item_open else "waiting"
         )
-        return f"<Turn {self.id} {state} seq={self._seq}>"
+        return f"<Turn {self.id} {state} seq={self.number}>"

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from engine.reply import Reply
-from engine.request import ChatMessage, EngineError, EngineRequest, FinishReason
+from engine.request import ChatMessage, Deliver, EngineError, EngineRequest, FinishReason, Output
 from engine.scripted_tokenizer import END_OF_TURN, text_id
 from engine.sequence import Sequence
 
@@ -50,6 +50,10 @@ class _Texts:
         return ""
 
 
+def _nobody(output: Output) -> None:
+    raise AssertionError("the playback has no sequence yet")
+
+
 class Playback(Reply):
     """One sequence's script: what each of its tokens says, worked out ahead of its steps."""
 
@@ -59,12 +63,15 @@ class Playback(Reply):
         "_source",
         "_texts",
         "_unstoppable",
+        "ahead",
+        "deliver",
         "due_s",
         "end",
         "fault",
         "fault_at",
         "ids",
         "on_wheel",
+        "reach",
         "sequence",
         "texts",
     )
@@ -75,7 +82,11 @@ class Playback(Reply):
         self._texts = _Texts()
         super().__init__(self._texts, request.sampling, max_output, {END_OF_TURN})
         self.sequence: Sequence | None = None
+        self.deliver: Deliver = _nobody
         self.on_wheel = False
+        # The texts up to token `reach`, the last one first: they come before anything is to be decided again.
+        self.ahead: list[str] = []
+        self.reach = 0
         self.due_s = 0.0  # when its next token should come
         self.ids: list[int] = []
         # What token n adds to the text: "" for none, or while a stop string is undecided.
@@ -87,6 +98,19 @@ class Playback(Reply):
         self._max_output = max_output
         self._message_tokens = math.inf if request.sampling.ignore_eos else max(1, len(pieces))
         self._source = _tokens(pieces, request.sampling.ignore_eos)
+
+    def look_ahead(self, sequence: Sequence) -> None:
+        """After a token was played: let the next ones come by themselves, but for the last that there is leave for."""
+        first = sequence.output
+        self.reach = max(first, sequence.granted - 1)
+        self.ahead = self.texts[first : self.reach]
+        self.ahead.reverse()
+
+    def count(self, output: int) -> int:
+        """How many were played. Until the sequence is looked after again, no token comes by itself."""
+        self.reach -= len(self.ahead)
+        self.ahead = []
+        return self.reach
 
     def known(self, output: int) -> int:
         """How many tokens can be played after `output` have been, working out more where they run out."""

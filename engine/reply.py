@@ -46,6 +46,10 @@ class Reply:
         self.reason = FinishReason.STOP
         return text
 
+    def count(self, output: int) -> int:
+        """How many tokens the sequence has; `output` are those that came in steps, and here these are all."""
+        return output
+
     def _last_text(self) -> str:
         text = self._stops.push(self._stream.flush())
         return text + self._stops.flush()

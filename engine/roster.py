@@ -143,6 +143,7 @@ class Roster:
     def _preempt(self, sequence: Sequence) -> None:
         """Take its pages; it goes to the front of its queue and will compute its tokens again."""
         assert sequence.lease is not None
+        sequence.count()
         self._pool.close(sequence.lease)
         sequence.lease = None
         sequence.phase = Phase.WAITING

@@ -188,6 +188,7 @@ class Scheduler:
     def finish(self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None) -> None:
         """Free the sequence's pages, or have the step that is away free them, then say that it ended."""
         assert sequence.phase is not Phase.DONE
+        sequence.count()
         request_id = sequence.request.id
         if sequence.lease is not None:
             if self._departed:

@@ -180,36 +180,54 @@ class ScriptedEngine:
             assert isinstance(reply, Playback)
             if sequence.phase is not Phase.DECODE:
                 continue
-            reply.sequence = sequence
+            reply.sequence, reply.deliver = sequence, sequence.deliver
+            reply.reach = sequence.output
             sequence.tokens = reply.ids
             if not reply.on_wheel:  # a preempted one may be back before its time came
                 self._wheel.add(reply, now)
 
     def _play(self, now: float) -> None:
         """One token of each reply that is due."""
-        again = self._wheel.again
-        generated = 0
-        for playback in self._wheel.turn(now):
-            sequence = playback.sequence
-            assert sequence is not None
-            output = sequence.output
-            if output >= sequence.granted and not self._more(playback):
-                playback.on_wheel = False
-                continue
-            sequence.output = output + 1
-            generated += 1
-            if text := playback.texts[output]:
+        due = self._wheel.turn(now)
+        stopped = 0
+        for playback in due:
+            ahead = playback.ahead
+            if not ahead:
+                stopped += not self._play_last(playback)
+            elif text := ahead.pop():
                 try:
-                    sequence.deliver(text)
+                    playback.deliver(text)
                 except Exception:
-                    log_failed_delivery(sequence)
-            if output + 1 == playback.end:
-                assert playback.reason is not None
-                self._scheduler.finish(sequence, playback.reason)
-            else:
-                again(playback, now)
-        self._scheduler.ledger.generated_tokens += generated
-        self._scheduler.ledger.steps += 1
+                    assert playback.sequence is not None
+                    log_failed_delivery(playback.sequence)
+        ledger = self._scheduler.ledger
+        ledger.generated_tokens += len(due) - stopped
+        ledger.steps += 1
+        if stopped:
+            due = [playback for playback in due if playback.on_wheel]
+        if due:
+            self._wheel.again(due, now)
+
+    def _play_last(self, playback: Playback) -> bool:
+        """The token at which something is to be decided: whether there is one, whether it ends the reply, how far the
+        next ones may go. False if it did not come, or none comes after it."""
+        sequence = playback.sequence
+        assert sequence is not None
+        sequence.output = output = playback.reach
+        playback.on_wheel = output < sequence.granted or self._more(playback)
+        if not playback.on_wheel:
+            return False
+        sequence.output = playback.reach = output + 1
+        if text := playback.texts[output]:
+            hand_out([(sequence, text)])
+        if output + 1 == playback.end:
+            assert playback.reason is not None
+            playback.on_wheel = False
+            self._scheduler.ledger.generated_tokens += 1
+            self._scheduler.finish(sequence, playback.reason)
+            return False
+        playback.look_ahead(sequence)
+        return True
 
     def _more(self, playback: Playback) -> bool:
         """Get leave and text for the next token; False if there is none to play now."""

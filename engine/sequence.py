@@ -40,7 +40,7 @@ class Sequence:
     context: Items[int] = ()  # what prefill computes: the prompt, and after a preemption the tokens so far
     computed: int = 0  # positions of `context` whose keys and values are in pages
     tokens: list[int] = field(default_factory=list)  # sampled ids
-    output: int = 0  # how many; an engine that knows its tokens beforehand counts here itself
+    output: int = 0  # how many; where tokens come without steps, true after `count`
     granted: int = 0  # `output` may reach this before the next call of `Scheduler.grant`; may be lowered
     cached: int = 0  # prompt tokens that were not computed
     charged: int = 0  # positions that its tenant has had, or was given for nothing
@@ -59,6 +59,10 @@ class Sequence:
     @property
     def remaining(self) -> int:
         return len(self.context) - self.computed
+
+    def count(self) -> None:
+        """Make `output` true, before anything is decided by it."""
+        self.output = self.reply.count(self.output)
 
     def next_deadline(self) -> float:
         return self.deadline if self.output else min(self.deadline, self.first_token_deadline)

@@ -34,21 +34,22 @@ class Wheel:
             due += self._slots.pop(slot)
         return due
 
-    def again(self, playback: Playback, now: float) -> None:
-        """Put back one that was due, an interval later."""
+    def again(self, playbacks: list[Playback], now: float) -> None:
+        """Put back those that were due, each an interval after it was; without an interval the list as it is."""
         if not self._interval_s:
-            self._slots.setdefault(0, []).append(playback)
+            self._slots[0] = playbacks
             return
-        due = playback.due_s + self._interval_s
-        if due < now - CATCH_UP_S:
-            due = now - CATCH_UP_S
-        playback.due_s = due
-        slot = int(due / SLOT_S)
-        waiting = self._slots.get(slot)
-        if waiting is None:
-            self._slots[slot] = [playback]
-        else:
-            waiting.append(playback)
+        for playback in playbacks:
+            due = playback.due_s + self._interval_s
+            if due < now - CATCH_UP_S:
+                due = now - CATCH_UP_S
+            playback.due_s = due
+            slot = int(due / SLOT_S)
+            waiting = self._slots.get(slot)
+            if waiting is None:
+                self._slots[slot] = [playback]
+            else:
+                waiting.append(playback)
 
     def next_turn(self) -> float:
         """When the earliest slot is due; the wheel must not be empty."""

@@ -30,6 +30,31 @@ _NOTHING: Final = GateStep("")
 
 
 class Gate:
+    __slots__ = (
+        "_annotations",
+        "_base",
+        "_block",
+        "_buffer",
+        "_cut",
+        "_kept",
+        "_last",
+        "_late",
+        "_matcher",
+        "_notes",
+        "_open",
+        "_passed",
+        "_pieces",
+        "_policy",
+        "_position",
+        "_redacted_to",
+        "_redactions",
+        "_scanner",
+        "_shown",
+        "_spans",
+        "_tail",
+        "_trigger",
+    )
+
     def __init__(self, compiled: CompiledPolicy, direction: Direction = "output") -> None:
         self._policy = compiled
         self._matcher = compiled.matcher(direction)
@@ -57,6 +82,11 @@ class Gate:
         self._redactions = 0
 
     @property
+    def transparent(self) -> bool:
+        """Whether the policy looks for nothing, so that all text may pass as it is and need not be pushed."""
+        return self._trigger is None
+
+    @property
     def held(self) -> int:
         """Raw characters held because nothing is decided about them yet."""
         return len(self._buffer) + len(self._tail)
@@ -65,25 +95,41 @@ class Gate:
     def cut(self) -> Cut | None:
         return self._cut
 
+    def glance(self, text: str) -> str | None:
+        """What may be shown of a delta if that is all there is to say of it, "" where all of it waits; the way of
+        nearly every delta. None: nothing was taken, so `push` it.
+        """
+        last = self._last
+        if not last:
+            return None
+        trigger = self._trigger
+        if trigger is None:
+            self._passed += len(text)
+            return text
+        if self._tail:
+            text = self._tail + text
+        found = trigger.search(last + text)
+        if found is None:
+            self._tail = ""
+            self._last = text[-1] if text else last
+            self._passed += len(text)
+            return text
+        start = place(found) - 1
+        if len(text) - start >= trigger.reach or not trigger.waits(last + text, start + 1):
+            return None
+        self._tail = text[start:]
+        text = text[:start]
+        self._last = text[-1] if text else last
+        self._passed += len(text)
+        return text
+
     def push(self, text: str) -> GateStep:
         """Take a delta; return what may be shown now. After the cut, or the end, nothing."""
-        if not text:
-            return _NOTHING
-        if self._last:
-            if self._trigger is None:
-                self._passed += len(text)
-                return GateStep(text)
-            # The way of nearly every delta: nothing under way, and no match may begin in it.
-            text = self._tail + text
-            found = self._trigger.search(self._last + text)
-            if found is None:
-                self._tail = ""
-                return self._pass(text)
-            start = place(found) - 1
-            if len(text) - start < self._trigger.reach and self._trigger.waits(self._last + text, start + 1):
-                self._tail = text[start:]
-                return self._pass(text[:start]) if start else _NOTHING
-            self._tail = ""
+        released = self.glance(text)
+        if released is not None:
+            return GateStep(released)
+        text = self._tail + text
+        self._tail = ""
         if not self._open:
             self._late += len(text)
             return _NOTHING
@@ -127,11 +173,6 @@ class Gate:
     def __repr__(self) -> str:
         state = "open" if self._open else "cut" if self._cut else "finished"
         return f"<Gate {state} policy={self._policy.version} held={self.held}>"
-
-    def _pass(self, text: str) -> GateStep:
-        self._last = text[-1]
-        self._passed += len(text)
-        return GateStep(text)
 
     def _settle(self) -> None:
         """Tell the scanner what the fast path let through."""

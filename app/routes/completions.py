@@ -33,7 +33,7 @@ class DialectSink:
         self._begin = begin
         self._dialect: CompletionStream | None = None
 
-    def offer(self, number: int, event: ResponseEvent | str, data: bytes) -> None:
+    def offer(self, data: bytes, number: int, event: ResponseEvent | str) -> None:
         if self._dialect is None:
             assert isinstance(event, ResponseCreated)
             self._dialect = self._begin(event)

@@ -6,7 +6,7 @@ from app.journal import Journal, Ring
 
 
 def journal_of(*events: bytes) -> Journal:
-    journal = Journal()
+    journal = Journal("msg_1")
     for event in events:
         journal.append(event)
     return journal

@@ -210,7 +210,7 @@ async def test_who_follows_a_live_response_may_leave_without_ending_it(served: S
         turn = served.service.hub.live(begun[0]["response"]["id"], "default")
         assert turn is not None
         async with asyncio.timeout(10):
-            while len(turn._sinks) > 1:
+            while len(turn.readers) > 1:
                 await asyncio.sleep(0.01)
         assert (await client.get(path)).json()["status"] == "in_progress"
         await client.post(path + "/cancel")

@@ -20,7 +20,7 @@ def played(wheel: Wheel, until: float, step: float = SLOT_S / 2) -> int:
     while now < until:
         for due in wheel.turn(now):
             count += 1
-            wheel.again(due, now)
+            wheel.again([due], now)
         now += step
     return count
 
@@ -41,7 +41,7 @@ def test_the_first_token_is_due_at_once_and_the_next_an_interval_later() -> None
     assert first.on_wheel
     assert wheel.next_turn() <= 1.0
     assert wheel.turn(1.0) == [first]
-    wheel.again(first, 1.0)
+    wheel.again([first], 1.0)
     assert wheel.turn(1.05) == []
     assert wheel.next_turn() == pytest.approx(1.1, abs=SLOT_S)
     assert wheel.turn(1.1) == [first]
@@ -53,7 +53,7 @@ def test_a_late_reply_makes_good_a_little_and_no_more() -> None:
     late = playback()
     wheel.add(late, 0.0)
     assert wheel.turn(5.0) == [late]
-    wheel.again(late, 5.0)
+    wheel.again([late], 5.0)
     assert late.due_s == 5.0 - CATCH_UP_S
 
 
@@ -65,5 +65,4 @@ def test_without_an_interval_a_token_is_due_in_every_turn() -> None:
     for _ in range(3):
         assert wheel.next_turn() <= 3.0
         assert wheel.turn(3.0) == both
-        for one in both:
-            wheel.again(one, 3.0)
+        wheel.again(both, 3.0)
