@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import shlex
+import signal
 import sys
 import time
 from argparse import Namespace
@@ -121,4 +122,5 @@ def _show(report: Report, text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a server that was started ends with it
     sys.exit(main())

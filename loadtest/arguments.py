@@ -40,7 +40,10 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
     )
     intrude.add_argument("--streams", type=_counts, default=(8,), help="running streams (default: 8)")
     intrude.add_argument(
-        "--long-words", type=_count, default=1430, help="of the long prompt (default: 1430, 1,565 tokens)"
+        "--long-words",
+        type=_count,
+        default=1400,
+        help="of the long prompt (default: 1400, about 1,570 tokens)",
     )
 
     typing = scenarios.add_parser(

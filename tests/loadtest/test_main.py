@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-import loadtest.__main__
 from loadtest.__main__ import main
 from loadtest.report import number, table
-from loadtest.target import Target
 from tests.app.serving import KEY, serving
 
 
@@ -107,26 +108,23 @@ def test_a_server_that_does_not_start_is_reported(capsys: pytest.CaptureFixture[
     assert "no-such-engine" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_ends_what_it_started(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = children()
-    started: set[int] = set()
-
-    async def interrupted(target: Target) -> Target:
-        started.update(children() - before)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loadtest.__main__, "with_model", interrupted)
-    assert main(["chat", "--serve", "--set", "SLUICE_ENGINE=scripted"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_what_it_started(number: signal.Signals) -> None:
+    words = "chat --serve --set SLUICE_ENGINE=scripted --streams 1 --rounds 100 --max-tokens 1000"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "loadtest", *words.split()], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert run.stderr is not None
+    said = b""
+    while b"0/101" not in said:  # the server has started, the turns begin
+        said += os.read(run.stderr.fileno(), 4096)
+    (server,) = map(int, Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split())
+    run.send_signal(number)
+    _, rest = run.communicate()
+    assert run.returncode == 130
+    assert b"interrupted" in rest
     with pytest.raises(ProcessLookupError):
-        os.kill(started.pop(), 0)
-
-
-def children() -> set[int]:
-    """Processes that this thread has started."""
-    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+        os.kill(server, 0)
 
 
 @pytest.mark.parametrize(
