@@ -74,7 +74,8 @@ class Change(NamedTuple):
 class Move(NamedTuple):
     """What the next character does to a crowd. A slot in which something begins comes after all others.
 
-    `early`: matches of the text before the character. `leaving`: lines whose first goes on at a point.
+    `early`: matches of the text before the character. `counting`: what counts from here on; its line, and that of a
+    leaver that counts on, stands in the new crowd already. `leaving`: lines whose first goes on at a point.
     `carries`: what was a match still is one.
     """
 
@@ -85,6 +86,7 @@ class Move(NamedTuple):
     counting: tuple[Counting, ...]
     leaving: tuple[tuple[Waiting, Point], ...]
     over: tuple[Counter, ...]
+    plain: bool  # no line takes part in it
     carries: bool
 
 
@@ -240,6 +242,10 @@ class Crowds:
                     leaving.append((waiting, left))
             if ahead.members[counter.chars]:
                 lines.append(waiting)
+        over = tuple(waiting.counter for waiting in crowd.lines if waiting not in lines)
+        starting = [(one.machine, one.point) for one in counting]
+        starting += [(waiting.machine, left) for waiting, left in leaving]
+        _begin_lines(lines, starting)
         kept = tuple(sorted(standing.slots))
         following_crowd = self.of(standing.in_order(kept), tuple(lines), seen, ahead.space)
         whole = len(kept) == count + bool(begun)
@@ -250,7 +256,8 @@ class Crowds:
             early=tuple(early),
             counting=tuple(counting),
             leaving=tuple(leaving),
-            over=tuple(w.counter for w in crowd.lines if w not in lines),
+            over=over,
+            plain=not (counting or leaving or over),
             carries=_carries(crowd.claims, following_crowd.claims, kept),
         )
 
@@ -302,6 +309,15 @@ class _Standing:
             self.merged.append((slot, other))
 
 
+def _begin_lines(lines: list[Waiting], starting: list[tuple[Machine, Point]]) -> None:
+    """The first that counts makes a line."""
+    for machine, point in starting:
+        if point.counted is not None:
+            counter, count = point.counted
+            if all(waiting.counter is not counter for waiting in lines):
+                lines.append(Waiting(machine, counter, count >= counter.least))
+
+
 def _claimed(claims: list[Claim], machine: Machine) -> bool:
     """Whether an earlier match of the machine stands for all that end with it."""
     return machine.merges and any(claim.machine is machine for claim in claims)
@@ -334,7 +350,7 @@ def _step(crowd: Crowd, move: Move, ahead: CharClass) -> Step | None:
     following, kept, merged = move.change
     if merged or move.early or move.counting or move.leaving or move.over:
         return None
-    if (ahead.space and crowd.spaced) or (following.idle and not crowd.idle):
+    if ahead.space and crowd.spaced:
         return None
     if not following.lasting or not (move.carries or not crowd.lasting):
         return None

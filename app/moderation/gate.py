@@ -26,6 +26,9 @@ REDACTED: Final = "[redacted]"
 
 
 _PIECE: Final = 1024  # characters of a long delta after which what is decided is put aside
+_SHORT: Final = (
+    24  # characters that are sooner walked through than searched for where the next match may begin
+)
 _NOTHING: Final = GateStep("")
 
 
@@ -188,18 +191,20 @@ class Gate:
         known = self._last + text
         offset = len(self._last)
         self._buffer += text
-        index = 0
-        while index < len(text):
+        index, size = 0, len(text)
+        while index < size:
+            long = size - index > _SHORT
             behind = index + offset - 1
-            if scanner.idle and behind >= 0 and known[behind] in PLAIN:
+            if long and scanner.idle and behind >= 0 and known[behind] in PLAIN:
                 trigger = scanner.next_trigger(known, behind, len(known))
-                following = len(text) if trigger is None else trigger - offset
+                following = size if trigger is None else trigger - offset
                 if following > index:
                     scanner.skip(following - index, text[following - 1])
                     index = following
                     continue
-            scanner.take(text[index])
-            index += 1
+            # Both a block that waits and the cap are looked at after the very character that decides them.
+            room = 1 if self._block is not None else self._position + HOLD_CAP + 1 - scanner.at
+            index = scanner.walk(text, index, min(size, index + room), pause=long)
             if scanner.matches:
                 self._collect()
             if self._block is not None:
@@ -207,7 +212,7 @@ class Gate:
             if scanner.at - self._position > HOLD_CAP and self._open:
                 self._relieve()
             if not self._open:
-                self._late += len(text) - index
+                self._late += size - index
                 return
         self._last = text[-1] if scanner.idle and text[-1] in PLAIN else ""
 
@@ -226,6 +231,7 @@ class Gate:
             elif self._block is None or (match.start, match.rule) < (self._block.start, self._block.rule):
                 self._block = match
         self._scanner.matches.clear()
+        self._scanner.blocked = False
 
     def _try_cut(self) -> None:
         """Cut, unless a match that began before the blocked one is undecided: it could move the cut or hide more."""

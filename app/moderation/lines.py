@@ -81,7 +81,7 @@ class Lines:
                 continue
             due = position - line.runs[0][1] >= counter.least
             waiting.append(Waiting(line.machine, counter, due))
-            alarm = min(alarm, self._until(line, counter, position))
+            alarm = min(alarm, self.until(counter, position))
         return tuple(waiting), alarm
 
     def _drop_spent(self, line: _Line, counter: Counter, position: int) -> None:
@@ -92,8 +92,9 @@ class Lines:
         while runs and (runs[0][1] < latest or runs[0][0][2] < narrow):
             runs.popleft()
 
-    def _until(self, line: _Line, counter: Counter, position: int) -> int:
-        """Where the line ends or changes its state at the earliest: the last that is due does not last longer."""
+    def until(self, counter: Counter, position: int) -> int:
+        """Where a line ends or changes its state at the earliest: the last that is due does not last longer."""
+        line = self._lines[counter]
         runs = line.runs
         run, entry = runs[0]
         if position - entry < counter.least:

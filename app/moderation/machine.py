@@ -13,6 +13,7 @@ from typing import Final
 from app.moderation.fold import FoldTable, is_word
 from app.moderation.syntax import Accept, Boundary, CharSets, Consume, Counter, Look, Program, Split
 
+_YOUNG: Final = 4  # characters counted by stepping; most of what begins like a key has ended by then
 _MEMO_LIMIT = 1 << 15  # entries of a memo; past it the work is done again instead
 
 
@@ -89,8 +90,8 @@ class Point:
     """Where a run stands: the states it may be in after a character of class `behind`.
 
     `accepts`: the text so far is a match, whatever follows. `counted`: the counter in which the run is, if it is
-    nowhere else, and how many characters it has counted. `steps` is a memo: class of the next character ->
-    (the point reached, or None where the run ends; whether the text before that character is a match).
+    nowhere else, and how many characters it has counted; the first few are not said. `steps` is a memo: class of the
+    next character -> (the point reached, or None where the run ends; whether the text before it is a match).
     """
 
     kernel: frozenset[int]
@@ -195,6 +196,8 @@ class Machine:
             if len(self._points) >= _MEMO_LIMIT:
                 self._points.clear()
             counted = self._counters.get(next(iter(kernel))) if len(kernel) == 1 else None
+            if counted is not None and counted[1] < _YOUNG:
+                counted = None
             point = Point(*key, self._closure(*key, None)[1], counted)
             point = self._points.setdefault(key, point)
         return point

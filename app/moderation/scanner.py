@@ -68,20 +68,20 @@ class Scanner:
         self._take(char)
         self._claim()
 
-    def walk(self, text: str, index: int, end: int) -> int:
-        """Take `text[index:end]`, or less: up to a block, or to where nothing is under way any more.
+    def walk(self, text: str, index: int, end: int, pause: bool) -> int:
+        """Take `text[index:end]`, or less: up to a block, or with `pause` to where nothing is under way.
 
         Returns the index that has been reached.
         """
+        begun = index
         while index < end:
-            if not self._has_terms and self._lead == self.at:
-                index += self._stride(text, index, end)
-                if index == end:
+            if self._lead == self.at and not self._has_terms:
+                index += self._stride(text, index, end, pause)
+                if index == end or (pause and self.idle and index > begun):
                     break
-            resting = self.idle
             self._take(text[index])
             index += 1
-            if self.blocked or (not resting and self.idle):
+            if self.blocked or (pause and self.idle):
                 break
         self._claim()
         return index
@@ -124,6 +124,8 @@ class Scanner:
 
     def hold_from(self, tier: int) -> int:
         """The raw position from which on a match of that tier may yet turn up; `at` where none is under way."""
+        if self.idle:
+            return self.at
         crowd = self._crowd
         lines, position = self._lines, self._position
         begins = [lines.first(counter, position)[0] for counter in crowd.waiting[tier]]
@@ -171,7 +173,7 @@ class Scanner:
     def __repr__(self) -> str:
         return f"<Scanner at={self.at} {self._crowd!r}>"
 
-    def _stride(self, text: str, index: int, end: int) -> int:
+    def _stride(self, text: str, index: int, end: int, pause: bool) -> int:
         """Take characters for as long as each folds to one, and does no more than to move the slots' matches on.
 
         Returns how many. This is where a dear text is kept cheap: a character costs two look-ups.
@@ -193,29 +195,28 @@ class Scanner:
             if width and position + width < self._alarm:
                 self._alarm = position + width
                 break
+            if pause and crowd.idle:
+                break
         if at == first:
             return 0
         if self._verifies:
-            self._folded.extend(map(self._fold.__getitem__, text[index : index + at - first]))
+            self._folded += map(self._fold.__getitem__, text[index : index + at - first])
+            if len(self._folded) > 2 * _WINDOW:
+                self._trim_window()
         self._crowd, self._runs, self._position = crowd, runs, position
         self.at = self._lead = self._end = at
         self._claimed = not crowd.claims
-        self._trim_window()
         return at - first
 
     def _take(self, char: str) -> None:
         folded = self._fold[char]
-        if not folded:
-            self.at += 1
-            return
-        if folded == " " and self._crowd.spaced and self._drop_space():
-            self.at += 1
-            self._lead = self.at
-            return
         start = self._lead
         self.at += 1
-        for part in folded:
-            self._take_folded(part, start)
+        if not folded:
+            return
+        if folded != " " or not self._crowd.spaced or not self._drop_space():
+            for part in folded:
+                self._take_folded(part, start)
         self._lead = self.at
 
     def _drop_space(self) -> bool:
@@ -228,70 +229,71 @@ class Scanner:
         return dropped
 
     def _take_folded(self, char: str, start: int) -> None:
+        """Take a folded character: it begins at a raw position, what it ends did so at `_end`."""
         ahead = self._classes[char]
-        behind = self._crowd.behind
-        if self._has_terms and self._state and not ahead.word:
+        crowd = self._crowd
+        if self._state and not ahead.word:
             for term in self._automaton.ending[self._state]:
                 self._found(term.rule, self._position - len(term.text))
-        move = self._crowd.moves.get(ahead) or self._crowds.move(
-            self._crowd, ahead, self._classes.seen[ahead]
-        )
+        move = crowd.moves.get(ahead) or self._crowds.move(crowd, ahead, self._classes.seen[ahead])
         if not self._claimed and (not move.carries or self._position + 1 >= self._alarm):
             self._claim()
         self._folded.append(char)
-        self._apply(move, start)
-        if self._has_terms:
-            self._starts.append(start)
-            self._step_terms(char, behind)
-        self._trim_window()
-
-    def _apply(self, move: Move, start: int) -> None:
-        """Take a character: it begins at a raw position, what it ends did so at `_end`."""
-        position = self._position
         if move.early:
             self._note(move.early)
+        self._apply(move, start)
+        if self._position >= self._alarm:
+            self._ring()
+        claims = self._crowd.claims
+        self._claimed = not claims
+        if claims and not self._crowd.lasting:
+            self._claim()
+        if self._has_terms:
+            self._starts.append(start)
+            self._step_terms(char, crowd.behind)
+        if len(self._folded) > 2 * _WINDOW:
+            self._trim_window()
+
+    def _apply(self, move: Move, start: int) -> None:
+        position = self._position
         runs = self._runs
         if move.begins:
             runs.append((start, position, position))
-            self._alarm = min(self._alarm, position + 1 + move.width)
-        going_on: list[tuple[Machine, Run, Point]] = [
-            (machine, runs[slot], point) for machine, slot, point in move.counting
-        ]
-        for waiting, point in move.leaving:
-            going_on.append((waiting.machine, self._lines.leaver(waiting.counter, position), point))
+            if position + 1 + move.width < self._alarm:
+                self._alarm = position + 1 + move.width
+        self._position = position + 1
+        self._end = self.at
+        if move.plain:
+            self._change(move.change)
+            return
+        going_on = [(machine, runs[slot], point) for machine, slot, point in move.counting]
+        for (machine, counter, _due), point in move.leaving:
+            going_on.append((machine, self._lines.leaver(counter, position), point))
         for counter in move.over:
             self._lines.end(counter)
         self._change(move.change)
-        self._position = position + 1
-        self._end = self.at
         for machine, run, point in going_on:
             self._enter(machine, run, point)
-        if self._position >= self._alarm:
-            self._ring()
-        crowd = self._crowd
-        self._claimed = not crowd.claims
-        if crowd.claims and not crowd.lasting:
-            self._claim()
 
     def _change(self, change: Change) -> None:
+        crowd, kept, merged = change
         runs = self._runs
-        for slot, other in change.merged:
+        for slot, other in merged:
             start, first, newest = runs[slot]
             runs[slot] = start, first, max(newest, runs[other][2])
-        if change.kept is not None:
-            self._runs = [runs[slot] for slot in change.kept]
-        self._crowd = change.crowd
+        if kept is not None:
+            self._runs = [runs[slot] for slot in kept]
+        self._crowd = crowd
 
     def _enter(self, machine: Machine, run: Run, point: Point) -> None:
         """A match under way stands at `point` now."""
         if point.counted is not None:
             counter, count = point.counted
-            if counter in self._lines:
-                if self._lines.join(counter, run, self._position - count):
-                    return
-            else:
+            if counter not in self._lines:
                 self._lines.begin(machine, counter, run, self._position - count)
-                self._relined()
+                self._alarm = min(self._alarm, self._lines.until(counter, self._position))
+                return
+            if self._lines.join(counter, run, self._position - count):
                 return
         start, first, newest = run
         slot = bisect_left(self._runs, (start, first))
@@ -320,13 +322,8 @@ class Scanner:
                     alarm = min(alarm, run[2] + width + 1)
         if gone:
             self._change(self._crowds.left(self._crowd, gone))
-        self._alarm = alarm
-        self._relined()
-
-    def _relined(self) -> None:
-        """Lines have begun, ended or come to be due."""
-        lines, alarm = self._lines.state(self._position)
-        self._alarm = min(self._alarm, alarm)
+        lines, lines_alarm = self._lines.state(position)
+        self._alarm = min(alarm, lines_alarm)
         if lines != self._crowd.lines:
             self._crowd = self._crowds.lined(self._crowd, lines)
 
@@ -339,13 +336,12 @@ class Scanner:
 
     def _note(self, claims: Iterable[Claim]) -> None:
         """Matches up to the last folded character, if they pass their checks."""
-        position, dropped = self._position, self._dropped
+        position, runs, folded, dropped = self._position, self._runs, self._folded, self._dropped
         for machine, slot, counter, checked in claims:
-            start, first, _ = self._runs[slot] if counter is None else self._lines.first(counter, position)
+            start, first, _ = runs[slot] if counter is None else self._lines.first(counter, position)
             verify = machine.verify
-            if verify and checked and not verify("".join(self._folded[first - dropped : position - dropped])):
-                continue
-            self._add(Match(start, self._end, machine.rule))
+            if verify is None or not checked or verify("".join(folded[first - dropped : position - dropped])):
+                self._add(Match(start, self._end, machine.rule))
 
     def _found(self, rule: int, first: int) -> None:
         self._add(Match(self._starts[first - self._dropped], self._end, rule))
@@ -374,7 +370,6 @@ class Scanner:
 
     def _trim_window(self) -> None:
         surplus = len(self._folded) - _WINDOW
-        if surplus > _WINDOW:
-            self._dropped += surplus
-            del self._folded[:surplus]
-            del self._starts[:surplus]
+        self._dropped += surplus
+        del self._folded[:surplus]
+        del self._starts[:surplus]

@@ -18,7 +18,8 @@ Stop = Callable[[], bool]
 
 # Characters between two questions whether to go on; also what one search holds the interpreter for, 1 ms at most.
 _PIECE: Final = 4096
-_STRIDE: Final = 32  # characters after which it is asked again whether plain text may be skipped
+_STRIDE: Final = 32  # characters that are taken before it is asked again whether plain text may be skipped
+_WORTH: Final = 6  # characters skipped for which the search was worth it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +83,19 @@ def find(matcher: Matcher, text: str, stop: Stop | None = None) -> list[Match]:
 
 
 def _scan(scanner: Scanner, text: str, index: int, end: int, joined: list[list[Match]]) -> None:
+    skipping = True  # plain text, where that has been worth the search
     while index < end:
-        if scanner.idle and index and text[index - 1] in PLAIN:
+        if skipping and scanner.idle and index and text[index - 1] in PLAIN:
             following = scanner.next_trigger(text, index - 1, end)
             following = end if following is None else following
+            skipping = following - index >= _WORTH
             if following > index:
                 scanner.skip(following - index, text[following - 1])
                 index = following
                 continue
-        index = scanner.walk(text, index, min(index + _STRIDE, end))
+        pause = skipping and text[index] in PLAIN
+        index = scanner.walk(text, index, end if pause else min(index + _STRIDE, end), pause)
+        skipping = True
         if scanner.matches:
             _join(joined, scanner.matches)
             scanner.blocked = False

@@ -19,7 +19,7 @@ def iban(text: str) -> bool:
     length = IBAN_LENGTHS.get(text[:2])
     if length is None or length > len(text):
         return False  # most of what is asked, so without looking at the rest
-    compact = "".join(text.split())
+    compact = text.replace(" ", "")
     if not compact.isalnum():
         compact = "".join(filter(str.isalnum, compact))
     if length != len(compact) or not compact.isascii():
