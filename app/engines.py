@@ -37,6 +37,7 @@ def _torch_engine(config: Config) -> Engine:
         folder = ensure_model(config.model, config.cache_dir, progress)
         settings = EngineSettings(
             dtype=config.dtype,
+            native_dir=config.cache_dir / "native",
             threads=config.threads,
             max_running=config.max_running,
             max_waiting=config.max_waiting,

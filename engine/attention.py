@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+
+from engine.kernels import Kernels, Tables
+from engine.rope import Turns, rotate
 
 SCRATCH_BYTES: Final = 64 << 20  # decode rows gathered at once; more rows go in several products
 _SPREAD: Final = 2  # the longest context of a group over the shortest: what padding may cost
@@ -54,7 +57,9 @@ class PagedCache:
         page_tokens: int,
         dtype: torch.dtype,
         device: torch.device,
+        kernels: Kernels | None = None,
     ) -> None:
+        self.kernels = kernels
         self.pages, self.page_tokens = pages, page_tokens
         self.pools = [
             torch.empty(
@@ -96,33 +101,85 @@ class StepAttention:
         """`spans`: those of one token first, ordered by `start`. slots: [T], where each token's keys go."""
         self._cache, self._spans, self._slots = cache, spans, slots
         self._decodes = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
-        self._plans: dict[int | None, list[_Group]] = {}
+        self._tables = tables_of(spans[: self._decodes]) if cache.kernels and self._decodes else None
+        self._plans: dict[tuple[int | None, int], list[_Group]] = {}
 
     def attend(
         self,
         layer: int,
-        query: Tensor,
-        kv: Tensor,
+        qkv: Tensor,
+        kv_heads: int,
+        turns: Turns | None,
         scale: float,
         window: int | None = None,
         softcap: float | None = None,
     ) -> Tensor:
-        """Store the tokens' keys and values, then attend. query: [T, H, D], kv: [T, 2 Hkv, D]; like query."""
-        pool = self._cache.pools[layer]
-        self._cache.flat[layer].index_copy_(1, self._slots, kv.transpose(0, 1))
-        if window not in self._plans:
-            self._plans[window] = self._plan(window, kv)
-        outputs = [group.attend(query, pool, scale, softcap) for group in self._plans[window]]
+        """Turn queries and keys if `turns` say so, store the tokens' keys and values, then attend.
+
+        qkv: [T, H + 2 Hkv, D], contiguous; may be changed -> [T, H, D].
+        """
+        heads = qkv.shape[1] - 2 * kv_heads
+        kernels, tables, outputs = self._cache.kernels, self._tables, []
+        if (
+            kernels
+            and tables
+            and softcap is None
+            and kernels.attends(heads, kv_heads, qkv.shape[2], qkv.dtype)
+        ):
+            exact = None if turns is None else turns.exact
+            done, pool = self._decodes, self._cache.pools[layer]
+            outputs.append(kernels.attend(qkv[:done], exact, pool, tables, scale, window))
+        else:
+            done = 0
+        if done < len(qkv):
+            rest = qkv[done:]
+            if turns is not None:
+                rotate(rest[:, : heads + kv_heads], turns.after(done))
+            outputs += self._attend_in_torch(layer, rest, done, heads, scale, window, softcap)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
-    def _plan(self, window: int | None, kv: Tensor) -> list[_Group]:
+    def _attend_in_torch(
+        self,
+        layer: int,
+        qkv: Tensor,
+        done: int,
+        heads: int,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> list[Tensor]:
+        """The outputs of each group from token `done` on, whose queries and keys are turned."""
+        query, kv = qkv[:, :heads], qkv[:, heads:]
+        self._cache.flat[layer].index_copy_(1, self._slots[done:], kv.transpose(0, 1))
+        if (window, done) not in self._plans:
+            self._plans[window, done] = self._plan(window, done, kv)
+        pool = self._cache.pools[layer]
+        return [group.attend(query, pool, scale, softcap) for group in self._plans[window, done]]
+
+    def _plan(self, window: int | None, done: int, kv: Tensor) -> list[_Group]:
+        """For the spans from token `done` on, which are all or those that do not decode."""
         views = [_View.of(span, window, self._cache.page_tokens) for span in self._spans]
         page_bytes = self._cache.page_tokens * kv[0].nbytes
-        decodes = [
+        decodes = [] if done else views[: self._decodes]
+        groups = [
             _DecodeGroup(views[first:end], self._cache, kv)
-            for first, end in _batches(views[: self._decodes], SCRATCH_BYTES // page_bytes)
+            for first, end in _batches(decodes, SCRATCH_BYTES // page_bytes)
         ]
-        return [*decodes, *(_PrefillRow(view, window, self._cache, kv) for view in views[self._decodes :])]
+        return [
+            *groups,
+            *(_PrefillRow(view, window, done, self._cache, kv) for view in views[self._decodes :]),
+        ]
+
+
+def tables_of(spans: Sequence[Span]) -> Tables:
+    """For rows of one token each, as the kernel reads them."""
+    starts = accumulate((len(span.pages) for span in spans), initial=0)
+    return Tables(
+        torch.tensor(list(chain.from_iterable(span.pages for span in spans)), dtype=torch.int32),
+        torch.tensor(list(starts)),
+        torch.tensor([span.start for span in spans]),
+        max(span.start for span in spans) + 1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +242,11 @@ class _DecodeGroup:
 class _PrefillRow:
     """One row of several tokens."""
 
-    def __init__(self, view: _View, window: int | None, cache: PagedCache, kv: Tensor) -> None:
+    def __init__(self, view: _View, window: int | None, done: int, cache: PagedCache, kv: Tensor) -> None:
+        """`done`: how many tokens of the step come before the queries given to `attend`."""
         span = view.span
-        self._rows = slice(span.first, span.first + span.count)
+        first = span.first - done
+        self._rows = slice(first, first + span.count)
         self._run = _run_of(view, cache.page_tokens)
         self._pages = torch.tensor(view.pages, device=kv.device)
         self._seen = slice(view.low, view.high)

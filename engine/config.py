@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
@@ -20,6 +21,9 @@ class EngineSettings:
     # auto on a processor: bfloat16 where it is multiplied natively, else float32. A step of the default model on one
     # thread, 1 and 8 rows: 32 and 41 ms in bfloat16, 50 and 78 in float32.
     dtype: str = "auto"
+    # Where our own C, compiled for this machine, is kept. None: torch computes everything; what a decode step has
+    # between its products takes two to five times as long.
+    native_dir: Path | None = None
     # torch's own threads; 0: one for each core but one. They wait for each other spinning, so that whatever needs a
     # core holds up all: on 2 cores a step of the default model takes 29 ms with 1 thread and 21 ms with 2 if nothing
     # else runs, 35 and 360 ms beside other work; OMP_WAIT_POLICY=passive makes that 38 and 40 ms.

@@ -12,9 +12,10 @@ from torch.nn.functional import gelu, rms_norm, silu
 from engine.architecture import Architecture
 from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
+from engine.kernels import Kernels
 from engine.linear import Linear, linear
 from engine.norm import Norm
-from engine.rope import Rope, rope_for, rotate
+from engine.rope import Rope, Turns, rope_for
 
 _GELU: Final = "gelu_pytorch_tanh"
 
@@ -37,15 +38,17 @@ class _Layer:
 class Decoder:
     """A language model of our own; `forward` is one step for any mix of rows."""
 
-    def __init__(self, architecture: Architecture, config: Any, weights: Checkpoint) -> None:
-        """Raises ModelError if the checkpoint does not fit."""
-        self._architecture = architecture
+    def __init__(
+        self, architecture: Architecture, config: Any, weights: Checkpoint, kernels: Kernels | None = None
+    ) -> None:
+        """Raises ModelError if the checkpoint does not fit. Without `kernels` torch computes everything."""
+        self._architecture, self._kernels = architecture, kernels
         self._embedding = weights.take("embed_tokens.weight")
         self._ropes: dict[str | None, Rope] = {
             kind: rope_for(config, kind, self._embedding.device) for kind in set(architecture.rope_kinds)
         }
-        self._layers = [_layer(architecture, weights, index) for index in range(architecture.layers)]
-        self._norm = _norm(architecture, weights, "norm")
+        self._layers = [_layer(architecture, weights, kernels, index) for index in range(architecture.layers)]
+        self._norm = _norm(architecture, weights, kernels, "norm")
         head = self._embedding if architecture.tied else weights.take("lm_head.weight")
         self._head = linear(head)
 
@@ -64,12 +67,14 @@ class Decoder:
         if self._architecture.embedding_scale is not None:
             hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)
         turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
+        more: Tensor | None = None  # what the last layer adds
         for index, layer in enumerate(self._layers):
-            hidden.add_(self._attention(index, layer, hidden, turns[layer.rope], attention))
-            hidden.add_(self._mlp(layer, hidden))
+            normed = layer.attention_norm(hidden, more)
+            mixed = self._attention(index, layer, normed, turns[layer.rope], attention)
+            more = self._mlp(layer, layer.mlp_norm(hidden, mixed))
         if not len(chosen):
             return hidden.new_empty(0, self.vocab, dtype=torch.float32)
-        logits = self._head(self._norm(hidden[chosen])).float()
+        logits = self._head(self._norm(hidden[chosen], None if more is None else more[chosen])).float()
         cap = self._architecture.logit_softcap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -77,31 +82,34 @@ class Decoder:
         self,
         index: int,
         layer: _Layer,
-        hidden: Tensor,
-        turns: tuple[Tensor, Tensor],
+        normed: Tensor,
+        turns: Turns,
         attention: StepAttention,
     ) -> Tensor:
         shape = self._architecture
         turning = shape.heads + shape.kv_heads
-        qkv = layer.qkv(layer.attention_norm(hidden))
-        qkv = qkv.view(-1, turning + shape.kv_heads, shape.head_dim)
+        qkv = layer.qkv(normed).view(-1, turning + shape.kv_heads, shape.head_dim)
         if layer.head_norms is not None:
             heads = rms_norm(qkv[:, :turning].float(), (shape.head_dim,), eps=shape.norm_eps)
             qkv[:, :turning] = heads * layer.head_norms
-        rotate(qkv.narrow(1, 0, turning), *turns)
-        query, kv = qkv.narrow(1, 0, shape.heads), qkv.narrow(1, shape.heads, 2 * shape.kv_heads)
-        mixed = attention.attend(index, query, kv, shape.attention_scale, layer.window)
+        mixed = attention.attend(index, qkv, shape.kv_heads, turns, shape.attention_scale, layer.window)
         out = layer.attention_out(mixed.flatten(1))
         return out if layer.attention_post_norm is None else layer.attention_post_norm(out)
 
-    def _mlp(self, layer: _Layer, hidden: Tensor) -> Tensor:
-        gate, up = layer.gate_up(layer.mlp_norm(hidden)).chunk(2, dim=-1)
-        active = gelu(gate, approximate="tanh") if self._architecture.activation == _GELU else silu(gate)
-        out = layer.down(active.mul_(up))
+    def _mlp(self, layer: _Layer, normed: Tensor) -> Tensor:
+        out = layer.down(self._gated(layer.gate_up(normed)))
         return out if layer.mlp_post_norm is None else layer.mlp_post_norm(out)
 
+    def _gated(self, gate_up: Tensor) -> Tensor:
+        is_gelu = self._architecture.activation == _GELU
+        if self._kernels is not None and self._kernels.norms(gate_up.shape[1] // 2, gate_up.dtype):
+            return self._kernels.gate(gate_up, is_gelu)
+        gate, up = gate_up.chunk(2, dim=-1)
+        active = gelu(gate, approximate="tanh") if is_gelu else silu(gate)
+        return active.mul_(up)
 
-def _layer(architecture: Architecture, weights: Checkpoint, index: int) -> _Layer:
+
+def _layer(architecture: Architecture, weights: Checkpoint, kernels: Kernels | None, index: int) -> _Layer:
     own = f"layers.{index}."
     qkv = [f"{own}self_attn.{name}_proj" for name in "qkv"]
     gate_up = [f"{own}mlp.{name}_proj" for name in ("gate", "up")]
@@ -110,15 +118,19 @@ def _layer(architecture: Architecture, weights: Checkpoint, index: int) -> _Laye
     return _Layer(
         window=architecture.windows[index],
         rope=architecture.rope_kinds[index],
-        attention_norm=_norm(architecture, weights, own + "input_layernorm"),
+        attention_norm=_norm(architecture, weights, kernels, own + "input_layernorm"),
         qkv=_linear(weights, qkv),
         head_norms=_head_norms(architecture, weights, own) if architecture.qk_norm else None,
         attention_out=_linear(weights, [own + "self_attn.o_proj"]),
-        attention_post_norm=_norm(architecture, weights, own + "post_attention_layernorm") if post else None,
-        mlp_norm=_norm(architecture, weights, own + before_mlp),
+        attention_post_norm=_norm(architecture, weights, kernels, own + "post_attention_layernorm")
+        if post
+        else None,
+        mlp_norm=_norm(architecture, weights, kernels, own + before_mlp),
         gate_up=_linear(weights, gate_up),
         down=_linear(weights, [own + "mlp.down_proj"]),
-        mlp_post_norm=_norm(architecture, weights, own + "post_feedforward_layernorm") if post else None,
+        mlp_post_norm=_norm(architecture, weights, kernels, own + "post_feedforward_layernorm")
+        if post
+        else None,
     )
 
 
@@ -128,8 +140,8 @@ def _linear(weights: Checkpoint, names: list[str]) -> Linear:
     return linear(weights.joined([f"{name}.weight" for name in names]), bias)
 
 
-def _norm(architecture: Architecture, weights: Checkpoint, name: str) -> Norm:
-    return Norm(_norm_weight(architecture, weights, name), architecture.norm_eps)
+def _norm(architecture: Architecture, weights: Checkpoint, kernels: Kernels | None, name: str) -> Norm:
+    return Norm(_norm_weight(architecture, weights, name), architecture.norm_eps, kernels)
 
 
 def _norm_weight(architecture: Architecture, weights: Checkpoint, name: str) -> Tensor:

@@ -103,16 +103,17 @@ class _Probe:
     def attend(
         self,
         layer: int,
-        query: Tensor,
-        kv: Tensor,
+        qkv: Tensor,
+        kv_heads: int,
+        turns: None,
         scale: float,
         window: int | None = None,
         softcap: float | None = None,
     ) -> Tensor:
-        self.shapes[layer] = LayerShape(kv.shape[1] // 2, kv.shape[2])
+        self.shapes[layer] = LayerShape(kv_heads, qkv.shape[2])
         if window is not None:
             self.windows.add(window)
-        return query
+        return qkv[:, : -2 * kv_heads]
 
 
 def _attend(
@@ -135,9 +136,7 @@ def _attend(
         raise TypeError(f"attention with {', '.join(strange) or 'a mask of its own'}")
     if key.shape != value.shape:
         raise TypeError("keys and values of different shape")
-    kv = torch.cat((key, value), dim=1)[0].transpose(0, 1)
+    qkv = torch.cat((query, key, value), dim=1)[0].transpose(0, 1).contiguous()
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = sluice_attention.attend(
-        module.layer_idx, query[0].transpose(0, 1), kv, scale, sliding_window, softcap
-    )
+    out = sluice_attention.attend(module.layer_idx, qkv, key.shape[1], None, scale, sliding_window, softcap)
     return out[None], None

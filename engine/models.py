@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,13 @@ from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
+from engine.kernels import Kernels
+from engine.library import LibraryError
 from engine.model_config import read_config
 from engine.request import Sampling
 from engine.rope import steady_context
+
+log = logging.getLogger(__name__)
 
 
 class LanguageModel(Protocol):
@@ -43,6 +48,7 @@ class LoadedModel:
     eos_ids: frozenset[int]
     device: torch.device
     dtype: torch.dtype
+    kernels: Kernels | None = None
 
 
 def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
@@ -52,6 +58,7 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
     device = _device(settings.device)
     dtype = _dtype(settings.dtype, device)
     architecture = architecture_of(config)
+    kernels = _kernels(settings, device)
     model: LanguageModel
     with torch.inference_mode():
         if architecture is None:
@@ -59,7 +66,7 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
 
             model = GenericModel(folder, config, device, dtype)
         else:
-            model = Decoder(architecture, config, Checkpoint(folder, device, dtype))
+            model = Decoder(architecture, config, Checkpoint(folder, device, dtype), kernels)
     generation = _read_generation_config(folder)
     limit = steady_context(config)
     return LoadedModel(
@@ -69,7 +76,19 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
         eos_ids=_eos_ids(generation, config),
         device=device,
         dtype=dtype,
+        kernels=kernels,
     )
+
+
+def _kernels(settings: EngineSettings, device: torch.device) -> Kernels | None:
+    """Our own kernels, where they can be had."""
+    if settings.native_dir is None or device.type != "cpu":
+        return None
+    try:
+        return Kernels.load(settings.native_dir, torch.get_num_threads())
+    except LibraryError as error:
+        log.warning("kernels=torch reason=%r", str(error))
+        return None
 
 
 def spare_threads() -> int:

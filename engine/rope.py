@@ -13,17 +13,31 @@ LENGTH_DEPENDENT: Final = frozenset({"dynamic", "longrope"})
 
 
 @dataclass(frozen=True, slots=True)
+class Turns:
+    """What the heads of each token are multiplied with; the first half of each sin is negative."""
+
+    exact: Tensor  # float32 [T, 2, D]: cos and sin
+    cos: Tensor  # [T, 1, D], in the type of what is turned
+    sin: Tensor
+
+    def after(self, first: int) -> Turns:
+        """Those of the tokens from `first` on."""
+        return Turns(self.exact[first:], self.cos[first:], self.sin[first:])
+
+
+@dataclass(frozen=True, slots=True)
 class Rope:
     """One kind of rotary embedding. inverse_frequencies: [D / 2]."""
 
     inverse_frequencies: Tensor
     scale: float
 
-    def turns(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """What `rotate` multiplies with, [T, 1, D] each. positions: [T]."""
+    def turns(self, positions: Tensor, dtype: torch.dtype) -> Turns:
+        """For queries and keys in `dtype`. positions: [T]."""
         angles = positions.to(torch.float32)[:, None, None] * self.inverse_frequencies
         cos, sin = angles.cos() * self.scale, angles.sin() * self.scale
-        return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
+        exact = torch.cat((cos, cos, -sin, sin), -1).view(len(positions), 2, -1)
+        return Turns(exact, *exact.to(dtype).chunk(2, dim=1))
 
 
 def rope_for(config: Any, layer_type: str | None, device: torch.device) -> Rope:
@@ -40,10 +54,10 @@ def rope_for(config: Any, layer_type: str | None, device: torch.device) -> Rope:
     return Rope(inverse_frequencies.to(device), float(scale))
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Rotate x in place. x: [T, heads, D]; cos, sin: [T, 1, D], the first half of sin negative."""
+def rotate(x: Tensor, turns: Turns) -> None:
+    """Rotate x in place. x: [T, heads, D]."""
     swapped = torch.roll(x, x.shape[-1] // 2, -1)
-    torch.addcmul(x * cos, swapped, sin, out=x)
+    torch.addcmul(x * turns.cos, swapped, turns.sin, out=x)
 
 
 def head_dim(config: Any) -> int:

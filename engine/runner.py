@@ -31,7 +31,7 @@ class TorchRunner:
         pages = pages_for(loaded, settings)
         self._context_tokens = min(loaded.context_tokens, pages * settings.page_tokens)
         self._cache = PagedCache(
-            loaded.model.shapes, pages, settings.page_tokens, loaded.dtype, loaded.device
+            loaded.model.shapes, pages, settings.page_tokens, loaded.dtype, loaded.device, loaded.kernels
         )
 
     def __repr__(self) -> str:

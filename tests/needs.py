@@ -7,6 +7,7 @@ other skip, is a failure.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -38,10 +39,19 @@ def find_node_and_packages() -> str | None:
     return find_npm_packages() and find_node()
 
 
+def find_native() -> str | None:
+    """The C compiler, if what our kernels are compiled for is here too."""
+    import torch
+
+    features = torch.cpu.get_capabilities()
+    return (shutil.which("gcc") or shutil.which("cc")) if features.get("avx512_bw") else None
+
+
 NEEDS = {
     "redis_server": Need("Debian's redis-server", find_redis_server),
     "browser": Need("Chromium", find_chromium),
     "node": Need(f"Node.js {NODE_MAJOR} or newer and the npm packages", find_node_and_packages),
+    "native": Need("a processor with AVX512 and a C compiler", find_native),
     "model": Need("the default model in the cache folder", find_default_model),
 }
 

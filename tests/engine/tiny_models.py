@@ -71,10 +71,17 @@ GENERIC: dict[str, dict[str, Any]] = {
     "llama-odd": _GROUPED | {"model_type": "llama", "hidden_act": "relu"},
 }
 
+# Of sizes that our own kernels compute.
+WIDE: dict[str, dict[str, Any]] = {
+    "llama-wide": _GROUPED | {"model_type": "llama", "head_dim": 32},
+    "gemma3-wide": LEAN["gemma3_text"] | {"model_type": "gemma3_text", "head_dim": 96},
+    "neox-wide": _SMALL | {"model_type": "gpt_neox", "hidden_size": 64, "num_attention_heads": 2},
+}
+
 
 def save_tiny(name: str, folder: Path, seed: int = 0, **changes: Any) -> Path:
     """Save a tiny model of the named kind; weights large enough that its greedy choices vary."""
-    options = (LEAN | GENERIC)[name] | changes
+    options = (LEAN | GENERIC | WIDE)[name] | changes
     config = AutoConfig.for_model(options.pop("model_type", name), **options)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -1,0 +1,248 @@
+/* What a step of a decoder does between its products, for processors with AVX512: norms, gates, and the attention of
+   rows that decode. Values are bfloat16 or float32, computed in float32 and rounded once. */
+
+#include <immintrin.h>
+#include <stdint.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum { LANES = 16, TOGETHER = 4, MOST_GROUP = 8, MOST_DIM = 256 };
+
+INLINE __m512 load(const void *from, long index, int bfloat16) {
+    if (!bfloat16) return _mm512_loadu_ps((const float *)from + index);
+    __m256i halves = _mm256_loadu_si256((const __m256i *)((const uint16_t *)from + index));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+/* To the nearest bfloat16, ties to even; what is no number stays none. */
+INLINE __m256i rounded(__m512 values) {
+    __m512i bits = _mm512_castps_si512(values);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    __mmask16 none = _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q);
+    up = _mm512_mask_mov_epi32(up, none, _mm512_set1_epi32(0x7fc00000));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16));
+}
+
+INLINE void store(void *to, long index, __m512 values, int bfloat16) {
+    if (bfloat16)
+        _mm256_storeu_si256((__m256i *)((uint16_t *)to + index), rounded(values));
+    else
+        _mm512_storeu_ps((float *)to + index, values);
+}
+
+/* e to the power of x, of -87 if x is less: 2^n times a polynomial of the rest (Cephes' coefficients). */
+INLINE __m512 power(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x); /* in this order what is no number stays none */
+    __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
+    __m512 rest = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    rest = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), rest);
+    __m512 sum = _mm512_set1_ps(1.9875691500e-4f);
+    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(1.3981999507e-3f));
+    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(8.3334519073e-3f));
+    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(4.1665795894e-2f));
+    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(1.6666665459e-1f));
+    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(5.0000001201e-1f));
+    sum = _mm512_fmadd_ps(sum, _mm512_mul_ps(rest, rest), _mm512_add_ps(rest, _mm512_set1_ps(1.0f)));
+    return _mm512_scalef_ps(sum, n);
+}
+
+/* x += more (if there is any), then out = x / sqrt(mean(x^2) + eps) * weight. All [rows, size] but weight: [size]. */
+void sluice_norm(void *x, const void *more, const float *weight, void *out, int bfloat16, long rows, long size,
+                 float eps, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && rows > 15)
+    for (long row = 0; row < rows; row++) {
+        const long first = row * size;
+        __m512 squares = _mm512_setzero_ps();
+        for (long at = first; at < first + size; at += LANES) {
+            if (more) store(x, at, _mm512_add_ps(load(x, at, bfloat16), load(more, at, bfloat16)), bfloat16);
+            __m512 value = load(x, at, bfloat16);
+            squares = _mm512_fmadd_ps(value, value, squares);
+        }
+        __m512 factor = _mm512_set1_ps(1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(squares) / (float)size + eps));
+        for (long at = 0; at < size; at += LANES) {
+            __m512 value = _mm512_mul_ps(load(x, first + at, bfloat16), factor);
+            store(out, first + at, _mm512_mul_ps(value, _mm512_loadu_ps(weight + at)), bfloat16);
+        }
+    }
+}
+
+/* out = act(gate) * up; x: [rows, 2 size], gate before up; out: [rows, size]. act: SiLU, or GELU by tanh, which is
+   SiLU's form with another exponent. */
+void sluice_gate(const void *x, void *out, int bfloat16, long rows, long size, int gelu, int threads) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && rows > 7)
+    for (long row = 0; row < rows; row++)
+        for (long at = 0; at < size; at += LANES) {
+            __m512 gate = load(x, 2 * row * size + at, bfloat16), exponent = gate;
+            if (gelu) {
+                __m512 cubic = _mm512_mul_ps(_mm512_mul_ps(gate, gate), _mm512_set1_ps(0.044715f));
+                exponent = _mm512_mul_ps(_mm512_fmadd_ps(cubic, gate, gate), _mm512_set1_ps(1.59576912f));
+            }
+            __m512 below = _mm512_add_ps(one, power(_mm512_sub_ps(_mm512_setzero_ps(), exponent)));
+            __m512 up = load(x, (2 * row + 1) * size + at, bfloat16);
+            store(out, row * size + at, _mm512_mul_ps(_mm512_div_ps(gate, below), up), bfloat16);
+        }
+}
+
+typedef struct {
+    const void *keys, *values; /* of one head: [pages, page_tokens, dim] */
+    const int32_t *pages;      /* that the row holds */
+    long page_tokens, dim, low, end; /* tokens low ... end - 1 are seen */
+    int bfloat16;
+} Context;
+
+/* Where a token's share begins. */
+INLINE long place(const Context *context, long token) {
+    long page = context->pages[token / context->page_tokens];
+    return (page * context->page_tokens + token % context->page_tokens) * context->dim;
+}
+
+/* The sums of four registers. */
+INLINE __m128 four_sums(__m512 a, __m512 b, __m512 c, __m512 d) {
+    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    __m512d low = _mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    __m512d high = _mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    __m512 all = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+/* scores[g][token - low] = queries[g] . key; four keys at a time, the last ones repeated where they end. */
+INLINE void score(int group, const Context *context, const float *queries, float *scores, long width) {
+    const long dim = context->dim;
+    for (long token = context->low; token < context->end; token += TOGETHER) {
+        long places[TOGETHER];
+        for (int each = 0; each < TOGETHER; each++)
+            places[each] = place(context, token + each < context->end ? token + each : context->end - 1);
+        __m512 sums[MOST_GROUP][TOGETHER];
+        for (int g = 0; g < group; g++)
+            for (int each = 0; each < TOGETHER; each++) sums[g][each] = _mm512_setzero_ps();
+        for (long at = 0; at < dim; at += LANES)
+            for (int each = 0; each < TOGETHER; each++) {
+                __m512 key = load(context->keys, places[each] + at, context->bfloat16);
+                for (int g = 0; g < group; g++)
+                    sums[g][each] = _mm512_fmadd_ps(key, _mm512_loadu_ps(queries + g * dim + at), sums[g][each]);
+            }
+        for (int g = 0; g < group; g++)
+            _mm_storeu_ps(scores + g * width + (token - context->low),
+                          four_sums(sums[g][0], sums[g][1], sums[g][2], sums[g][3]));
+    }
+}
+
+/* Scores become shares, which add up to the sum that is returned. */
+INLINE float share(float *scores, long count) {
+    long whole = (count + LANES - 1) / LANES * LANES;
+    for (long at = count; at < whole; at++) scores[at] = -__builtin_inff();
+    __m512 top = _mm512_loadu_ps(scores), sum = _mm512_setzero_ps();
+    for (long at = LANES; at < whole; at += LANES) top = _mm512_max_ps(top, _mm512_loadu_ps(scores + at));
+    top = _mm512_set1_ps(_mm512_reduce_max_ps(top));
+    for (long at = 0; at < whole; at += LANES) {
+        __m512 value = _mm512_loadu_ps(scores + at);
+        __m512 part = power(_mm512_sub_ps(value, top));
+        part = _mm512_mask_mov_ps(part, _mm512_cmp_ps_mask(value, _mm512_set1_ps(-__builtin_inff()), _CMP_EQ_OQ),
+                                  _mm512_setzero_ps());
+        sum = _mm512_add_ps(sum, part);
+        _mm512_storeu_ps(scores + at, part);
+    }
+    return _mm512_reduce_add_ps(sum);
+}
+
+/* out[g] = sum over tokens of shares[g][token] * value / sums[g]; 64 places of a head at a time. */
+INLINE void mix(int group, int parts, const Context *context, const float *shares, long width, const float *sums,
+                void *out, long at) {
+    __m512 mixed[MOST_GROUP][4];
+    for (int g = 0; g < group; g++)
+        for (int part = 0; part < parts; part++) mixed[g][part] = _mm512_setzero_ps();
+    for (long token = context->low; token < context->end; token++) {
+        long from = place(context, token) + at;
+        __m512 values[4];
+        for (int part = 0; part < parts; part++)
+            values[part] = load(context->values, from + part * LANES, context->bfloat16);
+        for (int g = 0; g < group; g++) {
+            __m512 weight = _mm512_set1_ps(shares[g * width + (token - context->low)]);
+            for (int part = 0; part < parts; part++)
+                mixed[g][part] = _mm512_fmadd_ps(values[part], weight, mixed[g][part]);
+        }
+    }
+    for (int g = 0; g < group; g++)
+        for (int part = 0; part < parts; part++)
+            store(out, g * context->dim + at + part * LANES, _mm512_div_ps(mixed[g][part], _mm512_set1_ps(sums[g])),
+                  context->bfloat16);
+}
+
+INLINE void attend(int group, const Context *context, const float *queries, float *scores, long width, void *out) {
+    float sums[MOST_GROUP];
+    long at = 0;
+    score(group, context, queries, scores, width);
+    for (int g = 0; g < group; g++) sums[g] = share(scores + g * width, context->end - context->low);
+    for (; at + 64 <= context->dim; at += 64) mix(group, 4, context, scores, width, sums, out, at);
+    if (at < context->dim) mix(group, 2, context, scores, width, sums, out, at);
+}
+
+/* The size of a group as a constant, so that sums stay in registers. */
+static void attend_group(int group, const Context *context, const float *queries, float *scores, long width,
+                         void *out) {
+#define GROUP_OF(SIZE) \
+    case SIZE: attend(SIZE, context, queries, scores, width, out); break;
+    switch (group) {
+        GROUP_OF(1) GROUP_OF(2) GROUP_OF(3) GROUP_OF(4) GROUP_OF(5) GROUP_OF(6) GROUP_OF(7) GROUP_OF(8)
+    }
+}
+
+/* Turned by the row's cos and sin, both [dim], the first half of sin negative; times scale. */
+INLINE void turn(const void *x, long first, long dim, const float *cos, const float *sin, float scale, int bfloat16,
+                 float *out) {
+    for (long at = 0; at < dim; at += LANES) {
+        __m512 value = load(x, first + at, bfloat16);
+        if (cos) {
+            __m512 other = load(x, first + (at + dim / 2) % dim, bfloat16);
+            value = _mm512_mul_ps(value, _mm512_loadu_ps(cos + at));
+            value = _mm512_fmadd_ps(other, _mm512_loadu_ps(sin + at), value);
+        }
+        _mm512_storeu_ps(out + at, _mm512_mul_ps(value, _mm512_set1_ps(scale)));
+    }
+}
+
+/* One token of each row: its keys and values are stored, then it attends to the row's pages.
+
+   qkv: [rows, heads + 2 kv_heads, dim], turns: [rows, 2, dim] or null if queries and keys are turned already.
+   pool: [2 kv_heads, pages, page_tokens, dim], keys first. tables: the rows' pages one after the other, of which
+   each row's begin at starts[row]. The row's token stands at positions[row] and sees `window` tokens, itself
+   included. out: [rows, heads, dim]; scratch: [threads, heads / kv_heads, width], width at least the longest context
+   plus 16. dim is a multiple of 32, heads / kv_heads at most 8. */
+void sluice_attend(const void *qkv, const float *turns, void *pool, long pool_pages, const int32_t *tables,
+                   const int64_t *starts, const int64_t *positions, void *out, float *scratch, long width,
+                   int bfloat16, long rows, long heads, long kv_heads, long dim, long page_tokens, long window,
+                   float scale, int threads) {
+    const int group = (int)(heads / kv_heads), bytes = bfloat16 ? 2 : 4;
+    const long head_bytes = pool_pages * page_tokens * dim * bytes;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (long unit = 0; unit < rows * kv_heads; unit++) {
+        const long row = unit / kv_heads, head = unit % kv_heads, position = positions[row];
+        const long row_first = row * (heads + 2 * kv_heads) * dim;
+        const float *cos = turns ? turns + 2 * row * dim : 0, *sin = turns ? cos + dim : 0;
+        char *keys = (char *)pool + head * head_bytes, *values = keys + kv_heads * head_bytes;
+        Context context = {keys, values, tables + starts[row], page_tokens, dim, 0, position + 1, bfloat16};
+        if (position >= window) context.low = position + 1 - window;
+        float queries[MOST_GROUP * MOST_DIM], key[MOST_DIM];
+        for (int g = 0; g < group; g++)
+            turn(qkv, row_first + (head * group + g) * dim, dim, cos, sin, scale, bfloat16, queries + g * dim);
+        turn(qkv, row_first + (heads + head) * dim, dim, cos, sin, 1.0f, bfloat16, key);
+        const long own = place(&context, position), value = row_first + (heads + kv_heads + head) * dim;
+        for (long at = 0; at < dim; at += LANES) {
+            store(keys, own + at, _mm512_loadu_ps(key + at), bfloat16);
+            store(values, own + at, load(qkv, value + at, bfloat16), bfloat16);
+        }
+#ifdef _OPENMP
+        float *scores = scratch + (long)omp_get_thread_num() * group * width;
+#else
+        float *scores = scratch;
+#endif
+        attend_group(group, &context, queries, scores, width, (char *)out + (row * heads + head * group) * dim * bytes);
+    }
+}

@@ -1,0 +1,65 @@
+"""Our own C, compiled once with the machine's compiler and kept."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+_FLAGS: Final = ("-O3", "-fPIC", "-fopenmp")
+_COMPILERS: Final = ("gcc", "cc")
+_COMPILE_TIMEOUT_S: Final = 120.0
+
+
+class LibraryError(RuntimeError):
+    """The library cannot be had here; the message names why and a way out."""
+
+
+def load_library(source: Path, features: Sequence[str], folder: Path) -> ctypes.CDLL:
+    """The library of a C file, compiled into `folder` unless an earlier start did so. Raises LibraryError.
+
+    `features` are what the processor must have, as torch names them.
+    """
+    available = torch.cpu.get_capabilities()
+    if missing := [name for name in features if not available.get(name)]:
+        raise LibraryError(f"the processor lacks {missing[0]}")
+    flags = (*_FLAGS, *(f"-m{name.replace('_', '')}" for name in features))
+    key = hashlib.sha256(source.read_bytes() + " ".join(flags).encode()).hexdigest()[:16]
+    library = folder / f"{source.stem}-{key}.so"
+    try:
+        if not library.exists():
+            _compile(source, flags, library)
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise LibraryError(f"{library} cannot be had ({error}); delete it or mend its folder") from error
+
+
+def _compile(source: Path, flags: Sequence[str], library: Path) -> None:
+    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if compiler is None:
+        raise LibraryError("there is no C compiler here; install gcc")
+    library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=library.parent) as work:
+        part, whole = Path(work, "part.o"), Path(work, "whole.so")
+        _run([compiler, *flags, "-c", str(source), "-o", str(part)])
+        # Linked without OpenMP's library: torch has loaded its own, and two would not share their threads.
+        _run([compiler, "-shared", str(part), "-o", str(whole)])
+        os.replace(whole, library)
+
+
+def _run(command: list[str]) -> None:
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise LibraryError(f"{command[0]} takes too long; install another gcc") from error
+    if ended.returncode:
+        first = next(iter(ended.stderr.strip().splitlines()), f"it ended with {ended.returncode}")
+        raise LibraryError(f"{command[0]} cannot compile: {first}; install a newer gcc")
