@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ def wheel(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_safetensors_folder_is_used_where_it_lies(model: Path, tmp_path: Path) -> None:
     assert ensure_model(model, tmp_path, silent) == model
     assert not list(tmp_path.iterdir())
+
+
+def test_a_start_without_a_conversion_does_without_its_imports(model: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nimport engine.torch_engine\nfrom engine.fetch import ensure_model\n"
+        "ensure_model(Path(sys.argv[1]), Path(sys.argv[2]), print)\n"
+        "print(sorted({'gguf', 'transformers'} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", script, str(model), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_a_gguf_is_converted_once(gguf: Path, tmp_path: Path) -> None:
