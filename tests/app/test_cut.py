@@ -12,38 +12,14 @@ import pytest
 from redis.asyncio import Redis
 
 from engine.scripted import ScriptedEngine
+from tests.app.policies import FORBIDDEN, INPUT, NOTED, OUTPUT, UNSAID, US_NUMBER, rule, write_policy
 from tests.app.serving import Served, serving
 from tests.app.talk import talking, text_of
 
 pytestmark = pytest.mark.anyio
 
-POLICY = """
-version = "test-7"
-
-[[rule]]
-category = "custom/forbidden"
-action = "block"
-applies_to = ["output"]
-terms = ["forbidden phrase"]
-
-[[rule]]
-category = "custom/unsaid"
-action = "block"
-applies_to = ["input"]
-terms = ["unsayable"]
-
-[[rule]]
-category = "pii"
-action = "redact"
-applies_to = ["output", "input"]
-patterns = ['\\b\\d{3}-\\d{2}-\\d{4}\\b']
-
-[[rule]]
-category = "custom/noted"
-action = "annotate"
-applies_to = ["output"]
-terms = ["remarkable"]
-"""
+VERSION = "test-7"
+RULES = (FORBIDDEN, UNSAID, rule("pii", "redact", OUTPUT + INPUT, patterns=[US_NUMBER]), NOTED)
 
 
 def characters(text: str) -> list[str]:
@@ -53,8 +29,7 @@ def characters(text: str) -> list[str]:
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    path = tmp_path / "policy.toml"
-    path.write_text(POLICY)
+    path = write_policy(tmp_path, *RULES, version=VERSION)
     async with serving(ScriptedEngine(split=characters), policy=path) as server:
         yield server
 
@@ -150,8 +125,7 @@ async def test_no_split_of_the_tokens_leaks_or_withholds(tmp_path: Path, at: int
     def split(text: str) -> list[str]:
         return [part for part in (text[:at], text[at:]) if part]
 
-    path = tmp_path / "policy.toml"
-    path.write_text(POLICY)
+    path = write_policy(tmp_path, *RULES, version=VERSION)
     async with serving(ScriptedEngine(split=split), policy=path) as served, talking(served) as talk:
         events = await talk.turn("see forbidden phrase now")
         assert text_of(events) == "see "

@@ -14,30 +14,14 @@ from engine.scripted import ScriptedEngine
 from protocol.asyncapi import asyncapi_document
 from protocol.openapi import openapi_document
 from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
+from tests.app.policies import FORBIDDEN, NOTED, OUTPUT, rule, write_policy
 from tests.app.serving import Served, serving
 from tests.app.talk import talking
 from tests.protocol.validation import validate, validate_event
 
 pytestmark = pytest.mark.anyio
 
-POLICY = """
-version = "documents"
-[[rule]]
-category = "custom/forbidden"
-action = "block"
-applies_to = ["output"]
-terms = ["forbidden phrase"]
-[[rule]]
-category = "custom/noted"
-action = "annotate"
-applies_to = ["output"]
-terms = ["remarkable"]
-[[rule]]
-category = "pii"
-action = "redact"
-applies_to = ["output"]
-terms = ["my number"]
-"""
+RULES = (FORBIDDEN, NOTED, rule("pii", "redact", OUTPUT, "my number"))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +31,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def served(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    policy = tmp_path_factory.mktemp("documents") / "policy.toml"
-    policy.write_text(POLICY)
+    policy = write_policy(tmp_path_factory.mktemp("documents"), *RULES)
     async with serving(ScriptedEngine(split=list), policy=policy) as server:
         yield server
 

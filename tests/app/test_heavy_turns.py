@@ -14,6 +14,7 @@ import pytest
 from app.connection import MAX_LOCAL_BYTES, LocalResponses
 from app.store.record import StoredResponse
 from engine.scripted import ScriptedEngine
+from tests.app.policies import INPUT, UNSAID, US_NUMBER, rule, write_policy
 from tests.app.serving import Served, serving
 from tests.app.talk import TERMINAL, talking, text_of
 
@@ -60,12 +61,7 @@ async def test_a_replay_longer_than_the_outbox_arrives_whole() -> None:
 
 
 async def test_instructions_pass_the_input_gate_too(tmp_path: Path) -> None:
-    policy = tmp_path / "policy.toml"
-    policy.write_text(
-        'version = "1"\n[[rule]]\ncategory = "custom/x"\naction = "block"\napplies_to = ["input"]\n'
-        'terms = ["unsayable"]\n[[rule]]\ncategory = "pii"\naction = "redact"\napplies_to = ["input"]\n'
-        "patterns = ['\\b\\d{3}-\\d{2}-\\d{4}\\b']\n"
-    )
+    policy = write_policy(tmp_path, UNSAID, rule("pii", "redact", INPUT, patterns=[US_NUMBER]))
     async with serving(ScriptedEngine(), policy=policy) as served, talking(served) as talk:
         refused = (await talk.turn("hi", instructions="be unsayable"))[-1]
         assert refused["error"]["code"] == "content_policy_violation"

@@ -9,24 +9,13 @@ import pytest
 
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import DIALECTS, client_of, take_turn
+from tests.app.policies import INPUT, UNSAID, US_NUMBER, rule, write_policy
 from tests.app.serving import Served, serving
 from tests.app.talk import talking
 
 pytestmark = pytest.mark.anyio
 
-POLICY = r"""
-version = "input-1"
-[[rule]]
-category = "custom/unsaid"
-action = "block"
-applies_to = ["input"]
-terms = ["unsayable"]
-[[rule]]
-category = "pii"
-action = "redact"
-applies_to = ["input"]
-patterns = ['\b\d{3}-\d{2}-\d{4}\b']
-"""
+RULES = (UNSAID, rule("pii", "redact", INPUT, patterns=[US_NUMBER]))
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +25,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def served(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    policy = tmp_path_factory.mktemp("input") / "policy.toml"
-    policy.write_text(POLICY)
+    policy = write_policy(tmp_path_factory.mktemp("input"), *RULES)
     async with serving(policy=policy) as server:
         yield server
 

@@ -12,21 +12,13 @@ from app.engines import build_engine
 from engine.request import ChatMessage, EngineRequest, Sampling, Started
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import take_turn
+from tests.app.policies import FORBIDDEN, write_policy
 from tests.app.serving import Served, config_for, serving
 from tests.app.talk import Event, talking, text_of
 from tests.engine.contract import Heard
 
 pytestmark = pytest.mark.anyio
 
-POLICY = """
-version = "test"
-
-[[rule]]
-category = "custom/forbidden"
-action = "block"
-applies_to = ["output"]
-terms = ["forbidden phrase"]
-"""
 QUESTION = "one two three four five six seven eight nine ten"
 
 
@@ -85,8 +77,7 @@ async def test_a_client_that_sends_all_of_it_again_computes_only_what_is_new() -
 
 
 async def test_of_a_reply_that_was_cut_nothing_unreleased_can_be_found(tmp_path: Path) -> None:
-    path = tmp_path / "policy.toml"
-    path.write_text(POLICY)
+    path = write_policy(tmp_path, FORBIDDEN)
     text = "all is well until the forbidden phrase comes" + " and goes on" * 30
     async with serving(ScriptedEngine(split=characters), policy=path) as served, talking(served) as talk:
         events = await talk.turn(text)

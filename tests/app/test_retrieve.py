@@ -14,7 +14,7 @@ from engine.request import EngineRequest
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import client_of, sse_events
 from tests.app.serving import Served, serving
-from tests.app.talk import TERMINAL, talking, text_of
+from tests.app.talk import TERMINAL, Event, Talk, talking, text_of
 from tests.protocol.validation import validate
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +43,13 @@ async def client(served: Served) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def stalled(talk: Talk) -> tuple[list[Event], str]:
+    """A response that says three words and no more: its first events, and its path."""
+    await talk.create("words that stall in the middle")
+    begun = await talk.until("response.output_text.delta")
+    return begun, f"/v1/responses/{begun[0]['response']['id']}"
+
+
 def not_found(answer: httpx.Response) -> bool:
     validate(answer.content, "ErrorAnswer")
     return (answer.status_code, answer.json()["error"]["code"]) == (404, "response_not_found")
@@ -52,9 +59,7 @@ async def test_a_live_response_is_read_followed_cancelled_and_read_again(
     served: Served, client: httpx.AsyncClient
 ) -> None:
     async with talking(served) as talk:
-        await talk.create("words that stall in the middle")
-        begun = await talk.until("response.output_text.delta")
-        path = f"/v1/responses/{begun[0]['response']['id']}"
+        begun, path = await stalled(talk)
         live = await client.get(path)
         validate(live.content, "Response")
         assert (live.json()["status"], live.json()["output"]) == ("in_progress", [])
@@ -75,10 +80,8 @@ async def test_a_live_response_is_read_followed_cancelled_and_read_again(
 
 async def test_two_cancels_at_once_answer_alike(served: Served, client: httpx.AsyncClient) -> None:
     async with talking(served) as talk:
-        await talk.create("words that stall in the middle")
-        begun = await talk.until("response.output_text.delta")
-        path = f"/v1/responses/{begun[0]['response']['id']}/cancel"
-        one, two = await asyncio.gather(client.post(path), client.post(path))
+        _, path = await stalled(talk)
+        one, two = await asyncio.gather(client.post(path + "/cancel"), client.post(path + "/cancel"))
         assert one.json() == two.json()
         assert one.json()["status"] == "cancelled"
 
@@ -87,9 +90,7 @@ async def test_a_live_response_can_be_deleted_and_is_gone_for_good(
     served: Served, client: httpx.AsyncClient
 ) -> None:
     async with talking(served) as talk:
-        await talk.create("words that stall in the middle")
-        begun = await talk.until("response.output_text.delta")
-        path = f"/v1/responses/{begun[0]['response']['id']}"
+        begun, path = await stalled(talk)
         deleted = await client.delete(path)
         validate(deleted.content, "ResponseDeleted")
         assert (await talk.until(*TERMINAL))[-1]["response"]["status"] == "cancelled"
@@ -200,9 +201,7 @@ async def test_a_live_response_of_too_many_events_is_not_replayed_but_goes_on() 
 
 async def test_who_follows_a_live_response_may_leave_without_ending_it(served: Served) -> None:
     async with talking(served) as talk, client_of(served) as client:
-        await talk.create("words that stall in the middle")
-        begun = await talk.until("response.output_text.delta")
-        path = f"/v1/responses/{begun[0]['response']['id']}"
+        begun, path = await stalled(talk)
         async with client.stream("GET", path, params=REPLAY) as following:
             async for line in following.aiter_lines():
                 if "output_text.delta" in line:
@@ -218,9 +217,7 @@ async def test_who_follows_a_live_response_may_leave_without_ending_it(served: S
 
 async def test_a_cursor_ahead_of_a_live_response_sees_only_what_follows_it(served: Served) -> None:
     async with talking(served) as talk, client_of(served) as client:
-        await talk.create("words that stall in the middle")
-        begun = await talk.until("response.output_text.delta")
-        path = f"/v1/responses/{begun[0]['response']['id']}"
+        begun, path = await stalled(talk)
         params = {"stream": "true", "starting_after": "8"}
         async with client.stream("GET", path, params=params) as following:
             await client.post(path + "/cancel")

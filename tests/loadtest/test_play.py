@@ -17,6 +17,7 @@ from loadtest.play import play
 from loadtest.target import Target
 from loadtest.turn import Ask, Turn
 from loadtest.workload import Closed, Intrusion, Open, Script, Typing
+from tests.app.policies import FORBIDDEN, write_policy
 from tests.app.serving import serving
 from tests.loadtest.peer import over_http, over_socket
 
@@ -98,12 +99,7 @@ async def test_a_response_that_fails_is_a_fault(target_of: TargetOf) -> None:
 
 
 async def test_a_cut_by_the_gate_is_a_fault(target_of: TargetOf, tmp_path: Path) -> None:
-    policy = tmp_path / "policy.toml"
-    policy.write_text(
-        'version = "1"\n[[rule]]\ncategory = "custom/x"\naction = "block"\n'
-        'applies_to = ["output"]\nterms = ["forbidden phrase"]\n'
-    )
-    async with serving(policy=policy) as served:
+    async with serving(policy=write_policy(tmp_path, FORBIDDEN)) as served:
         (turn,) = await acted(
             target_of(served), Script(("a forbidden phrase said",), Ask(40, ignore_eos=False))
         )

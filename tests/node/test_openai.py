@@ -12,26 +12,19 @@ from pathlib import Path
 import pytest
 
 from scripts.external import ROOT, find_node
+from tests.app.policies import OUTPUT, rule, write_policy
 from tests.app.web.serving import KEY, Served, served
 
 pytestmark = pytest.mark.node
 
 HERE = Path(__file__).resolve().parent
-POLICY = """
-version = "2026-11-22"
-[[rule]]
-category = "custom/example"
-action = "block"
-applies_to = ["output"]
-terms = ["forbidden phrase"]
-"""
+EXAMPLE = rule("custom/example", "block", OUTPUT, "forbidden phrase")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    policy = folder / "policy.toml"
-    policy.write_text(POLICY)
+    policy = write_policy(folder, EXAMPLE, version="2026-11-22")
     with served(folder, SLUICE_POLICY=str(policy), SLUICE_SCRIPTED_TOKENS_PER_S="200") as running:
         yield running
 

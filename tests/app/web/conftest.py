@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from scripts.external import find_chromium
+from tests.app.policies import INPUT, OUTPUT, rule, write_policy
 from tests.app.web.serving import KEY, Served, served
 from tests.app.web.talk import WAIT_MS
 
@@ -22,19 +23,10 @@ FLAGS = [
     "--disable-sync",
 ]
 
-POLICY = """
-version = "2026-11-22"
-[[rule]]
-category = "custom/example"
-action = "block"
-applies_to = ["output"]
-terms = ["forbidden phrase"]
-[[rule]]
-category = "custom/unasked"
-action = "block"
-applies_to = ["input"]
-terms = ["unspeakable question"]
-"""
+RULES = (
+    rule("custom/example", "block", OUTPUT, "forbidden phrase"),
+    rule("custom/unasked", "block", INPUT, "unspeakable question"),
+)
 
 # Before any script of the page: what its policy refuses is noted, whoever asked for it.
 WATCH = """
@@ -49,8 +41,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Echoes at 100 tokens a second: slow enough to be seen streaming, fast enough to wait for."""
     folder = tmp_path_factory.mktemp("served")
-    policy = folder / "policy.toml"
-    policy.write_text(POLICY)
+    policy = write_policy(folder, *RULES, version="2026-11-22")
     with served(folder, SLUICE_POLICY=str(policy), SLUICE_SCRIPTED_TOKENS_PER_S="100") as running:
         yield running
 
