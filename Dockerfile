@@ -33,6 +33,8 @@ COPY loadtest ./loadtest
 RUN pip install --constraint constraints.txt --no-build-isolation .
 
 FROM python:${PYTHON_VERSION}-slim-bookworm
+# The first start compiles the products of quantised weights into the cache volume, for the processor it meets.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin sluice \
     && install --directory --owner=sluice --group=sluice --mode=700 /var/lib/sluice /var/cache/sluice
 COPY --from=package /opt/sluice /opt/sluice

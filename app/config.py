@@ -78,8 +78,11 @@ class Config:
     model: Path | None = setting(
         None, "folder or GGUF file of a model; without it SmolLM2-135M-Instruct", exists=True
     )
-    # auto: bfloat16 where the processor multiplies it natively, half the time of a float32 step; float32 is exact
-    dtype: str = setting("auto", "number type of weights", choices=("auto", "float32", "bfloat16", "float16"))
+    # auto: what the file has where it is quantised (the default model is), a fifth of bfloat16's time; else bfloat16
+    # where the processor multiplies it natively, half the time of a float32 step; float32 is exact
+    dtype: str = setting(
+        "auto", "number type of weights", choices=("auto", "float32", "bfloat16", "float16", "int8", "int4")
+    )
     # 0: beside the event loop and with company on the machine, fewer threads are steadier (engine/config.py)
     threads: int = setting(0, "threads that compute; 0 leaves one core to the event loop", low=0)
     policy: Path | None = setting(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-DTYPES: Final = ("auto", "float32", "bfloat16", "float16")
+DTYPES: Final = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 
 
 class ModelError(ValueError):
@@ -18,11 +18,12 @@ class EngineSettings:
     """Settings of the in-process engine. Raises ValueError naming the bad one."""
 
     device: str = "cpu"
-    # auto on a processor: bfloat16 where it is multiplied natively, else float32. A step of the default model on one
-    # thread, 1 and 8 rows: 32 and 41 ms in bfloat16, 50 and 78 in float32.
+    # What weights are kept in. auto on a processor: blocks where the model's GGUF file had them, bfloat16 where that
+    # is multiplied natively, else float32. All products of a step of the default model on one thread, 1 and 8 rows:
+    # 5 and 13 ms in its own blocks of 4 bits, 26 and 26 in bfloat16.
     dtype: str = "auto"
-    # Where our own C, compiled for this machine, is kept. None: torch computes everything; what a decode step has
-    # between its products takes two to five times as long.
+    # Where our own C, compiled for this machine, is kept. None: torch computes everything, so weights are in no blocks;
+    # what a decode step has between its products takes two to five times as long.
     native_dir: Path | None = None
     # torch's own threads; 0: one for each core but one. They wait for each other spinning, so that whatever needs a
     # core holds up all: on 2 cores a step of the default model takes 29 ms with 1 thread and 21 ms with 2 if nothing

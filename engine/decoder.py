@@ -13,7 +13,7 @@ from engine.architecture import Architecture
 from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
 from engine.kernels import Kernels
-from engine.linear import Linear, linear
+from engine.linear import Linear, Linears
 from engine.norm import Norm
 from engine.rope import Rope, Turns, rope_for
 
@@ -39,7 +39,12 @@ class Decoder:
     """A language model of our own; `forward` is one step for any mix of rows."""
 
     def __init__(
-        self, architecture: Architecture, config: Any, weights: Checkpoint, kernels: Kernels | None = None
+        self,
+        architecture: Architecture,
+        config: Any,
+        weights: Checkpoint,
+        linears: Linears,
+        kernels: Kernels | None = None,
     ) -> None:
         """Raises ModelError if the checkpoint does not fit. Without `kernels` torch computes everything."""
         self._architecture, self._kernels = architecture, kernels
@@ -47,10 +52,14 @@ class Decoder:
         self._ropes: dict[str | None, Rope] = {
             kind: rope_for(config, kind, self._embedding.device) for kind in set(architecture.rope_kinds)
         }
-        self._layers = [_layer(architecture, weights, kernels, index) for index in range(architecture.layers)]
+        self._layers = [
+            _layer(architecture, weights, linears, kernels, index) for index in range(architecture.layers)
+        ]
         self._norm = _norm(architecture, weights, kernels, "norm")
-        head = self._embedding if architecture.tied else weights.take("lm_head.weight")
-        self._head = linear(head)
+        if architecture.tied:
+            self._head = linears.head("embed_tokens.weight", self._embedding)
+        else:
+            self._head = linears.head("lm_head.weight", weights.take("lm_head.weight"))
 
     @property
     def shapes(self) -> list[LayerShape]:
@@ -109,7 +118,9 @@ class Decoder:
         return active.mul_(up)
 
 
-def _layer(architecture: Architecture, weights: Checkpoint, kernels: Kernels | None, index: int) -> _Layer:
+def _layer(
+    architecture: Architecture, weights: Checkpoint, linears: Linears, kernels: Kernels | None, index: int
+) -> _Layer:
     own = f"layers.{index}."
     qkv = [f"{own}self_attn.{name}_proj" for name in "qkv"]
     gate_up = [f"{own}mlp.{name}_proj" for name in ("gate", "up")]
@@ -119,25 +130,25 @@ def _layer(architecture: Architecture, weights: Checkpoint, kernels: Kernels | N
         window=architecture.windows[index],
         rope=architecture.rope_kinds[index],
         attention_norm=_norm(architecture, weights, kernels, own + "input_layernorm"),
-        qkv=_linear(weights, qkv),
+        qkv=_linear(weights, linears, qkv),
         head_norms=_head_norms(architecture, weights, own) if architecture.qk_norm else None,
-        attention_out=_linear(weights, [own + "self_attn.o_proj"]),
+        attention_out=_linear(weights, linears, [own + "self_attn.o_proj"]),
         attention_post_norm=_norm(architecture, weights, kernels, own + "post_attention_layernorm")
         if post
         else None,
         mlp_norm=_norm(architecture, weights, kernels, own + before_mlp),
-        gate_up=_linear(weights, gate_up),
-        down=_linear(weights, [own + "mlp.down_proj"]),
+        gate_up=_linear(weights, linears, gate_up),
+        down=_linear(weights, linears, [own + "mlp.down_proj"]),
         mlp_post_norm=_norm(architecture, weights, kernels, own + "post_feedforward_layernorm")
         if post
         else None,
     )
 
 
-def _linear(weights: Checkpoint, names: list[str]) -> Linear:
+def _linear(weights: Checkpoint, linears: Linears, names: list[str]) -> Linear:
     """The product with several matrices at once; a bias where the checkpoint has one."""
     bias = weights.joined_if_there([f"{name}.bias" for name in names])
-    return linear(weights.joined([f"{name}.weight" for name in names]), bias)
+    return linears.of([f"{name}.weight" for name in names], bias)
 
 
 def _norm(architecture: Architecture, weights: Checkpoint, kernels: Kernels | None, name: str) -> Norm:

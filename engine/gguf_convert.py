@@ -17,12 +17,14 @@ from typing import Any, Final
 import filelock
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFReader, dequantize
+from gguf import GGMLQuantizationType, GGUFReader, ReaderTensor, dequantize
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer
 
+from engine.checkpoint import CODES, SCALES
 from engine.config import ModelError
 from engine.progress import Progress
+from engine.quantized import GROUP
 
 ARCHITECTURES: Final = ("llama", "mistral", "qwen2", "qwen3", "gemma3")
 SHARD_BYTES: Final = 4 << 30
@@ -39,6 +41,11 @@ _LAYER: Final = {
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
+}
+_BLOCK_BYTES: Final = {
+    GGMLQuantizationType.Q4_0: 2 + GROUP // 2,
+    GGMLQuantizationType.Q4_1: 4 + GROUP // 2,
+    GGMLQuantizationType.Q8_0: 2 + GROUP,
 }
 _FFN_NORM: Final = {"ffn_norm": "post_attention_layernorm"}
 _GEMMA_NORMS: Final = {
@@ -115,7 +122,9 @@ def _write_model(gguf_path: Path, folder: Path, progress: Progress, generation: 
     progress(reading, 1, 1)
     dtype = storage_dtype({tensor.tensor_type for tensor in reader.tensors if len(tensor.shape) > 1})
     config.dtype = dtype
-    _write_shards(_tensors(reader, architecture, config, gguf_path, dtype, progress), folder)
+    tensors = _tensors(reader, architecture, config, gguf_path, dtype, progress)
+    _write_index(_write_shards(tensors, folder, "model"), folder)
+    _write_shards(_blocks(reader, architecture, config), folder, "blocks")
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     defaults = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
@@ -157,7 +166,6 @@ def _tensors(
     dtype: torch.dtype,
     progress: Progress,
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     for index, tensor in enumerate(reader.tensors):
         name = hf_name(tensor.name, architecture)
         if name is None:
@@ -165,10 +173,8 @@ def _tensors(
                 f"{gguf_path}: unknown tensor {tensor.name!r}; use a safetensors folder of the same model"
             )
         values = dequantize(tensor.data, tensor.tensor_type)
-        part = tensor.name.split(".")[-2]
-        if architecture in ("llama", "mistral") and part in heads:
-            values = _halves_from_pairs(values, heads[part])
-        if architecture == "gemma3" and part.endswith("norm"):
+        values = _rows_in_order(values, tensor.name, architecture, config)
+        if architecture == "gemma3" and tensor.name.split(".")[-2].endswith("norm"):
             values = values - 1.0  # GGUF stores 1 + w
         yield (
             name,
@@ -177,20 +183,57 @@ def _tensors(
         progress("Converting its weights, once", index + 1, len(reader.tensors))
 
 
+def _blocks(reader: GGUFReader, architecture: str, config: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The matrices whose blocks are ours to the bit, as `engine.quantized` has them."""
+    for tensor in reader.tensors:
+        name = hf_name(tensor.name, architecture)
+        if tensor.tensor_type not in _BLOCK_BYTES or name is None:
+            continue
+        for suffix, part in zip((CODES, SCALES), _codes_and_scales(tensor), strict=True):
+            rows = _rows_in_order(part, tensor.name, architecture, config)
+            yield name + suffix, torch.from_numpy(np.array(rows, order="C"))
+
+
+def _codes_and_scales(tensor: ReaderTensor) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks as GGUF stores them: scale (and least, in Q4_1) in float16, then the codes."""
+    kind = tensor.tensor_type
+    blocks = tensor.data.reshape(tensor.data.shape[0], -1, _BLOCK_BYTES[kind])
+    if kind == GGMLQuantizationType.Q8_0:
+        return blocks[..., 2:].view(np.int8), blocks[..., :2].view(np.float16)
+    if kind == GGMLQuantizationType.Q4_1:
+        return blocks[..., 4:], blocks[..., :4].view(np.float16)
+    scale = blocks[..., :2].view(np.float16)
+    return blocks[..., 2:], np.concatenate((scale, -8 * scale), axis=-1)
+
+
+def _rows_in_order(rows: np.ndarray, name: str, architecture: str, config: Any) -> np.ndarray:
+    """The matrix (or its codes or scales) in the row order of transformers."""
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    part = name.split(".")[-2]
+    if architecture in ("llama", "mistral") and part in heads:
+        return _halves_from_pairs(rows, heads[part])
+    return rows
+
+
 def _halves_from_pairs(rows: np.ndarray, heads: int) -> np.ndarray:
     """Undo GGUF's rotary row order (pairs side by side) for Llama: the two halves of each head apart."""
     half = rows.shape[0] // heads // 2
     return rows.reshape(heads, half, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def _write_shards(tensors: Iterator[tuple[str, torch.Tensor]], folder: Path) -> None:
-    """Write safetensors files of bounded size, so that a large model never stands in memory whole."""
+def _write_shards(
+    tensors: Iterator[tuple[str, torch.Tensor]], folder: Path, stem: str
+) -> tuple[dict[str, str], int]:
+    """Write safetensors files of bounded size, so that a large model never stands in memory whole.
+
+    Returns the file of each tensor and the bytes of all.
+    """
     weight_map: dict[str, str] = {}
     shard: dict[str, torch.Tensor] = {}
     total = 0
 
     def flush() -> None:
-        file = f"model-{len(set(weight_map.values())) + 1:05d}.safetensors"
+        file = f"{stem}-{len(set(weight_map.values())) + 1:05d}.safetensors"
         save_file(shard, folder / file, metadata={"format": "pt"})
         weight_map.update(dict.fromkeys(shard, file))
         shard.clear()
@@ -200,7 +243,14 @@ def _write_shards(tensors: Iterator[tuple[str, torch.Tensor]], folder: Path) -> 
             flush()
         shard[name] = tensor
         total += tensor.nbytes
-    flush()
+    if shard:
+        flush()
+    return weight_map, total
+
+
+def _write_index(written: tuple[dict[str, str], int], folder: Path) -> None:
+    """The blocks are not named in it: transformers is to load the matrices themselves."""
+    weight_map, total = written
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from engine.checkpoint import Checkpoint
+from engine.products import Packed, Products
+from engine.quantized import Blocks, quantizable, quantize
 
 
 class Linear(Protocol):
@@ -38,6 +43,63 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
         return out
+
+
+class BlocksLinear:
+    """Our own product over weights in blocks, the inputs quantised to 8 bits by groups on the way."""
+
+    def __init__(self, products: Products, blocks: Blocks, bias: Tensor | None, dtype: torch.dtype) -> None:
+        """The outputs are in `dtype`."""
+        self._products, self._packed, self._dtype = products, Packed(blocks), dtype
+        self._bias = None if bias is None else bias.float()
+
+    @property
+    def bits(self) -> int:
+        return self._packed.bits
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._products(x, self._packed, self._bias, self._dtype)
+
+
+class Linears:
+    """The products of a model, each in the form chosen for its weights."""
+
+    def __init__(
+        self, weights: Checkpoint, products: Products | None = None, bits: int | None = None
+    ) -> None:
+        """With `products`, matrices that the folder holds in blocks stay in them, and with `bits` all others are
+        quantised to blocks of as many bits."""
+        self._weights, self._products, self._bits = weights, products, bits
+
+    def of(self, names: list[str], bias: Tensor | None = None) -> Linear:
+        """The product with the matrices of these names, one below the other. Raises ModelError."""
+        weights = self._weights
+        return self._linear(names, lambda: weights.joined(names), bias, self._bits, weights.dtype)
+
+    def head(self, name: str, weight: Tensor) -> Linear:
+        """The product that makes logits: from blocks in float32, and of 8 bits at least if they are not the folder's.
+
+        `weight` is the matrix of that name, which may be the embedding's own memory.
+        """
+        return self._linear([name], lambda: weight, None, self._bits and 8, torch.float32)
+
+    def _linear(
+        self,
+        names: list[str],
+        read: Callable[[], Tensor],
+        bias: Tensor | None,
+        bits: int | None,
+        dtype: torch.dtype,
+    ) -> Linear:
+        if self._products is None:
+            return linear(read(), bias)
+        blocks = self._weights.blocks(names)
+        if blocks is None or blocks.bits > (bits or blocks.bits):
+            weight = read()
+            if not bits or not quantizable(weight):
+                return linear(weight, bias)
+            blocks = quantize(weight, bits)
+        return BlocksLinear(self._products, blocks, bias, dtype)
 
 
 def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:

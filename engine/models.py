@@ -7,7 +7,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -19,11 +19,14 @@ from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
 from engine.kernels import Kernels
 from engine.library import LibraryError
+from engine.linear import Linears
 from engine.model_config import read_config
+from engine.products import Products
 from engine.request import Sampling
 from engine.rope import steady_context
 
 log = logging.getLogger(__name__)
+_BITS: Final = {"int8": 8, "int4": 4}
 
 
 class LanguageModel(Protocol):
@@ -57,16 +60,24 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
     config = read_config(folder)
     device = _device(settings.device)
     dtype = _dtype(settings.dtype, device)
+    bits = _BITS.get(settings.dtype)
     architecture = architecture_of(config)
     kernels = _kernels(settings, device)
     model: LanguageModel
     with torch.inference_mode():
         if architecture is None:
+            if bits:
+                raise ModelError(
+                    f"dtype {settings.dtype} is for models that our own decoder computes, "
+                    f"which {config.model_type} is not; choose auto"
+                )
             from engine.generic import GenericModel  # a second of imports that our own families do without
 
             model = GenericModel(folder, config, device, dtype)
         else:
-            model = Decoder(architecture, config, Checkpoint(folder, device, dtype), kernels)
+            weights = Checkpoint(folder, device, dtype)
+            linears = Linears(weights, _products(weights, settings, device), bits)
+            model = Decoder(architecture, config, weights, linears, kernels)
     generation = _read_generation_config(folder)
     limit = steady_context(config)
     return LoadedModel(
@@ -106,8 +117,25 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _products(weights: Checkpoint, settings: EngineSettings, device: torch.device) -> Products | None:
+    """Our own products, where weights in blocks are asked for, or there and not declined. Raises ModelError."""
+    asked = settings.dtype in _BITS
+    if not asked and not (settings.dtype == "auto" and weights.holds_blocks and device.type == "cpu"):
+        return None
+    if device.type != "cpu":
+        raise ModelError(f"dtype {settings.dtype} is computed on a processor only; choose auto or device cpu")
+    try:
+        return Products.load(settings.native_dir, torch.get_num_threads())
+    except LibraryError as error:
+        if asked:
+            raise ModelError(f"dtype {settings.dtype} cannot be had: {error}; or choose auto") from error
+        log.warning("weights=%s reason=%r", str(weights.dtype).removeprefix("torch."), str(error))
+        return None
+
+
 def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name != "auto":
+    """What is computed in, and what weights are kept in that are not in blocks."""
+    if name != "auto" and name not in _BITS:
         dtype: torch.dtype = getattr(torch, name)
         return dtype
     if device.type == "cuda":

@@ -44,14 +44,14 @@ def find_native() -> str | None:
     import torch
 
     features = torch.cpu.get_capabilities()
-    return (shutil.which("gcc") or shutil.which("cc")) if features.get("avx512_bw") else None
+    return (shutil.which("gcc") or shutil.which("cc")) if features.get("avx512_vnni") else None
 
 
 NEEDS = {
     "redis_server": Need("Debian's redis-server", find_redis_server),
     "browser": Need("Chromium", find_chromium),
     "node": Need(f"Node.js {NODE_MAJOR} or newer and the npm packages", find_node_and_packages),
-    "native": Need("a processor with AVX512 and a C compiler", find_native),
+    "native": Need("a processor with AVX512-VNNI and a C compiler", find_native),
     "model": Need("the default model in the cache folder", find_default_model),
 }
 

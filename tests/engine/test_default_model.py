@@ -87,8 +87,10 @@ def test_so_are_they_in_a_mixed_batch_with_staggered_arrivals(
     assert drive(runner, runs) == expected
 
 
-async def test_it_knows_the_capital_of_france(folder: Path) -> None:
-    engine = build_torch_engine(folder, EngineSettings(kv_bytes=64 << 20))
+@pytest.mark.parametrize("compiled", [True, False])
+async def test_it_knows_the_capital_of_france(compiled: bool, folder: Path, native_dir: Path) -> None:
+    settings = EngineSettings(kv_bytes=64 << 20, native_dir=native_dir if compiled else None)
+    engine = build_torch_engine(folder, settings)
     assert engine.model.context_tokens > 2000
     assert engine.model.defaults == Sampling(temperature=0.0)
     messages = (ChatMessage("user", QUESTIONS[0]),)

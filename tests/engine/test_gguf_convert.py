@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from gguf import GGMLQuantizationType
+from gguf import GGMLQuantizationType, GGUFReader, dequantize
 from safetensors.torch import load_file
 
 import engine.gguf_convert
+import engine.quantized
+from engine.checkpoint import Checkpoint
 from engine.config import ModelError
 from engine.gguf_convert import convert_gguf, storage_dtype
 from tests.engine.test_parity import Run, drive
@@ -171,6 +173,27 @@ def test_a_file_without_a_tokenizer_is_refused(
     gguf = write_gguf(llama.parent / "model", tmp_path / "mute.gguf", "llama")
     with pytest.raises(ModelError, match="cannot read its configuration or tokenizer"):
         convert_gguf(gguf, tmp_path / "out", silent)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0"])
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_blocks_are_kept_to_the_bit(family: str, kind: str, tmp_path: Path) -> None:
+    source = save_tiny(family, tmp_path / "source", hidden_size=96, intermediate_size=160)
+    quantised = GGMLQuantizationType[kind]
+    gguf = write_gguf(source, tmp_path / "tiny.gguf", FAMILIES[family], quantised=quantised)
+    folder = convert_gguf(gguf, tmp_path / "out", silent)
+    checkpoint = Checkpoint(folder, torch.device("cpu"), torch.float32)
+    originals = {tensor.name: tensor for tensor in GGUFReader(gguf).tensors}
+    for name, ours in (("blk.1.ffn_down", "mlp.down_proj"), ("blk.1.attn_k", "self_attn.k_proj")):
+        blocks = checkpoint.blocks([f"layers.1.{ours}.weight"])
+        assert blocks is not None
+        exact = torch.from_numpy(dequantize(originals[f"{name}.weight"].data, quantised))
+        found = engine.quantized.dequantize(blocks)
+        if family == "llama" and "attn" in name:
+            exact = exact.view(2, 8, 2, 96).swapaxes(1, 2).reshape(32, 96)
+        torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)
+        unpacked = checkpoint.take(f"layers.1.{ours}.weight")
+        torch.testing.assert_close(unpacked, found, rtol=2**-8, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from gguf import GGMLQuantizationType
 from safetensors.torch import load_file, save_file
 
 import engine.models
 from engine.attention import PagedCache, Span, StepAttention
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
+from engine.gguf_convert import convert_gguf
 from engine.models import load_model, spare_threads
+from engine.quantized import dequantize, quantize
 from engine.request import Sampling
 from tests.engine.test_parity import Run, drive
+from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import generated, runner_for, save_tiny
 
 PLAIN = EngineSettings(dtype="float32")
@@ -203,3 +207,81 @@ def test_a_core_is_left_to_the_event_loop(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setattr("torch.get_num_threads", lambda: torchs_own)
     assert spare_threads() == threads
+
+
+def logits_of(folder: Path, settings: EngineSettings, rows: int) -> torch.Tensor:
+    loaded = load_model(folder, settings)
+    cache = PagedCache(loaded.model.shapes, 3, 64, loaded.dtype, loaded.device)
+    tokens, places = torch.arange(rows) * 7 % 150, torch.arange(rows)
+    attention = StepAttention(cache, [Span(0, rows, 0, [0])], places)
+    with torch.inference_mode():
+        return loaded.model.forward(tokens, places, attention, places)
+
+
+def rounded_to(weight: torch.Tensor, bits: int, name: str) -> torch.Tensor:
+    """The weight that blocks of so many bits stand for; 8 for the two matrices of the vocabulary."""
+    if weight.ndim == 1:
+        return weight
+    return dequantize(quantize(weight, 8 if "embed" in name or "head" in name else bits))
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("rows", [3, 20, 40])
+@pytest.mark.parametrize("name", ["llama-biased", "mistral", "qwen2", "qwen3", "gemma3_text"])
+def test_every_family_in_blocks_is_close_to_its_numbers(
+    name: str, rows: int, tmp_path: Path, native_dir: Path
+) -> None:
+    folder = save_tiny(name, tmp_path, hidden_size=96, intermediate_size=160, head_dim=16)
+    tensors = load_file(folder / "model.safetensors")
+    for dtype, bits in (("int8", 8), ("int4", 4)):
+        rounded = {name: rounded_to(weight, bits, name) for name, weight in tensors.items()}
+        save_file(rounded, folder / "model.safetensors", metadata={"format": "pt"})
+        exact = logits_of(folder, PLAIN, rows)
+        found = logits_of(folder, EngineSettings(dtype=dtype, native_dir=native_dir), rows)
+        assert float(torch.corrcoef(torch.stack((exact.flatten(), found.flatten())))[0, 1]) > 0.99
+        plain = logits_of(folder, EngineSettings(dtype="bfloat16"), rows)
+        assert not torch.equal(found, plain)
+
+
+def quantised(tmp_path: Path) -> Path:
+    """A folder as it comes out of a GGUF file in Q4_1."""
+    source = save_tiny("llama", tmp_path / "source", hidden_size=96, intermediate_size=160)
+    kind = GGMLQuantizationType.Q4_1
+    gguf = write_gguf(source, tmp_path / "tiny.gguf", "llama", quantised=kind)
+    return convert_gguf(gguf, tmp_path / "model", lambda what, done, total: None)
+
+
+@pytest.mark.native
+def test_what_its_file_has_in_blocks_is_computed_from_them(tmp_path: Path, native_dir: Path) -> None:
+    folder = quantised(tmp_path)
+    found = logits_of(folder, EngineSettings(native_dir=native_dir), 3)
+    assert list(native_dir.glob("products-*.so"))
+    exact = logits_of(folder, PLAIN, 3)
+    assert float(torch.corrcoef(torch.stack((exact.flatten(), found.flatten())))[0, 1]) > 0.999
+
+
+def test_without_a_compiler_the_weights_are_unpacked_and_the_log_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    folder = quantised(tmp_path)
+    assert load_model(folder, EngineSettings(native_dir=tmp_path / "native")).dtype == torch.float32
+    assert "weights=float32 reason='the processor lacks avx512_f" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", ["int4", "int8"])
+def test_blocks_that_cannot_be_computed_are_refused(
+    dtype: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(ModelError, match=f"dtype {dtype} cannot be had.*avx512_f; or choose auto"):
+        load_model(folder, EngineSettings(dtype=dtype, native_dir=folder / "native"))
+    with pytest.raises(ModelError, match=f"dtype {dtype} is computed on a processor only"):
+        load_model(folder, EngineSettings(dtype=dtype, device="meta"))
+
+
+def test_blocks_are_refused_for_architectures_that_transformers_computes(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match="int4 is for models that our own decoder computes, which gpt2 is not"
+    ):
+        load_model(save_tiny("gpt2", tmp_path), EngineSettings(dtype="int4"))

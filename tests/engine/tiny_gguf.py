@@ -32,7 +32,13 @@ _NAMES = [
 
 
 def write_gguf(
-    model: Path, target: Path, architecture: str, layers: int = 3, *, extra: str | None = None
+    model: Path,
+    target: Path,
+    architecture: str,
+    layers: int = 3,
+    *,
+    extra: str | None = None,
+    quantised: gguf.GGMLQuantizationType | None = None,
 ) -> Path:
     """Write the safetensors folder `model` as one GGUF file with a byte-level vocabulary of its size."""
     config = AutoConfig.from_pretrained(model)
@@ -56,7 +62,7 @@ def write_gguf(
     for name in _gguf_names(layers):
         tensor = tensors.get(hf_name(name, architecture) or "")
         if tensor is not None:
-            writer.add_tensor(name, _as_llama_cpp(name, tensor, architecture, config))
+            _add(writer, name, _as_llama_cpp(name, tensor, architecture, config), quantised)
     if extra:
         writer.add_tensor(extra, np.ones(4, dtype=np.float32))
     writer.write_header_to_file()
@@ -64,6 +70,15 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return target
+
+
+def _add(
+    writer: gguf.GGUFWriter, name: str, tensor: np.ndarray, quantised: gguf.GGMLQuantizationType | None
+) -> None:
+    if quantised is None or tensor.ndim == 1:
+        writer.add_tensor(name, tensor)
+    else:
+        writer.add_tensor(name, gguf.quantize(tensor, quantised), raw_dtype=quantised)
 
 
 def _gguf_names(layers: int) -> list[str]:

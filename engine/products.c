@@ -1,0 +1,183 @@
+/* Products with weights in blocks (see quantized.py), for processors with AVX512-VNNI.
+
+   An output is a sum over groups of 32 inputs: weight = scale * code + least, input = a * whole number of 8 bits, so
+   sum(weight * input) = scale * a * sum(code * whole) + least * a * sum(whole): whole numbers inside a group, float
+   between groups. Where it is asked to be precise an input has a second whole number of 8 bits, in units of a / 254,
+   and is thereby finer than bfloat16. 16 outputs lie in the lanes of a register; a tile of up to 8 rows shares what
+   is unpacked. */
+
+#include <immintrin.h>
+#include <stdint.h>
+
+enum { GROUP = 32, LANES = 16, TILE = 8, BYTES4 = 320, BYTES8 = 544 };
+#define FINE (1.0f / 254)
+
+typedef struct {
+    int8_t whole[GROUP], fine[GROUP]; /* input = scale * (whole + fine / 254) */
+    float scale, sum;                 /* sum: of the inputs as quantised */
+    int32_t whole_sum, fine_sum;
+} Inputs;
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE __m512 load(const void *from, long index, int bfloat16) {
+    if (!bfloat16) return _mm512_loadu_ps((const float *)from + index);
+    __m256i halves = _mm256_loadu_si256((const __m256i *)((const uint16_t *)from + index));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+/* To the nearest bfloat16, ties to even; what is no number stays none. */
+INLINE __m256i rounded(__m512 values) {
+    __m512i bits = _mm512_castps_si512(values);
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    __mmask16 none = _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q);
+    up = _mm512_mask_mov_epi32(up, none, _mm512_set1_epi32(0x7fc00000));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16));
+}
+
+INLINE void store(void *to, long index, __m512 values, __mmask16 lanes, int bfloat16) {
+    if (bfloat16)
+        _mm256_mask_storeu_epi16((uint16_t *)to + index, lanes, rounded(values));
+    else
+        _mm512_mask_storeu_ps((float *)to + index, lanes, values);
+}
+
+/* Writes 32 whole numbers and returns their sum. */
+INLINE int32_t write(__m512i low, __m512i high, int8_t *to) {
+    _mm_storeu_si128((__m128i *)to, _mm512_cvtsepi32_epi8(low));
+    _mm_storeu_si128((__m128i *)(to + 16), _mm512_cvtsepi32_epi8(high));
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(low, high));
+}
+
+/* What rounding left over, in units of 1 / 254. */
+INLINE __m512i left_over(__m512 values, __m512i whole) {
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps(values, _mm512_cvtepi32_ps(whole)), _mm512_set1_ps(254)));
+}
+
+static void quantize(const void *x, long index, int bfloat16, int precise, Inputs *out) {
+    __m512 first = load(x, index, bfloat16), second = load(x, index + 16, bfloat16);
+    float top = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(first), _mm512_abs_ps(second)));
+    if (_mm512_cmp_ps_mask(first, second, _CMP_UNORD_Q)) top = __builtin_nanf("");
+    __m512 factor = _mm512_set1_ps(top > 1e-30f ? 127.0f / top : 0.0f);
+    first = _mm512_mul_ps(first, factor), second = _mm512_mul_ps(second, factor);
+    __m512i low = _mm512_cvtps_epi32(first), high = _mm512_cvtps_epi32(second);
+    out->whole_sum = write(low, high, out->whole);
+    out->fine_sum = precise ? write(left_over(first, low), left_over(second, high), out->fine) : 0;
+    out->scale = top / 127.0f;
+    out->sum = out->scale * ((float)out->whole_sum + (float)out->fine_sum * FINE);
+}
+
+/* Four inputs in every lane. */
+INLINE __m512i four(const int8_t *whole) {
+    int32_t bits;
+    __builtin_memcpy(&bits, whole, 4);
+    return _mm512_set1_epi32(bits);
+}
+
+INLINE __m512 halves(const uint8_t *from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+}
+
+/* sum((code - offset) * number) */
+INLINE __m512 dot_of(const __m512i codes[8], int offset, const int8_t numbers[GROUP], int32_t sum) {
+    __m512i even = _mm512_set1_epi32(-offset * sum), odd = _mm512_setzero_si512();
+    for (int part = 0; part < 4; part++) {
+        even = _mm512_dpbusd_epi32(even, codes[part], four(numbers + 4 * part));
+        odd = _mm512_dpbusd_epi32(odd, codes[part + 4], four(numbers + 16 + 4 * part));
+    }
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
+}
+
+/* sum((code - offset) * input), in units of the inputs' scale */
+INLINE __m512 dot(const __m512i codes[8], int offset, const Inputs *in, int precise) {
+    __m512 whole = dot_of(codes, offset, in->whole, in->whole_sum);
+    if (!precise) return whole;
+    return _mm512_fmadd_ps(dot_of(codes, offset, in->fine, in->fine_sum), _mm512_set1_ps(FINE), whole);
+}
+
+/* One group: 4 x 64 bytes of codes, inputs 0-15 in the low halves and 16-31 in the high, 16 scales, 16 leasts. */
+INLINE void group4(int rows, int precise, const Inputs *in, int groups, const uint8_t *weights, __m512 *sums) {
+    const __m512i low_half = _mm512_set1_epi8(15);
+    __m512i codes[8];
+    for (int part = 0; part < 4; part++) {
+        __m512i both = _mm512_loadu_si512(weights + 64 * part);
+        codes[part] = _mm512_and_si512(both, low_half);
+        codes[part + 4] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low_half);
+    }
+    __m512 scale = halves(weights + 256), least = halves(weights + 288);
+    for (int row = 0; row < rows; row++, in += groups) {
+        __m512 whole = dot(codes, 0, in, precise);
+        sums[row] = _mm512_fmadd_ps(whole, _mm512_mul_ps(scale, _mm512_set1_ps(in->scale)), sums[row]);
+        sums[row] = _mm512_fmadd_ps(least, _mm512_set1_ps(in->sum), sums[row]);
+    }
+}
+
+/* One group: 8 x 64 bytes of codes, 128 added to each, and 16 scales. */
+INLINE void group8(int rows, int precise, const Inputs *in, int groups, const uint8_t *weights, __m512 *sums) {
+    __m512i codes[8];
+    for (int part = 0; part < 8; part++) codes[part] = _mm512_loadu_si512(weights + 64 * part);
+    __m512 scale = halves(weights + 512);
+    for (int row = 0; row < rows; row++, in += groups) {
+        __m512 whole = dot(codes, 128, in, precise);
+        sums[row] = _mm512_fmadd_ps(whole, _mm512_mul_ps(scale, _mm512_set1_ps(in->scale)), sums[row]);
+    }
+}
+
+INLINE void tile(int rows, int bits, int precise, const Inputs *in, int groups, const uint8_t *weights, __m512 *sums) {
+    for (int group = 0; group < groups; group++, in++) {
+        if (bits == 4)
+            group4(rows, precise, in, groups, weights + (long)group * BYTES4, sums);
+        else
+            group8(rows, precise, in, groups, weights + (long)group * BYTES8, sums);
+    }
+}
+
+/* Rows, bits and precision as constants, so that the sums of a tile stay in registers. */
+#define TILE_OF(ROWS, BITS, PRECISE) \
+    case ROWS: tile(ROWS, BITS, PRECISE, in, groups, weights, sums); break;
+#define TILES(NAME, BITS, PRECISE)                                                                          \
+    static void NAME(int rows, const Inputs *in, int groups, const uint8_t *weights, __m512 *sums) {        \
+        switch (rows) {                                                                                     \
+            TILE_OF(1, BITS, PRECISE) TILE_OF(2, BITS, PRECISE) TILE_OF(3, BITS, PRECISE)                   \
+            TILE_OF(4, BITS, PRECISE) TILE_OF(5, BITS, PRECISE) TILE_OF(6, BITS, PRECISE)                   \
+            TILE_OF(7, BITS, PRECISE) TILE_OF(8, BITS, PRECISE)                                             \
+        }                                                                                                   \
+    }
+TILES(tile4, 4, 0)
+TILES(tile8, 8, 0)
+TILES(precise4, 4, 1)
+TILES(precise8, 8, 1)
+
+/* out = x * weights + bias. x: [rows, inputs], out: [rows, outputs], bias: [outputs] or null; scratch holds
+   rows * inputs / 32 of Inputs. The weights of 16 outputs lie together, group after group. */
+void sluice_product(const void *x, int x_bfloat16, const uint8_t *weights, int bits, const float *bias,
+                    Inputs *scratch, void *out, int out_bfloat16, long rows, long inputs, long outputs,
+                    int precise, int threads) {
+    const int groups = (int)(inputs / GROUP);
+    void (*const tiled)(int, const Inputs *, int, const uint8_t *, __m512 *) =
+        bits == 4 ? (precise ? precise4 : tile4) : (precise ? precise8 : tile8);
+    const long lane_bytes = (long)groups * (bits == 4 ? BYTES4 : BYTES8);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+#pragma omp for schedule(static)
+        for (long row = 0; row < rows; row++)
+            for (int group = 0; group < groups; group++)
+                quantize(x, row * inputs + group * GROUP, x_bfloat16, precise,
+                         scratch + row * groups + group);
+#pragma omp for schedule(static)
+        for (long first = 0; first < outputs; first += LANES) {
+            long left = outputs - first;
+            __mmask16 lanes = left < LANES ? (__mmask16)((1u << left) - 1) : (__mmask16)0xffff;
+            __m512 start = bias ? _mm512_maskz_loadu_ps(lanes, bias + first) : _mm512_setzero_ps();
+            for (long row = 0; row < rows; row += TILE) {
+                int count = rows - row < TILE ? (int)(rows - row) : TILE;
+                __m512 sums[TILE];
+                for (int each = 0; each < count; each++) sums[each] = start;
+                tiled(count, scratch + row * groups, groups, weights + first / LANES * lane_bytes, sums);
+                for (int each = 0; each < count; each++)
+                    store(out, (row + each) * outputs + first, sums[each], lanes, out_bfloat16);
+            }
+        }
+    }
+}

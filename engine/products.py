@@ -1,0 +1,82 @@
+"""Products with weights in blocks, in C (`products.c`)."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from engine.library import LibraryError, load_library
+from engine.quantized import Blocks
+
+_SOURCE: Final = Path(__file__).with_name("products.c")
+_FEATURES: Final = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni")
+# Inputs are quantised to 8 bits for as many rows, to 15 bits else: with fewer rows the weights' way from memory is what
+# takes the time, and more are a prompt, which is computed once and then attended to by all that follows.
+_FEW: Final = 4
+_MANY: Final = 32
+_LANES: Final = 16  # outputs that lie together, see products.c
+_INPUTS_BYTES: Final = 80  # of a group of inputs, see products.c
+
+
+class Products:
+    """The compiled products, for a number of threads. May be called from any thread."""
+
+    def __init__(self, library: ctypes.CDLL, threads: int) -> None:
+        self._threads = threads
+        self._product = library.sluice_product
+        pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
+        self._product.argtypes = [pointer, whole, pointer, whole, pointer, pointer, pointer, whole]
+        self._product.argtypes += [long, long, long, whole, whole]
+        self._product.restype = None
+
+    @classmethod
+    def load(cls, folder: Path | None, threads: int) -> Products:
+        """Compiled into `folder`, once. Raises LibraryError."""
+        if folder is None:
+            raise LibraryError("there is no folder for compiled C; name one in native_dir")
+        return cls(load_library(_SOURCE, _FEATURES, folder), threads)
+
+    def __call__(self, x: Tensor, packed: Packed, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """x: [T, K] in bfloat16 or float32, bias: float32 [N] -> [T, N] in `dtype`, one of these too."""
+        x = x.contiguous()
+        rows = x.shape[0]
+        out = torch.empty((rows, packed.outputs), dtype=dtype)
+        scratch = torch.empty(rows * packed.groups * _INPUTS_BYTES, dtype=torch.uint8)
+        self._product(
+            x.data_ptr(),
+            x.dtype == torch.bfloat16,
+            packed.data.data_ptr(),
+            packed.bits,
+            None if bias is None else bias.data_ptr(),
+            scratch.data_ptr(),
+            out.data_ptr(),
+            dtype == torch.bfloat16,
+            rows,
+            x.shape[1],
+            packed.outputs,
+            not _FEW < rows <= _MANY,
+            self._threads,
+        )
+        return out
+
+
+class Packed:
+    """Blocks in the order in which `products.c` reads them: 16 outputs together, group after group."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self.bits, self.outputs, self.groups = blocks.bits, blocks.outputs, blocks.codes.shape[1]
+        codes = blocks.codes if blocks.bits == 4 else blocks.codes.view(torch.uint8) ^ 128
+        parts = codes.view(torch.int32)  # [N, G, 4 or 8]: four inputs each
+        scales = _in_lanes(blocks.scales).flatten(2).view(torch.int32)
+        self.data = torch.cat((_in_lanes(parts).flatten(2), scales), dim=-1)  # [N / 16, G, 80 or 136]
+
+
+def _in_lanes(values: Tensor) -> Tensor:
+    """[N, G, C] -> [N / 16, G, C, 16], or with the four bytes of an int32 innermost; outputs filled up with zeros."""
+    missing = -len(values) % _LANES
+    filled = torch.nn.functional.pad(values, (0, 0, 0, 0, 0, missing)) if missing else values
+    return filled.view(-1, _LANES, *values.shape[1:]).permute(0, 2, 3, 1).contiguous()

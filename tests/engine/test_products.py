@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.library import LibraryError
+from engine.products import Packed, Products
+from engine.quantized import BITS, dequantize, quantize
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def products(request: pytest.FixtureRequest, native_dir: Path) -> Products:
+    return Products.load(native_dir, request.param)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("bits", BITS)
+@given(
+    rows=st.integers(1, 70),
+    groups=st.integers(1, 9),
+    outputs=st.integers(1, 70),
+    biased=st.booleans(),
+    seed=st.integers(0, 999),
+    spread=st.sampled_from([1e-3, 1.0, 300.0]),
+)
+def test_products_are_those_of_the_dequantised_weights(
+    products: Products,
+    bits: int,
+    rows: int,
+    groups: int,
+    outputs: int,
+    biased: bool,
+    seed: int,
+    spread: float,
+) -> None:
+    torch.manual_seed(seed)
+    blocks = quantize(torch.randn(outputs, 32 * groups), bits)
+    x = torch.randn(rows, 32 * groups) * spread
+    bias = torch.randn(outputs) if biased else None
+    out = products(x, Packed(blocks), bias, torch.float32)
+    exact = x.double() @ dequantize(blocks).double().T + (0 if bias is None else bias.double())
+    # 8 bits round an input by 1 / 254 of its group's greatest at most, 15 bits by a 254th of that.
+    off = (out - exact).abs()
+    reach = (
+        x.abs().view(rows, groups, 32).amax(-1).double()
+        @ dequantize(blocks).abs().double().view(outputs, groups, 32).sum(-1).T
+    )
+    precise = rows <= 4 or rows > 32
+    allowed = reach / 254 / (254 if precise else 1)
+    assert bool((off <= allowed + 1e-5 * (reach + 1)).all())
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("rows", [1, 8])
+def test_numbers_of_sixteen_bits_go_in_and_come_out(products: Products, rows: int) -> None:
+    torch.manual_seed(rows)
+    packed = Packed(quantize(torch.randn(50, 96), 4))
+    x = torch.randn(rows, 96).bfloat16()
+    wide = products(x.float(), packed, None, torch.float32)
+    assert torch.equal(products(x, packed, None, torch.float32), wide)
+    assert torch.equal(products(x, packed, None, torch.bfloat16), wide.bfloat16())
+
+
+@pytest.mark.native
+def test_a_row_of_zeros_gives_the_bias_and_what_is_no_number_stays_none(products: Products) -> None:
+    packed, bias = Packed(quantize(torch.randn(20, 64), 4)), torch.randn(20)
+    x = torch.zeros(2, 64)
+    x[1, 3] = float("nan")
+    for dtype in (torch.float32, torch.bfloat16):
+        out = products(x, packed, bias, dtype)
+        assert torch.equal(out[0], bias.to(dtype))
+        assert bool(out[1].isnan().all())
+
+
+@pytest.mark.native
+def test_a_row_does_not_change_with_its_neighbours(products: Products) -> None:
+    packed, x = Packed(quantize(torch.randn(48, 64), 4)), torch.randn(20, 64)
+    together = products(x, packed, None, torch.float32)
+    assert torch.equal(products(x[7:13], packed, None, torch.float32), together[7:13])
+
+
+@pytest.mark.native
+def test_inputs_need_not_lie_side_by_side(products: Products) -> None:
+    packed, x = Packed(quantize(torch.randn(48, 64), 8)), torch.randn(3, 128)
+    half = x.chunk(2, dim=1)[1]
+    expected = products(half.clone(), packed, None, torch.float32)
+    assert torch.equal(products(half, packed, None, torch.float32), expected)
+
+
+@pytest.mark.native
+def test_torchs_threads_are_the_only_ones(native_dir: Path) -> None:
+    script = (
+        "import torch; from pathlib import Path; from engine.products import *; from engine.quantized import quantize\n"
+        "torch.set_num_threads(2); torch.randn(999, 999) @ torch.randn(999, 999)\n"
+        "packed = Packed(quantize(torch.randn(640, 640), 4))\n"
+        "count = lambda: len(list(Path('/proc/self/task').iterdir()))\n"
+        f"before, products = count(), Products.load(Path({str(native_dir)!r}), 2)\n"
+        "products(torch.randn(8, 640), packed, None, torch.float32)\n"
+        "print(before, count())\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    before, after = map(int, ran.stdout.split())
+    assert after <= max(before, 2)
+
+
+def test_without_a_folder_nothing_is_compiled() -> None:
+    with pytest.raises(LibraryError, match="name one in native_dir"):
+        Products.load(None, 1)
