@@ -75,8 +75,11 @@ class SocketOutbox:
         if self._first is None:
             self._first = payload
             self._flush.mark(self)
-        else:
+        elif self._waiting or len(self._rest) >= BURST:
             self._queue(payload)
+        else:
+            self._rest.append(payload)
+            self._many = True
 
     def flush(self) -> None:
         """Give everything to the socket if it takes bytes, else to the writer task."""
@@ -89,8 +92,9 @@ class SocketOutbox:
         elif self._taking:
             self._first = None
             self._many = False
-            payloads, self._rest = [first, *self._rest], []
-            self._transport.write(b"".join(map(text_frame, payloads)))
+            frames = [text_frame(payload) for payload in (first, *self._rest)]
+            self._rest = []
+            self._transport.write(b"".join(frames))
         else:
             self._waiting = True
             self.held = len(first) + sum(map(len, self._rest))
@@ -138,19 +142,18 @@ class SocketOutbox:
         return payloads
 
     def _queue(self, payload: bytes) -> None:
+        """Where it is not simply the turn's next one: nobody takes bytes now, or the turn has made many."""
         if self._closed:
             return
-        if self._waiting:
-            self.held += len(payload)
-            if self.held > self._max_bytes:
-                self._on_full()
-                return
-        elif len(self._rest) >= BURST:
+        if not self._waiting:
             self.flush()
             self.offer(payload)
             return
-        self._rest.append(payload)
-        self._many = True
+        self.held += len(payload)
+        if self.held > self._max_bytes:
+            self._on_full()
+        else:
+            self._rest.append(payload)
 
     def _take_note(self, taking: bool) -> None:
         self._taking = taking

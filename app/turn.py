@@ -75,7 +75,7 @@ class Turn(Emitter):
         self.usage = ResponseUsage.of(0, 0, 0)
         self.token_ids: Sequence[int] = ()  # as generated, released or not: for the history's ids, never sent
         self._gate = gate
-        self._unjudged = gate.transparent
+        self._unjudged = gate.transparent  # text passes as it is
         self._engine = engine
         self._warm_up = warm_up  # a warm-up has no output item
         self._submitted = False
@@ -109,7 +109,8 @@ class Turn(Emitter):
         """Ask for an end; nothing more is released. The terminal event comes when the engine has let go."""
         if self._cancelled or self._reason is not None or self._cut is not None:
             return
-        self._cancelled = self._silent = True
+        self._cancelled = True
+        self._hush()
         if self._submitted:
             self._engine.cancel(self.id)
 
@@ -117,13 +118,14 @@ class Turn(Emitter):
         """The engine's outputs, in order. A fault of ours ends this response by name, and no other."""
         try:
             if type(output) is str:  # the hot path: called for every token
-                if self._silent:
-                    return  # late text is dropped
-                released = output if self._unjudged else self._gate.glance(output)
-                if released:
-                    self.release(released)
-                elif released is None:
-                    self._judge(self._gate.push(output))
+                if self._unjudged:
+                    self.release(output)
+                elif not self._silent:  # late text is dropped
+                    released = self._gate.glance(output)
+                    if released:
+                        self.release(released)
+                    elif released is None:
+                        self._judge(self._gate.push(output))
             elif type(output) is Finished:
                 self._on_finished(output)
             elif type(output) is Started:
@@ -143,7 +145,7 @@ class Turn(Emitter):
         """End as failed, for a fault that is not the engine's."""
         if self._error is None:
             self._error = ResponseError(code=code, message=message)
-        self._silent = True
+        self._hush()
         if self._submitted and self._reason is None:
             self._engine.cancel(self.id)
 
@@ -201,6 +203,11 @@ class Turn(Emitter):
         self.close_item("completed" if self._outcome()[0] == "completed" else "incomplete")
         self.ended.set()
 
+    def _hush(self) -> None:
+        """Nothing more is released."""
+        self._silent = True
+        self._unjudged = False
+
     def _outcome(self) -> tuple[Status, IncompleteDetails | None]:
         if self._error is not None:
             return "failed", None
@@ -220,7 +227,7 @@ class Turn(Emitter):
         self.annotate(step.annotations)
         if step.cut is not None:
             self._cut = step.cut
-            self._silent = True
+            self._hush()
             self._engine.cancel(self.id)
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from engine.reply import Reply
 from engine.request import ChatMessage, Deliver, EngineError, EngineRequest, FinishReason, Output
-from engine.scripted_tokenizer import END_OF_TURN, text_id
+from engine.scripted_tokenizer import END_OF_TURN, token_of
 from engine.sequence import Sequence
 
 AHEAD: Final = 256
@@ -145,7 +145,7 @@ class Playback(Reply):
 
 def _tokens(pieces: Items[str], again: bool) -> Iterator[tuple[int, str]]:
     """The tokens of a message, over and over if `again`; a message without any is the end of a turn."""
-    message = [(text_id(piece), piece) for piece in pieces] or [(END_OF_TURN, "")]
+    message = [token_of(piece) for piece in pieces] or [(END_OF_TURN, "")]
     yield from message
     while again:
         yield from message

@@ -25,10 +25,16 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-@lru_cache(maxsize=1 << 16)
 def text_id(text: str) -> int:
     """The id of a token's text: 31 bits, never one of the markers."""
-    return FIRST_TEXT_ID + crc32(text.encode("utf-8", "surrogatepass")) % (0x7FFF_FFFF - FIRST_TEXT_ID)
+    return token_of(text)[0]
+
+
+@lru_cache(maxsize=1 << 16)
+def token_of(text: str) -> tuple[int, str]:
+    """A token's id and text, the same objects for the same text, so that a thousand echoes keep each word once."""
+    number = crc32(text.encode("utf-8", "surrogatepass")) % (0x7FFF_FFFF - FIRST_TEXT_ID)
+    return FIRST_TEXT_ID + number, text
 
 
 def _role_id(role: str) -> int:

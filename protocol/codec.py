@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -110,8 +111,10 @@ def with_lane(event_json: bytes, stream_id: str | None) -> bytes:
     return event_json if stream_id is None else event_json[:-1] + lane_tail(stream_id)
 
 
+@lru_cache(maxsize=1024)
 def lane_tail(stream_id: str) -> bytes:
-    """What stands in a lane's events instead of the closing brace, to be made once and used for every token.
+    """What stands in a lane's events instead of the closing brace; needed for every token, and lanes of all sockets
+    tend to have the same few names.
 
     `stream_id` has passed `protocol.requests.fields.lane_name`, so nothing in it needs an escape.
     """
