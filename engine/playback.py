@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from engine.reply import Reply
-from engine.request import ChatMessage, Deliver, EngineError, EngineRequest, FinishReason, Output
+from engine.request import ChatMessage, Deliver, EngineError, EngineRequest, FinishReason
 from engine.scripted_tokenizer import END_OF_TURN, token_of
 from engine.sequence import Sequence
 
@@ -50,10 +50,6 @@ class _Texts:
         return ""
 
 
-def _nobody(output: Output) -> None:
-    raise AssertionError("the playback has no sequence yet")
-
-
 class Playback(Reply):
     """One sequence's script: what each of its tokens says, worked out ahead of its steps."""
 
@@ -82,7 +78,7 @@ class Playback(Reply):
         self._texts = _Texts()
         super().__init__(self._texts, request.sampling, max_output, {END_OF_TURN})
         self.sequence: Sequence | None = None
-        self.deliver: Deliver = _nobody
+        self.deliver: Deliver  # the sequence's, once it begins to speak
         self.on_wheel = False
         # The texts up to token `reach`, the last one first: they come before anything is to be decided again.
         self.ahead: list[str] = []
