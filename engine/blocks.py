@@ -54,6 +54,10 @@ class BlockPool:
         self.page_tokens = page_tokens
         self.releases = 0  # grows whenever pages become available
         self.evictions = 0
+        self._away = False
+        self._parked: list[
+            tuple[list[int], bool]
+        ] = []  # pages of leases that were closed or left since `depart`
         self._tree = PrefixTree(page_tokens)
         self._pins = Pins(pages_total)
         self._free = list(range(pages_total - 1, -1, -1))
@@ -146,9 +150,21 @@ class BlockPool:
         if lease._node is not None:
             self._loosen(self._pins.put(key, lease._node, until))
 
+    def unpin(self, key: Key) -> None:
+        self._loosen(self._pins.end(key))
+
     def expire(self, now: float) -> None:
         """End the pins whose time has come; their pages stay known."""
         self._loosen(self._pins.expire(now))
+
+    def depart(self) -> None:
+        """A step is being computed and may still write to all that is held: until `arrive` nothing is given back."""
+        self._away = True
+
+    def arrive(self) -> None:
+        self._away = False
+        while self._parked:
+            self._drop_all(*self._parked.pop())
 
     def close(self, lease: Lease) -> None:
         """Give back all pages of the lease."""
@@ -173,11 +189,17 @@ class BlockPool:
         return lease
 
     def _give_back(self, lease: Lease, *, keep: bool) -> None:
-        for page in reversed(lease.pages):
-            self._drop(page, keep=keep)
+        if self._away:
+            self._parked.append((lease.pages, keep))
+        else:
+            self._drop_all(lease.pages, keep)
         lease.pages = []
         lease._node = None
         lease.known = 0
+
+    def _drop_all(self, pages: list[int], keep: bool) -> None:
+        for page in reversed(pages):
+            self._drop(page, keep=keep)
 
     def _enter(self, lease: Lease, tokens: tuple[int, ...]) -> None:
         parent = lease._node or self._tree.root(lease.salt)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.request import ChatMessage, Deliver, EngineRequest, OutputFormat, Sampling
+from engine.request import ChatMessage, Deliver, Draft, EngineRequest, OutputFormat, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,19 @@ class Engine(Protocol):
         again. Of a reply that is not committed nothing is found. Call it after `Finished`; an unknown id, or one
         that ended long ago, is ignored.
         """
+        ...
+
+    def prefill(self, draft: Draft) -> None:
+        """Compute the pages of a prompt that is still being typed, in the time that nobody else needs.
+
+        Its newer version takes its place and keeps the pages of what both begin with. It ends with the request that
+        names it, with `forget`, or when its pages have been kept for their time; it makes room for any request, and
+        delivers nothing. A hint: an engine that has too many of them drops some. Raises EngineError as `submit` does.
+        """
+        ...
+
+    def forget(self, draft_id: str, salt: str = "") -> None:
+        """Nobody types this draft any more. An unknown id is ignored."""
         ...
 
     def stats(self) -> EngineStats: ...

@@ -22,6 +22,7 @@ class Limits:
     )
     pin_s: float = 300.0  # how long a warm-up's or a session's pages outlive everything but memory pressure
     patience_s: float = 10.0  # who has waited so long moves up a tier: longer than most replies take
+    max_drafts: int = 256  # typed prompts that wait to be computed; past it the oldest is forgotten
     retry_after_s: float = 1.0  # told to those refused: about the time in which a short reply ends
     vocabulary: int | None = None  # ids are below it; None where ids are no rows of a matrix
 

@@ -24,6 +24,7 @@ from engine.limits import Limits
 from engine.reply import Reply, ShapedReply
 from engine.request import (
     Deliver,
+    Draft,
     EngineError,
     EngineRequest,
     Finished,
@@ -46,8 +47,9 @@ UNREADY_S: Final = 10.0  # a step of 512 tokens of the largest model that a CPU 
 CLOSE_S: Final = 3.0  # most steps take less; of the time that container runtimes give, it leaves the most
 
 Batch = list[tuple[Sequence, Output]]
-Command: TypeAlias = Sequence | str | tuple[str, Items[int]] | None
-"""To the engine's thread: a new sequence, an id to cancel, an id and what was released of it, or the end."""
+Command: TypeAlias = Callable[[], None] | None
+"""For the engine's thread: a call of its scheduler, or the end."""
+MAX_COMMANDS: Final = 4096  # hints that come while so many commands wait are dropped: the engine hangs
 
 
 class StreamingTokenizer(ChatTokenizer, Protocol):
@@ -156,17 +158,28 @@ class StepEngine:
         sequence = self._scheduler.prepare(request, deliver, self._clock())
         self._live[request.id] = sequence
         self._idle.clear()
-        self._inbox.put(sequence)
+        self._inbox.put(lambda: self._scheduler.enter(sequence))
         if self._watch is None:
             self._look_again()
 
     def cancel(self, request_id: str) -> None:
         if request_id in self._live and request_id not in self._asked:
             self._asked.add(request_id)
-            self._inbox.put(request_id)
+            self._inbox.put(lambda: self._scheduler.cancel(request_id))
 
     def commit(self, request_id: str, released: Items[int]) -> None:
-        self._inbox.put((request_id, released))
+        self._inbox.put(lambda: self._scheduler.commit_reply(request_id, released, self._clock()))
+
+    def prefill(self, draft: Draft) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        sequence = self._scheduler.prepare_draft(draft, self._clock())
+        if self._inbox.qsize() < MAX_COMMANDS:
+            self._inbox.put(lambda: self._scheduler.enter_draft(sequence))
+
+    def forget(self, draft_id: str, salt: str = "") -> None:
+        if self._inbox.qsize() < MAX_COMMANDS:
+            self._inbox.put(lambda: self._scheduler.end_draft(salt, draft_id))
 
     def stats(self) -> EngineStats:
         return self._scheduler.stats()
@@ -275,15 +288,10 @@ class StepEngine:
         return False
 
     def _obey(self, command: Command) -> None:
-        match command:
-            case None:
-                self._ending = True
-            case Sequence():
-                self._scheduler.enter(command)
-            case (request_id, released):
-                self._scheduler.commit_reply(request_id, released, self._clock())
-            case request_id:
-                self._scheduler.cancel(request_id)
+        if command is None:
+            self._ending = True
+        else:
+            command()
 
     def _patience_s(self) -> float | None:
         """How long to wait for the next command: not at all with work or outputs at hand."""

@@ -68,6 +68,7 @@ class EngineRequest:
     behind it.
     `prefill_only` computes the context's pages, keeps them for a follow-up and generates nothing.
     `grammar` is what `Engine.compile` of the same engine made of a format.
+    `draft` is the id of the draft that this request sends: it ends, its pages serve the request.
     """
 
     id: str
@@ -79,9 +80,19 @@ class EngineRequest:
     weight: float = 1.0
     service_tier: ServiceTier = "default"
     prefill_only: bool = False
+    draft: str | None = None
     first_token_timeout_s: float | None = None
     total_timeout_s: float | None = None
     grammar: object | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A prompt that is still being typed, as far as it is. Drafts of the same id and salt are versions of one."""
+
+    id: str
+    prompt_ids: Sequence[int]
+    salt: str = ""
 
 
 class FinishReason(enum.StrEnum):

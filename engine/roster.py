@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from engine.blocks import BlockPool
@@ -21,11 +22,13 @@ TIER_SHARES: Final = (4.0, 1.0, 0.25)
 class Roster:
     """The live sequences by what they have: a place in the queue, or pages."""
 
-    def __init__(self, limits: Limits, pool: BlockPool) -> None:
+    def __init__(self, limits: Limits, pool: BlockPool, make_room: Callable[[], bool]) -> None:
+        """`make_room` gives up pages that nobody's request needs, if there are any."""
         self.running: dict[str, Sequence] = {}  # longest first
         self.prefilling: dict[str, Sequence] = {}  # those of `running` whose context is not computed yet
         self._limits = limits
         self._pool = pool
+        self._make_room = make_room
         self._accounts = Accounts()
         self.waiting = Waiting(self._accounts, limits.patience_s)
         # The head of the queue when it last did not fit, and the pool's releases then.
@@ -80,6 +83,8 @@ class Roster:
         assert sequence.lease is not None
         prompt = len(sequence.prompt)
         while not self._pool.grow(sequence.lease, prompt + sequence.output):
+            if self._make_room():
+                continue
             victim = self._least_deserving()
             self._preempt(victim)
             if victim is sequence:
@@ -114,10 +119,11 @@ class Roster:
     def _open(self, sequence: Sequence, step: Step) -> bool:
         request = sequence.request
         spare = min(len(self.running), self._pool.pages_total // SPARE_SHARE)
-        opened = self._pool.open(request.prompt_ids, len(sequence.context), request.salt, spare=spare)
-        if opened is None:
-            self._blocked = sequence, self._pool.releases
-            return False
+        length, salt = len(sequence.context), request.salt
+        while (opened := self._pool.open(request.prompt_ids, length, salt, spare=spare)) is None:
+            if not self._make_room():
+                self._blocked = sequence, self._pool.releases
+                return False
         self.waiting.remove(sequence)
         self.running[request.id] = self.prefilling[request.id] = sequence
         sequence.lease = opened.lease

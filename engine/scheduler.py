@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Sequence as Items
+from dataclasses import replace
 
-from engine.blocks import BlockPool, Lease
+from engine.blocks import BlockPool
 from engine.budget import Budget
+from engine.drafts import Drafts, draft_key
 from engine.ended import EndedReplies
 from engine.interface import EngineStats
 from engine.ledger import Ledger
@@ -19,12 +21,14 @@ from engine.limits import Limits
 from engine.reply import Reply
 from engine.request import (
     Deliver,
+    Draft,
     EngineError,
     EngineRequest,
     Finished,
     FinishReason,
     Output,
     Queued,
+    Sampling,
     Started,
     Usage,
 )
@@ -55,10 +59,9 @@ class Scheduler:
         self._reply_for = reply_for
         self._draw_seed = draw_seed
         self._live: dict[str, Sequence] = {}
-        self._roster = Roster(limits, pool)
         self._ended = EndedReplies(pool, bound=2 * limits.max_running)
-        self._departed = False
-        self._parked: list[Lease] = []  # of those that ended since `depart`
+        self._drafts = Drafts(pool, limits.max_drafts, limits.pin_s)
+        self._roster = Roster(limits, pool, self._drafts.make_room)
 
     @property
     def live(self) -> int:
@@ -68,7 +71,9 @@ class Scheduler:
     def pending(self) -> bool:
         """Whether `plan` has something to do now besides decoding and deadlines."""
         roster = self._roster
-        return bool(roster.prefilling) or roster.waiting.fresh or roster.can_admit
+        if roster.prefilling or roster.waiting.fresh or roster.can_admit:
+            return True
+        return bool(self._drafts) and not roster.waiting
 
     @property
     def busy(self) -> bool:
@@ -97,9 +102,11 @@ class Scheduler:
 
     def enter(self, sequence: Sequence) -> None:
         """Queue a new sequence. `Limits.check` is the caller's part."""
-        request_id = sequence.request.id
-        assert request_id not in self._live
-        self._live[request_id] = sequence
+        request = sequence.request
+        assert request.id not in self._live
+        if request.draft is not None:
+            self.end_draft(request.salt, request.draft)
+        self._live[request.id] = sequence
         self._roster.enter(sequence)
         self.next_deadline = min(self.next_deadline, sequence.next_deadline())
 
@@ -108,6 +115,26 @@ class Scheduler:
         if sequence := self._live.get(request_id):
             self.finish(sequence, FinishReason.CANCELLED)
 
+    def prepare_draft(self, draft: Draft, now: float) -> Sequence:
+        """As `prepare`, to be given to `enter_draft`. Refuses as `Limits.check` does."""
+        request = EngineRequest(
+            draft.id,
+            draft.prompt_ids,
+            "",
+            Sampling(),
+            draft.salt,
+            prefill_only=True,
+            total_timeout_s=self.limits.pin_s,
+        )
+        self.limits.check(request, live=0)
+        return replace(self.prepare(request, _hear_nothing, now), draft=True)
+
+    def enter_draft(self, sequence: Sequence) -> None:
+        self._drafts.put(sequence)
+
+    def end_draft(self, salt: str, draft_id: str) -> None:
+        self._drafts.end(draft_key(salt, draft_id))
+
     def commit_reply(self, request_id: str, released: Items[int], now: float) -> None:
         """See `Engine.commit`."""
         self._ended.commit(request_id, released, pin_until=now + self.limits.pin_s)
@@ -115,6 +142,7 @@ class Scheduler:
     def cancel_all(self) -> None:
         for sequence in list(self._live.values()):
             self.finish(sequence, FinishReason.CANCELLED)
+        self._drafts.clear()
 
     def end_overdue(self, now: float) -> None:
         """Fail those whose time is up."""
@@ -126,7 +154,7 @@ class Scheduler:
         self.next_deadline = min((s.next_deadline() for s in self._live.values()), default=math.inf)
 
     def plan(self, now: float, *, decode: bool = True, budget: Budget | None = None) -> Step:
-        """The next step: each decoding sequence's token (unless `decode` is false), then prefill chunks.
+        """The next step: each decoding sequence's token (unless `decode` is false), prefill chunks, and drafts.
 
         `budget` bounds the chunks of a step that decodes.
         """
@@ -143,16 +171,13 @@ class Scheduler:
         return step
 
     def depart(self) -> None:
-        """The planned step is being computed. Until its commit sequences may end, but their pages stay taken:
-        it may still write to them."""
-        self._departed = True
+        """The planned step is being computed. Until its commit sequences may end, but their pages stay taken."""
+        self.pool.depart()
 
     def commit(self, step: Step, results: Items[int | Exception | None], now: float) -> None:
         """Take a computed step's results; a row that failed ends its own sequence only."""
         self.ledger.steps += 1
-        self._departed = False
-        while self._parked:
-            self.pool.close(self._parked.pop())
+        self.pool.arrive()
         for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
             if sequence.phase is Phase.DONE:
                 continue
@@ -166,6 +191,9 @@ class Scheduler:
 
     def computed(self, sequence: Sequence, tokens: int, now: float) -> None:
         """The next `tokens` of the sequence's context are in its pages."""
+        if sequence.draft:
+            self._drafts.computed(sequence, tokens, now)
+            return
         self._roster.computed(sequence, tokens)
         if sequence.remaining:
             return
@@ -188,19 +216,20 @@ class Scheduler:
     def finish(self, sequence: Sequence, reason: FinishReason, error: EngineError | None = None) -> None:
         """Free the sequence's pages, or have the step that is away free them, then say that it ended."""
         assert sequence.phase is not Phase.DONE
+        request = sequence.request
+        if sequence.draft:
+            self.end_draft(request.salt, request.id)
+            return
         sequence.count()
-        request_id = sequence.request.id
         if sequence.lease is not None:
-            if self._departed:
-                self._parked.append(sequence.lease)
-            elif sequence.phase is Phase.DECODE and sequence.output and reason is not FinishReason.FAILED:
+            if sequence.phase is Phase.DECODE and sequence.output and reason is not FinishReason.FAILED:
                 self._ended.put(sequence)
             else:
                 self.pool.close(sequence.lease)
             sequence.lease = None
         sequence.phase = Phase.DONE
         sequence.granted = 0
-        del self._live[request_id]
+        del self._live[request.id]
         self._roster.leave(sequence)
         self.ledger.finished[reason.value] += 1
         usage = Usage(len(sequence.prompt) if sequence.started else 0, sequence.cached, sequence.output)
@@ -238,11 +267,15 @@ class Scheduler:
                 self._start(sequence)
         for sequence, share in self._roster.shares(chunk):
             if share:
+                chunk -= share
                 start, end = sequence.computed, sequence.computed + share
                 last = end == len(sequence.context)
                 step.add(
                     sequence, sequence.context[start:end], start, sample=last and sequence.max_output > 0
                 )
+
+        if not self._roster.waiting:
+            self._drafts.plan(step, chunk, now)
 
     def _start(self, sequence: Sequence) -> None:
         sequence.started = sequence.announced = True
@@ -258,3 +291,7 @@ class Scheduler:
 
     def __repr__(self) -> str:
         return f"<Scheduler {self._roster} {self.pool}>"
+
+
+def _hear_nothing(output: Output) -> None:
+    """A draft's ears."""

@@ -18,7 +18,7 @@ from engine.interface import EngineStats, ModelInfo
 from engine.limits import Limits
 from engine.playback import Fault, Playback, echoed_text
 from engine.reply import Reply
-from engine.request import Deliver, EngineError, EngineRequest, OutputFormat
+from engine.request import Deliver, Draft, EngineError, EngineRequest, OutputFormat
 from engine.scheduler import Scheduler
 from engine.scripted_tokenizer import ScriptedTokenizer, Split, words
 from engine.sequence import Phase
@@ -95,16 +95,13 @@ class ScriptedEngine:
         )
 
     def submit(self, request: EngineRequest, deliver: Deliver) -> None:
-        if self._refusing:
-            raise EngineError("draining", "The engine takes no new requests.")
-        if self._loop is None:
-            raise EngineError("model_loading", "The engine has not started.")
+        loop = self._open_loop()
         if request.id in self._scheduler:
             raise ValueError(f"request {request.id} is live already")
         self._scheduler.limits.check(request, self._scheduler.live)
-        self._scheduler.enter(self._scheduler.prepare(request, deliver, self._loop.time()))
+        self._scheduler.enter(self._scheduler.prepare(request, deliver, loop.time()))
         self._idle.clear()
-        self._step_at(self._loop.time())
+        self._step_at(loop.time())
 
     def cancel(self, request_id: str) -> None:
         if request_id in self._scheduler and self._loop is not None:
@@ -114,6 +111,14 @@ class ScriptedEngine:
     def commit(self, request_id: str, released: Items[int]) -> None:
         if self._loop is not None:
             self._scheduler.commit_reply(request_id, released, self._loop.time())
+
+    def prefill(self, draft: Draft) -> None:
+        loop = self._open_loop()
+        self._scheduler.enter_draft(self._scheduler.prepare_draft(draft, loop.time()))
+        self._step_at(loop.time())
+
+    def forget(self, draft_id: str, salt: str = "") -> None:
+        self._scheduler.end_draft(salt, draft_id)
 
     def stats(self) -> EngineStats:
         return self._scheduler.stats()
@@ -131,6 +136,13 @@ class ScriptedEngine:
         self._cancel_all()
         if self._timer is not None:
             self._timer.cancel()
+
+    def _open_loop(self) -> asyncio.AbstractEventLoop:
+        if self._refusing:
+            raise EngineError("draining", "The engine takes no new requests.")
+        if self._loop is None:
+            raise EngineError("model_loading", "The engine has not started.")
+        return self._loop
 
     def _script(self, request: EngineRequest, max_output: int) -> Reply:
         fault = self._faults(request)

@@ -44,6 +44,7 @@ class Sequence:
     granted: int = 0  # `output` may reach this before the next call of `Scheduler.grant`; may be lowered
     cached: int = 0  # prompt tokens that were not computed
     charged: int = 0  # positions that its tenant has had, or was given for nothing
+    draft: bool = False
     started: bool = False
     announced: bool = False
 

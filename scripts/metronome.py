@@ -20,7 +20,7 @@ from app.config import Config, load_config
 from app.main import create_app, running
 from app.server import bind, make_server, serve
 from engine.interface import EngineStats, ModelInfo
-from engine.request import Deliver, EngineRequest, Finished, FinishReason, OutputFormat, Started, Usage
+from engine.request import Deliver, Draft, EngineRequest, Finished, FinishReason, OutputFormat, Started, Usage
 from engine.scripted_tokenizer import ScriptedTokenizer
 from loadtest.raw import moment
 
@@ -66,6 +66,10 @@ class Metronome:
             self._loop.call_soon(self._finish, request_id)
 
     def commit(self, request_id: str, released: Sequence[int]) -> None: ...
+
+    def prefill(self, draft: Draft) -> None: ...
+
+    def forget(self, draft_id: str, salt: str = "") -> None: ...
 
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self._live), steps=self._steps)

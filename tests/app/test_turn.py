@@ -17,6 +17,7 @@ from app.turn import Turn
 from engine.interface import EngineStats, ModelInfo
 from engine.request import (
     Deliver,
+    Draft,
     EngineError,
     EngineRequest,
     Finished,
@@ -74,6 +75,10 @@ class HandEngine:
         self.cancelled.append(request_id)
 
     def commit(self, request_id: str, released: Sequence[int]) -> None: ...
+
+    def prefill(self, draft: Draft) -> None: ...
+
+    def forget(self, draft_id: str, salt: str = "") -> None: ...
 
     def stats(self) -> EngineStats:
         return EngineStats()

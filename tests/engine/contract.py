@@ -14,6 +14,7 @@ import pytest
 from engine.interface import Engine
 from engine.request import (
     ChatMessage,
+    Draft,
     EngineError,
     EngineRequest,
     Finished,
@@ -379,6 +380,87 @@ class EngineContract:
             await foreign.end()
             assert foreign.cached == 0
 
+    async def typed(self, engine: Engine, text: str, pages: int, *, id: str = "draft") -> tuple[int, ...]:
+        """A draft's ids, once so many pages are kept."""
+        ids = tuple(engine.tokenizer.encode(text))
+        engine.prefill(Draft(id, ids))
+        async with asyncio.timeout(60):
+            while engine.stats().pages_pinned != pages:
+                await asyncio.sleep(0)
+        return ids
+
+    def draft_text(self, tokens: int, letter: str = "a") -> str:
+        return (f"{letter} " * tokens)[: 2 * tokens - 1]
+
+    async def test_a_draft_is_computed_before_it_is_sent(self) -> None:
+        async with self.serving() as engine:
+            text = self.draft_text(20)
+            size = len(engine.tokenizer.encode(text))
+            ids = await self.typed(engine, text, -(-size // 16))
+            assert engine.stats().prompt_tokens == 0
+            sent = self.ask(
+                engine, sampling=replace(ENDLESS, max_tokens=20), prompt_ids=(*ids, 9, 9), draft="draft"
+            )
+            await sent.end()
+            assert sent.cached == len(ids)
+            assert engine.stats().pages_pinned == 0, "the draft has ended"
+        async with self.serving() as engine:
+            anew = self.ask(engine, sampling=replace(ENDLESS, max_tokens=20), prompt_ids=(*ids, 9, 9))
+            await anew.end()
+            assert (anew.cached, anew.ids) == (0, sent.ids)
+
+    async def test_a_draft_that_is_edited_keeps_what_is_left_of_it(self) -> None:
+        async with self.serving() as engine:
+            first, second = "a b c d e f g h i j k l m n o p q r s t u v", "a b c d e f g h i j k l m z"
+            sizes = [-(-len(engine.tokenizer.encode(text)) // 16) for text in (first, second)]
+            await self.typed(engine, first, sizes[0])
+            ids = await self.typed(engine, second, sizes[1])
+            sent = self.ask(engine, sampling=replace(ENDLESS, max_tokens=2), prompt_ids=(*ids, 9))
+            await sent.end()
+            assert sent.cached == len(ids)
+
+    async def test_a_draft_that_is_forgotten_makes_room(self) -> None:
+        async with self.serving() as engine:
+            text = self.draft_text(20)
+            ids = await self.typed(engine, text, -(-len(engine.tokenizer.encode(text)) // 16))
+            engine.forget("draft", "another")
+            engine.forget("unknown")
+            engine.forget("draft")
+            await self.ask(engine, sampling=replace(ENDLESS, max_tokens=1)).end()
+            assert (engine.stats().pages_pinned, engine.stats().pages_used) == (0, 0)
+            foreign = self.ask(
+                engine, sampling=replace(ENDLESS, max_tokens=1), prompt_ids=ids, salt="another", id="foreign"
+            )
+            await foreign.end()
+            assert foreign.cached == 0
+
+    async def test_drafts_fill_what_is_free_and_keep_nobody_out(self) -> None:
+        async with self.serving(context_tokens=128, pages_total=16) as engine:
+            for n in range(40):
+                engine.prefill(
+                    Draft(f"d{n}", tuple(engine.tokenizer.encode(self.draft_text(30, chr(97 + n % 26)))))
+                )
+            asked = [self.ask(engine, sampling=replace(ENDLESS, max_tokens=60), id=f"r{n}") for n in range(6)]
+            for heard in asked:
+                assert (await heard.end()).usage.output == 60
+
+    async def test_a_draft_is_refused_as_a_request_is(self) -> None:
+        engine = self.build(Shape())
+        with pytest.raises(EngineError) as refused:
+            engine.prefill(Draft("draft", (1, 2)))
+        assert refused.value.code == "model_loading"
+        engine.forget("draft")
+        await engine.close()
+        async with self.serving(context_tokens=48) as engine:
+            for ids, code in (((), "invalid_value"), ((1,) * 49, "context_length_exceeded")):
+                with pytest.raises(EngineError) as refused:
+                    engine.prefill(Draft("draft", ids))
+                assert refused.value.code == code
+            await engine.drain(0.0)
+            with pytest.raises(EngineError) as refused:
+                engine.prefill(Draft("draft", (1,)))
+            assert refused.value.code == "draining"
+
     async def test_nothing_is_shared_between_salts(self) -> None:
         async with self.serving() as engine:
             await self.ask(engine, prefill_only=True, id="warm", salt="a").end()
@@ -505,7 +587,7 @@ class EngineContract:
 
     RANDOM_ACTIONS = 10_000
 
-    async def test_random_submissions_cancels_and_failures_leave_no_page_behind(self) -> None:
+    async def test_random_submissions_cancels_failures_commits_and_drafts_leave_no_page_behind(self) -> None:
         self.failing = True
         chance = random.Random(5)
         live: dict[str, Heard] = {}
@@ -523,6 +605,7 @@ class EngineContract:
                         session=chance.choice(("", "s", "t")),
                         service_tier=chance.choice(("auto", "default", "flex", "priority")),
                         weight=chance.choice((0.5, 1.0, 4.0)),
+                        draft=chance.choice((None, "d", "e")),
                         prefill_only=chance.random() < 0.1,
                         total_timeout_s=chance.choice((None, None, 0.001, 10.0)),
                     )
@@ -531,6 +614,11 @@ class EngineContract:
                         live[request.id] = heard
                 elif live and chance.random() < 0.5:
                     engine.cancel(chance.choice(list(live)))
+                elif chance.random() < 0.4:
+                    ids = engine.tokenizer.encode("typed so far by somebody"[: chance.randrange(1, 24)])
+                    engine.prefill(Draft(chance.choice("de"), ids, chance.choice("xy")))
+                elif chance.random() < 0.2:
+                    engine.forget(chance.choice("de"), chance.choice("xy"))
                 else:
                     await asyncio.sleep(0)
                 for id, heard in live.items():
