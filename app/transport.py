@@ -15,7 +15,11 @@ from typing import Any, Final, cast
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
+
+from app.frame_budget import PER_S, TINY_BYTES, FrameBudget
+from protocol.codes import Close
 
 WIRE: Final = "sluice.wire"
 
@@ -95,6 +99,7 @@ class SluiceWebSocketProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._unread = bytearray()  # at most two reads: reading is paused until it has been parsed
+        self._budget = FrameBudget(self.loop.time())
 
     @property
     def close_sent(self) -> bool:
@@ -153,8 +158,35 @@ class SluiceWebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.pause_reading()  # uvicorn has resumed it, for it knows of no slices
         return message
 
+    def handle_cont(self, event: Frame) -> None:
+        super().handle_cont(event)
+        self._spend_on_fragment(event)
+
+    def handle_text(self, event: Frame) -> None:
+        super().handle_text(event)
+        self._spend_on_fragment(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        super().handle_bytes(event)
+        self._spend_on_fragment(event)
+
+    def handle_pong(self, event: Frame) -> None:
+        super().handle_pong(event)
+        self._spend()
+
+    def _spend_on_fragment(self, event: Frame) -> None:
+        if not event.fin and len(event.data) < TINY_BYTES:
+            self._spend()
+
+    def _spend(self) -> None:
+        """Count a frame that says nothing; past the budget the connection ends with 1008."""
+        if not self._budget.spend(self.loop.time()) and not self.closing:
+            self.conn.fail(Close.POLICY, f"more than {PER_S} control frames or tiny fragments a second")
+            self.handle_parser_exception()
+
     def handle_ping(self) -> None:
-        if self.writable.is_set():
+        self._spend()
+        if self.writable.is_set() and not self.closing:
             super().handle_ping()
         else:
             self.conn.data_to_send()  # a peer that does not read gets no answer

@@ -238,6 +238,38 @@ async def test_a_flood_of_tiny_frames_leaves_the_loop_to_the_others(served: Serv
     await settled(served)
 
 
+@pytest.mark.parametrize(
+    "frame", [b"\x8a\x80\0\0\0\0", b"\x89\x80\0\0\0\0", b"\x00\x80\0\0\0\0"], ids=["pong", "ping", "fragment"]
+)
+async def test_a_flood_of_frames_that_say_nothing_ends_the_connection(served: Served, frame: bytes) -> None:
+    flood = await RawSocket.open(served)
+    flood.writer.write(b"\x01\x80\0\0\0\0" + frame * 300_000)
+    async with asyncio.timeout(60):
+        assert await flood.close_code() == 1008
+    flood.vanish()
+    await settled(served)
+
+
+@pytest.mark.parametrize("frame", [b"\x8a\x80\0\0\0\0", b"\x89\x80\0\0\0\0"], ids=["pong", "ping"])
+async def test_a_burst_of_heartbeats_harms_nothing(served: Served, frame: bytes) -> None:
+    socket = await RawSocket.open(served)
+    socket.writer.write(frame * 5_000)
+    socket.send(CREATE % b"still here")
+    async with asyncio.timeout(20):
+        await socket.reader.readuntil(b"response.completed")
+    socket.vanish()
+
+
+async def test_a_message_in_many_fragments_of_some_length_is_read(served: Served) -> None:
+    """It is no JSON, and is told so: the connection stays."""
+    socket = await RawSocket.open(served)
+    fragment = b"\xfe" + (128).to_bytes(2) + b"\0\0\0\0" + b"x" * 128
+    socket.writer.write(b"\x01" + fragment + (b"\x00" + fragment) * 15_000 + b"\x80" + fragment)
+    async with asyncio.timeout(20):
+        await socket.reader.readuntil(b"invalid_json")
+    socket.vanish()
+
+
 async def test_trailers_are_not_kept(served: Served) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
     head = b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
