@@ -13,10 +13,12 @@ from protocol.events import (
     ContentPartDone,
     OutputItemAdded,
     OutputItemDone,
+    OutputTextDelta,
     OutputTextDone,
     ResponseEvent,
 )
 from protocol.items import OutputMessage, OutputText
+from protocol.logprobs import TokenLogprob
 
 
 class Sink(Protocol):
@@ -50,7 +52,9 @@ class Emitter:
         "_annotations",
         "_item_id",
         "_item_open",
+        "_logprobs",
         "_max_events",
+        "_scored",
         "_sink",
         "_told",
         "on_first_text",
@@ -63,12 +67,16 @@ class Emitter:
         self._item_id = item_id
         self._item_open = False
         self._annotations: list[dict[str, Any]] = []
+        self._scored: list[
+            str
+        ] = []  # deltas that went out with log probabilities; the others are in the journal
+        self._logprobs: list[TokenLogprob] = []
         self._max_events = max_events
 
     @property
     def text(self) -> str:
-        """The released text so far."""
-        return self._told.text
+        """The released text so far. All deltas of a response have log probabilities, or none has."""
+        return "".join(self._scored) or self._told.text
 
     @property
     def number(self) -> int:
@@ -108,6 +116,23 @@ class Emitter:
         number = len(told)
         told.append(text)
         self._sink.offer(DELTA % (told.item_id, encode(text), number), number, text)
+
+    def release_scored(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+        """Send released text with the log probabilities of the tokens that it completes."""
+        if not self._item_open:
+            self.open_item()
+        self._scored.append(text)
+        self._logprobs += logprobs
+        self.emit(
+            OutputTextDelta(
+                sequence_number=self.number,
+                item_id=self._item_id,
+                output_index=0,
+                content_index=0,
+                delta=text,
+                logprobs=logprobs,
+            )
+        )
 
     def annotate(self, notes: tuple[Annotation, ...]) -> None:
         """Keep notes on released text; they go out with the item's end."""
@@ -150,6 +175,7 @@ class Emitter:
                 output_index=0,
                 content_index=0,
                 text=part.text,
+                logprobs=part.logprobs,
             )
         )
         self.emit(
@@ -165,7 +191,9 @@ class Emitter:
 
     def item(self, status: Any) -> OutputMessage:
         """The output item as it is now."""
-        part = OutputText(text=self.text, annotations=tuple(self._annotations))
+        part = OutputText(
+            text=self.text, annotations=tuple(self._annotations), logprobs=tuple(self._logprobs)
+        )
         return OutputMessage(id=self._item_id, status=status, content=(part,))
 
     def items(self, status: Any) -> tuple[OutputMessage, ...]:

@@ -24,6 +24,7 @@ from app.journal import Journal, Ring
 from app.metrics import Metrics
 from app.moderation import CompiledPolicy, Gate
 from app.prompts import Prompts, translated
+from app.scores import ScoreBook
 from app.store.record import StoredResponse, pack_ids
 from app.store.responses import ResponseStores
 from app.turn import Turn
@@ -250,6 +251,7 @@ class Hub:
             repetition_penalty=_or(create.repetition_penalty, defaults.repetition_penalty),
             logit_bias=create.logit_bias,
             min_tokens=create.min_tokens,
+            logprobs=create.logprobs,
         )
 
     def _turn(self, ask: Ask, prompt: Prompt) -> Turn:
@@ -268,6 +270,7 @@ class Hub:
             top_p=sampling.top_p,
             presence_penalty=sampling.presence_penalty,
             frequency_penalty=sampling.frequency_penalty,
+            top_logprobs=create.logprobs or 0,
             max_output_tokens=create.max_output_tokens,
             store=create.store,
             metadata=create.metadata,
@@ -283,6 +286,7 @@ class Hub:
             engine=self.engine,
             max_events=self.config.replay_events if ask.keep else 0,
             warm_up=not create.generate,
+            scores=None if create.logprobs is None else ScoreBook(self.policy),
         )
 
     def _submit(self, turn: Turn, ask: Ask, prompt: Prompt, grammar: object | None) -> None:

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from app.emitter import Emitter, Readers
 from app.moderation import Cut, Gate, GateStep
+from app.scores import ScoreBook
 from engine.interface import Engine
-from engine.request import EngineError, EngineRequest, Finished, FinishReason, Output, Queued, Started
+from engine.request import EngineError, EngineRequest, Finished, FinishReason, Output, Queued, Scored, Started
 from protocol.events import (
     ResponseCompleted,
     ResponseCreated,
@@ -44,6 +45,7 @@ class Turn(Emitter):
         "_error",
         "_gate",
         "_reason",
+        "_scores",
         "_silent",
         "_submitted",
         "_unjudged",
@@ -66,7 +68,9 @@ class Turn(Emitter):
         engine: Engine,
         max_events: int,
         warm_up: bool = False,
+        scores: ScoreBook | None = None,
     ) -> None:
+        """`scores` is for a response whose log probabilities were asked for."""
         super().__init__(item_id, max_events)
         self.response = response
         self.tenant = tenant
@@ -75,6 +79,7 @@ class Turn(Emitter):
         self.usage = ResponseUsage.of(0, 0, 0)
         self.token_ids: Sequence[int] = ()  # as generated, released or not: for the history's ids, never sent
         self._gate = gate
+        self._scores = scores
         self._unjudged = gate.transparent  # text passes as it is
         self._engine = engine
         self._warm_up = warm_up  # a warm-up has no output item
@@ -126,6 +131,8 @@ class Turn(Emitter):
                         self.release(released)
                     elif released is None:
                         self._judge(self._gate.push(output))
+            elif type(output) is Scored:
+                self._on_scored(output)
             elif type(output) is Finished:
                 self._on_finished(output)
             elif type(output) is Started:
@@ -186,6 +193,12 @@ class Turn(Emitter):
     def _on_started(self) -> None:
         self.emit(ResponseInProgress(sequence_number=self.number, response=self.response))
 
+    def _on_scored(self, output: Scored) -> None:
+        assert self._scores is not None
+        if not self._silent:
+            self._scores.add(output)
+            self._judge(self._gate.push(str(output)))
+
     def _on_finished(self, output: Finished) -> None:
         self.token_ids = output.token_ids
         self.usage = ResponseUsage.of(output.usage.input, output.usage.cached, output.usage.output)
@@ -223,7 +236,11 @@ class Turn(Emitter):
 
     def _judge(self, step: GateStep) -> None:
         if step.released:
-            self.release(step.released)
+            if self._scores is None:
+                self.release(step.released)
+            else:
+                logprobs = self._scores.release(self._gate.decided, self._gate.hidden)
+                self.release_scored(step.released, logprobs)
         self.annotate(step.annotations)
         if step.cut is not None:
             self._cut = step.cut

@@ -34,6 +34,7 @@ from engine.request import (
     Usage,
 )
 from engine.scheduler import Scheduler
+from engine.scored_reply import ScoredReply
 from engine.sequence import Sequence
 from engine.shaping import shaping_of
 from engine.stepper import Stepper
@@ -55,6 +56,10 @@ MAX_COMMANDS: Final = 4096  # hints that come while so many commands wait are dr
 class StreamingTokenizer(ChatTokenizer, Protocol):
     def stream(self) -> TextStream:
         """A fresh stream for one reply."""
+        ...
+
+    def named(self, token: int) -> tuple[str, bytes]:
+        """What a token is called, and its text as bytes: none for a special token."""
         ...
 
 
@@ -93,7 +98,11 @@ class StepEngine:
             shaping = shaping_of(sampling, request.prompt_ids, eos_ids, grammar)
             if shaping is None:
                 return Reply(stream, sampling, max_output, eos_ids)
-            return ShapedReply(stream, sampling, max_output, eos_ids, shaping)
+            if shaping.scores is None:
+                return ShapedReply(stream, sampling, max_output, eos_ids, shaping)
+            return ScoredReply(
+                stream, sampling, max_output, eos_ids, shaping, shaping.scores, tokenizer.named
+            )
 
         self._model = model
         self._tokenizer = tokenizer

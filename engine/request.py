@@ -26,6 +26,7 @@ class Sampling:
     Presence and frequency penalties count the generated tokens, as OpenAI has them; the repetition penalty divides
     (or, below 0, multiplies) the logits of the prompt's tokens too, as transformers does. `logit_bias` has pairs of a
     token's id and what is added to its logit. No end-of-turn token comes before `min_tokens`; stop strings may.
+    With `logprobs` every token's log probability comes along, and those of so many of the likeliest (0: of none).
     """
 
     temperature: float = 1.0
@@ -41,6 +42,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     logit_bias: tuple[tuple[int, float], ...] = ()
     min_tokens: int = 0
+    logprobs: int | None = None
 
 
 ServiceTier: TypeAlias = Literal["auto", "default", "flex", "priority"]
@@ -137,6 +139,37 @@ class Started(NamedTuple):
     cached_tokens: int
 
 
+class Candidate(NamedTuple):
+    """A token that came, or might have come. A special token has a name but no bytes."""
+
+    token: str
+    bytes: bytes
+    logprob: float  # as the model has it, before temperature, penalties, bias and format
+
+
+class Score(NamedTuple):
+    """`end` is how many characters the reply has up to the end of this token's text, stop strings counted in."""
+
+    chosen: Candidate
+    top: tuple[Candidate, ...]
+    end: int
+
+
+class Scored(str):
+    """A delta of a request that asked for log probabilities, with the scores of tokens whose place is known now.
+
+    Their text may come with later deltas, or never: a stop string's does not.
+    """
+
+    __slots__ = ("scores",)
+    scores: tuple[Score, ...]
+
+    def __new__(cls, text: str, scores: tuple[Score, ...]) -> Scored:
+        self = super().__new__(cls, text)
+        self.scores = scores
+        return self
+
+
 class Finished(NamedTuple):
     """The last output of every request, sent exactly once, after its pages are free (or, if a step hangs, while
     nobody else can get them).
@@ -153,7 +186,8 @@ class Finished(NamedTuple):
 
 Output: TypeAlias = Queued | Started | str | Finished
 """A `str` is a delta: new text, never empty. It trails the tokens while a UTF-8 sequence or a stop string is undecided.
-It is the one output of every token, so it is bare, and the ids come once, at the end."""
+It is the one output of every token, so it is bare (`Scored` where scores were asked for), and the ids come once, at the
+end."""
 
 Deliver: TypeAlias = Callable[[Output], None]
 """Called on the event loop's thread, never after `Finished`, never concurrently. Must not block and must not raise."""

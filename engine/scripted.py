@@ -96,6 +96,12 @@ class ScriptedEngine:
 
     def submit(self, request: EngineRequest, deliver: Deliver) -> None:
         loop = self._open_loop()
+        if request.sampling.logprobs is not None:
+            raise EngineError(
+                "unsupported_parameter",
+                "Parameter 'logprobs' is not supported by the scripted engine: it draws no tokens. Serve a model.",
+                param="logprobs",
+            )
         if request.id in self._scheduler:
             raise ValueError(f"request {request.id} is live already")
         self._scheduler.limits.check(request, self._scheduler.live)

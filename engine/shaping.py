@@ -1,4 +1,5 @@
-"""What one request changes in its logits before a token is drawn: bias, penalties, no end before its time, a format.
+"""What one request does with its logits before a token is drawn: a look at their probabilities, then changes of them by
+bias, penalties, no end before its time, a format.
 
 The order is transformers': bias, then penalties, then what may not come at all.
 """
@@ -13,16 +14,19 @@ from torch import Tensor
 from engine.grammar import GrammarState
 from engine.penalties import Penalties
 from engine.request import Sampling
+from engine.scores import Scores
 
 
 def shaping_of(
     sampling: Sampling, prompt: Sequence[int], eos_ids: Set[int], grammar: GrammarState | None = None
 ) -> Shaping | None:
-    """What the request changes; None where it changes nothing, as nearly all do."""
+    """What the request does; None where it does nothing, as nearly all do."""
     penalised = (
         sampling.presence_penalty != 0 or sampling.frequency_penalty != 0 or sampling.repetition_penalty != 1
     )
-    if not (penalised or sampling.logit_bias or (sampling.min_tokens and eos_ids) or grammar):
+    delayed = sampling.min_tokens > 0 and bool(eos_ids)
+    looked_at = sampling.logprobs is not None
+    if not (penalised or sampling.logit_bias or delayed or grammar or looked_at):
         return None
     return Shaping(sampling, Penalties(sampling, prompt) if penalised else None, eos_ids, grammar)
 
@@ -37,6 +41,7 @@ class Shaping:
         eos_ids: Set[int],
         grammar: GrammarState | None,
     ) -> None:
+        self.scores = None if sampling.logprobs is None else Scores(sampling.logprobs)
         self._penalties = penalties
         self._grammar = grammar
         self._biased = torch.tensor([token for token, _ in sampling.logit_bias], dtype=torch.long)
@@ -59,6 +64,8 @@ class Shaping:
 
     def apply(self, logits: Tensor) -> None:
         """Change a row's logits, [V], in place. Raises EngineError where nothing may follow."""
+        if self.scores is not None:
+            self.scores.look(logits)
         device = logits.device
         if len(self._biased):
             logits[self._biased.to(device)] += self._bias.to(device)

@@ -53,6 +53,16 @@ class HFTokenizer:
         """A fresh stream for one reply's text."""
         return self._stream()
 
+    def named(self, token: int) -> tuple[str, bytes]:
+        """What a token is called, and its text as bytes: none for a special token, or one that stands for nothing."""
+        if token in self._control.special_ids:
+            return str(self._inner.id_to_token(token)), b""
+        if self._token_bytes is not None:
+            data = self._token_bytes(token)
+        else:
+            data = str(self._inner.decode([token])).encode()
+        return data.decode(errors="replace"), data
+
     def decode(self, ids: Sequence[int]) -> str:
         """The whole text of a reply's ids."""
         stream = self._stream()

@@ -6,11 +6,12 @@ a connection adds its lane to the ready bytes (`protocol.codec.with_lane`): one 
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
 from protocol.items import OutputMessage, OutputText
+from protocol.logprobs import TokenLogprob
 from protocol.response import Response
 
 
@@ -48,7 +49,7 @@ class OutputTextDelta(_Event, frozen=True, tag="response.output_text.delta"):
     output_index: int
     content_index: int
     delta: str
-    logprobs: tuple[dict[str, Any], ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class OutputTextDone(_Event, frozen=True, tag="response.output_text.done"):
@@ -56,7 +57,7 @@ class OutputTextDone(_Event, frozen=True, tag="response.output_text.done"):
     output_index: int
     content_index: int
     text: str
-    logprobs: tuple[dict[str, Any], ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class ContentPartDone(_Event, frozen=True, tag="response.content_part.done"):

@@ -6,13 +6,15 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from protocol.logprobs import TokenLogprob
+
 
 class OutputText(Struct, frozen=True, tag_field="type", tag="output_text", kw_only=True):
-    """Text of a reply. `annotations` and `logprobs` are empty until something fills them."""
+    """Text of a reply. `annotations` are empty until something fills them, `logprobs` unless they were asked for."""
 
     text: str
     annotations: tuple[dict[str, Any], ...] = ()
-    logprobs: tuple[dict[str, Any], ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class OutputMessage(Struct, frozen=True, tag_field="type", tag="message", kw_only=True):

@@ -39,6 +39,7 @@ class Gate:
         "_block",
         "_buffer",
         "_cut",
+        "_hidden",
         "_kept",
         "_last",
         "_late",
@@ -74,6 +75,7 @@ class Gate:
         self._base = 0
         self._position = 0  # raw; before it all is released or redacted
         self._redacted_to = -1  # where the last redaction ended
+        self._hidden: list[tuple[int, int]] = []
         self._spans: list[Match] = []  # redactions found and not yet carried out, sorted
         self._block: Match | None = None  # the earliest block, waiting for matches that may begin before it
         self._pieces: list[str] = []
@@ -93,6 +95,16 @@ class Gate:
     def held(self) -> int:
         """Raw characters held because nothing is decided about them yet."""
         return len(self._buffer) + len(self._tail)
+
+    @property
+    def decided(self) -> int:
+        """Raw characters that were shown or redacted so far."""
+        return self._position + self._passed
+
+    @property
+    def hidden(self) -> tuple[tuple[int, int], ...]:
+        """Which raw characters redactions stand for, as (start, end), in order."""
+        return tuple(self._hidden)
 
     @property
     def cut(self) -> Cut | None:
@@ -336,6 +348,7 @@ class Gate:
 
     def _hide(self, end: int) -> None:
         """What lies before `end` belongs to the redaction that was shown last."""
+        self._hidden.append((self._position, end))
         self._notes.place(self._position, end, self._shown - len(REDACTED), len(REDACTED))
         self._position = self._redacted_to = end
 

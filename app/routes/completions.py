@@ -55,7 +55,9 @@ async def chat(request: Request) -> HttpResponse | EventStream:
     )
     ask = Ask(create, principal, param="messages", keep=False)
     if not asked.stream:
-        return json_answer(chat_completion(await run_turn(service, ask, request), new_id("chatcmpl")))
+        response = await run_turn(service, ask, request)
+        scored = asked.logprobs is not None
+        return json_answer(chat_completion(response, new_id("chatcmpl"), scored=scored))
 
     def begin(created: ResponseCreated) -> CompletionStream:
         response = created.response
@@ -71,7 +73,9 @@ async def completion(request: Request) -> HttpResponse | EventStream:
     create = CreateResponse(messages=(), store=False, **_sampled(asked))
     ask = Ask(create, principal, plain=asked.prompt, param="prompt", keep=False)
     if not asked.stream:
-        return json_answer(text_completion(await run_turn(service, ask, request), new_id("cmpl")))
+        response = await run_turn(service, ask, request)
+        scored = asked.logprobs is not None
+        return json_answer(text_completion(response, new_id("cmpl"), scored=scored))
 
     def begin(created: ResponseCreated) -> CompletionStream:
         response = created.response

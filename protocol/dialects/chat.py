@@ -7,8 +7,10 @@ from typing import Literal
 from msgspec import UNSET, Struct, UnsetType, field
 
 from protocol.codec import encode, sse_data
-from protocol.dialects.outcome import FinishReason, finish_reason, output_text
+from protocol.dialects.outcome import FinishReason, finish_reason, output_logprobs, output_text
 from protocol.dialects.stream import HOLE, CompletionStream
+from protocol.events import OutputTextDelta
+from protocol.logprobs import TokenLogprob
 from protocol.response import IncompleteDetails, Response
 from protocol.usage import CompletionUsage
 
@@ -18,12 +20,17 @@ class ChatDelta(Struct, frozen=True, kw_only=True):
     content: str | UnsetType = UNSET
 
 
+class ChatLogprobs(Struct, frozen=True):
+    content: tuple[TokenLogprob, ...]
+    refusal: None = None
+
+
 class ChatChunkChoice(Struct, frozen=True, kw_only=True):
     """`incomplete_details` is ours: what a cut was for, as the response itself says it."""
 
     index: Literal[0] = 0
     delta: ChatDelta
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason | None = None
     incomplete_details: IncompleteDetails | UnsetType = UNSET
 
@@ -51,7 +58,7 @@ class ChatChoice(Struct, frozen=True, kw_only=True):
 
     index: Literal[0] = 0
     message: ChatMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason
     incomplete_details: IncompleteDetails | UnsetType = UNSET
 
@@ -82,6 +89,10 @@ class ChatStream(CompletionStream):
         self._opened = False
         super().__init__(self._chunk(ChatChunkChoice(delta=ChatDelta(content=HOLE))))
 
+    def _scored(self, delta: OutputTextDelta) -> bytes:
+        choice = ChatChunkChoice(delta=ChatDelta(content=delta.delta), logprobs=ChatLogprobs(delta.logprobs))
+        return sse_data(encode(self._chunk(choice)))
+
     def _first(self) -> bytes:
         self._opened = True
         return sse_data(encode(self._chunk(ChatChunkChoice(delta=ChatDelta(role="assistant", content="")))))
@@ -108,10 +119,11 @@ class ChatStream(CompletionStream):
         )
 
 
-def chat_completion(response: Response, completion_id: str) -> bytes:
-    """The whole answer of a response that has ended and did not fail."""
+def chat_completion(response: Response, completion_id: str, *, scored: bool = False) -> bytes:
+    """The whole answer of a response that has ended and did not fail; `scored`: log probabilities were asked for."""
     choice = ChatChoice(
         message=ChatMessage(content=output_text(response)),
+        logprobs=ChatLogprobs(output_logprobs(response)) if scored else None,
         finish_reason=finish_reason(response),
         incomplete_details=response.incomplete_details or UNSET,
     )

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
 from protocol.codec import encode, sse_data
-from protocol.dialects.outcome import FinishReason, finish_reason, output_text
+from protocol.dialects.outcome import FinishReason, finish_reason, output_logprobs, output_text
 from protocol.dialects.stream import HOLE, CompletionStream
+from protocol.events import OutputTextDelta
+from protocol.logprobs import TokenLogprob
 from protocol.response import IncompleteDetails, Response
 from protocol.usage import CompletionUsage
+
+
+class CompletionLogprobs(Struct, frozen=True):
+    """Of each token: its text, log probability, likeliest others (of some with one text the likeliest) and place."""
+
+    tokens: tuple[str, ...]
+    token_logprobs: tuple[float, ...]
+    top_logprobs: tuple[dict[str, float], ...]
+    text_offset: tuple[int, ...]
 
 
 class CompletionChoice(Struct, frozen=True, kw_only=True):
@@ -18,7 +31,7 @@ class CompletionChoice(Struct, frozen=True, kw_only=True):
 
     text: str
     index: Literal[0] = 0
-    logprobs: None = None
+    logprobs: CompletionLogprobs | None = None
     finish_reason: FinishReason | None = None
     incomplete_details: IncompleteDetails | UnsetType = UNSET
 
@@ -42,7 +55,12 @@ class TextStream(CompletionStream):
         self._created = created
         self._model = model
         self._include_usage = include_usage
+        self._places = _Places()
         super().__init__(self._chunk(CompletionChoice(text=HOLE)))
+
+    def _scored(self, delta: OutputTextDelta) -> bytes:
+        logprobs = _logprobs(delta.logprobs, self._places)
+        return sse_data(encode(self._chunk(CompletionChoice(text=delta.delta, logprobs=logprobs))))
 
     def _first(self) -> bytes:
         return b""
@@ -63,22 +81,50 @@ class TextStream(CompletionStream):
         )
 
 
-def text_completion(response: Response, completion_id: str) -> bytes:
-    """The whole answer of a response that has ended and did not fail."""
+def text_completion(response: Response, completion_id: str, *, scored: bool = False) -> bytes:
+    """The whole answer of a response that has ended and did not fail; `scored`: log probabilities were asked for."""
+    logprobs = _logprobs(output_logprobs(response), _Places()) if scored else None
     return encode(
         Completion(
             id=completion_id,
             created=response.created_at,
             model=response.model,
-            choices=(_ending(response, output_text(response)),),
+            choices=(_ending(response, output_text(response), logprobs),),
             usage=UNSET if response.usage is None else CompletionUsage.of(response.usage),
         )
     )
 
 
-def _ending(response: Response, text: str) -> CompletionChoice:
+def _ending(response: Response, text: str, logprobs: CompletionLogprobs | None = None) -> CompletionChoice:
     return CompletionChoice(
         text=text,
+        logprobs=logprobs,
         finish_reason=finish_reason(response),
         incomplete_details=response.incomplete_details or UNSET,
+    )
+
+
+class _Places:
+    """Where tokens begin in their joined text; one that goes on with a character begins where that does."""
+
+    def __init__(self) -> None:
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._characters = 0
+
+    def next(self, token: TokenLogprob) -> int:
+        """The place of the token that follows those before."""
+        place = self._characters
+        self._characters += len(self._decoder.decode(bytes(token.bytes)))
+        return place
+
+
+def _logprobs(scores: Sequence[TokenLogprob], places: _Places) -> CompletionLogprobs:
+    return CompletionLogprobs(
+        tokens=tuple(score.token for score in scores),
+        token_logprobs=tuple(score.logprob for score in scores),
+        # The likeliest last, for of one text the last entry counts.
+        top_logprobs=tuple(
+            {top.token: top.logprob for top in reversed(score.top_logprobs)} for score in scores
+        ),
+        text_offset=tuple(places.next(score) for score in scores),
     )

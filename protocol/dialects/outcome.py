@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from protocol.codes import ERRORS, ProtocolError
+from protocol.logprobs import TokenLogprob
 from protocol.response import Response
 
 FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
@@ -13,6 +14,11 @@ FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
 def output_text(response: Response) -> str:
     """The released text of all output."""
     return "".join(part.text for item in response.output for part in item.content)
+
+
+def output_logprobs(response: Response) -> tuple[TokenLogprob, ...]:
+    """The scores of all its tokens."""
+    return tuple(score for item in response.output for part in item.content for score in part.logprobs)
 
 
 def finish_reason(response: Response) -> FinishReason:

@@ -52,7 +52,7 @@ class CompletionStream(ABC):
             case str():
                 return self._before + encode(event) + self._after
             case OutputTextDelta():
-                return self.feed(event.delta)
+                return self._scored(event) if event.logprobs else self.feed(event.delta)
             case OutputItemAdded():
                 return self._first()
             case ResponseCompleted() | ResponseIncomplete():
@@ -63,6 +63,10 @@ class CompletionStream(ABC):
                 return error_data(error) + SSE_DONE
             case _:
                 return b""
+
+    @abstractmethod
+    def _scored(self, delta: OutputTextDelta) -> bytes:
+        """The chunk of a delta with log probabilities."""
 
     @abstractmethod
     def _first(self) -> bytes:

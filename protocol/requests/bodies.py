@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
+from protocol.requests.completion import MAX_COMPLETION_TOP
 from protocol.requests.format import SCHEMA_NAME
 from protocol.requests.sampling import (
     LEAST_FACTOR,
     MAX_BIAS,
     MAX_INT32,
     MAX_PENALTY,
+    MAX_TOP,
     MOST_FACTOR,
     TOKEN_ID,
 )
@@ -26,6 +28,7 @@ _Count: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INT32)]
 _Penalty: TypeAlias = Annotated[float, Meta(ge=-MAX_PENALTY, le=MAX_PENALTY)]
 _TokenId: TypeAlias = Annotated[str, Meta(pattern=f"^{TOKEN_ID}$")]
 _Bias: TypeAlias = Annotated[float, Meta(ge=-MAX_BIAS, le=MAX_BIAS)]
+_Top: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_TOP)]
 _Marks: TypeAlias = list[Any] | None
 
 
@@ -151,6 +154,8 @@ class _ResponseBody(_SampledBody, frozen=True, kw_only=True):
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None
     text: TextBody | None = None
+    include: list[Literal["message.output_text.logprobs"]] | None = None
+    top_logprobs: _Top | None = None
 
 
 class CreateResponseBody(_ResponseBody, frozen=True, kw_only=True):
@@ -196,6 +201,8 @@ class ChatBody(_SampledBody, frozen=True, kw_only=True):
     stream: bool | None = None
     stream_options: StreamOptionsBody | None = None
     max_completion_tokens: _Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: _Top | None = None
     response_format: TextFormatBody | JsonObjectFormatBody | ChatJsonSchemaFormatBody | None = None
     max_tokens: _Count | None = None
     metadata: dict[str, str] | None = None
@@ -207,6 +214,7 @@ class CompletionBody(_SampledBody, frozen=True, kw_only=True):
     """Without `max_tokens` the reply may go on to the context's end."""
 
     prompt: _Label | Annotated[list[_Label], Meta(min_length=1, max_length=1)]
+    logprobs: Annotated[int, Meta(ge=0, le=MAX_COMPLETION_TOP)] | None = None
     stream: bool | None = None
     stream_options: StreamOptionsBody | None = None
     max_tokens: _Count | None = None

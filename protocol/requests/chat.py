@@ -10,14 +10,13 @@ from protocol.limits import Limits
 from protocol.requests.fields import Fields, Off
 from protocol.requests.format import read_response_format
 from protocol.requests.message import Message, read_chat_messages
-from protocol.requests.sampling import Sampled, read_metadata, read_sampled
+from protocol.requests.sampling import Sampled, read_metadata, read_sampled, read_top_logprobs
 
 STREAM_OPTIONS_OFF: Final[Off] = {"include_obfuscation": (False,)}
 CHAT_OFF: Final[Off] = {
     "audio": (),
     "function_call": ("auto", "none"),
     "functions": ([],),
-    "logprobs": (False,),
     "modalities": (["text"],),
     "moderation": (),
     "n": (1,),
@@ -29,7 +28,6 @@ CHAT_OFF: Final[Off] = {
     "store": (False,),
     "tool_choice": ("auto", "none"),
     "tools": ([],),
-    "top_logprobs": (0,),
     "verbosity": ("medium",),
     "web_search_options": (),
 }
@@ -60,6 +58,7 @@ def parse_chat(body: dict[str, Any], limits: Limits) -> ChatRequest:
             "max_completion_tokens",
             "max_tokens",
             format=read_response_format(fields, limits),
+            logprobs=read_top_logprobs(fields, "'logprobs'", fields.flag("logprobs") or False),
         ),
     )
     fields.flag("parallel_tool_calls")  # without tools, either way is no tools

@@ -9,10 +9,10 @@ from protocol.requests.chat import read_include_usage
 from protocol.requests.fields import Fields, Off, invalid, unsupported
 from protocol.requests.sampling import Sampled, read_sampled
 
+MAX_COMPLETION_TOP: Final = 5  # as OpenAI has it
 COMPLETION_OFF: Final[Off] = {
     "best_of": (1,),
     "echo": (False,),
-    "logprobs": (),  # 0 would ask for the chosen token's
     "n": (1,),
     "suffix": ("",),
 }
@@ -33,7 +33,9 @@ def parse_completion(body: dict[str, Any], limits: Limits) -> CompletionRequest:
         prompt=_read_prompt(fields),
         stream=fields.flag("stream") or False,
         include_usage=read_include_usage(fields),
-        **read_sampled(fields, limits, "max_tokens"),
+        **read_sampled(
+            fields, limits, "max_tokens", logprobs=fields.integer("logprobs", 0, MAX_COMPLETION_TOP)
+        ),
     )
     fields.off(COMPLETION_OFF)
     fields.finish()

@@ -10,8 +10,9 @@ from protocol.limits import Limits
 from protocol.requests.fields import Fields, Off, invalid, lane_name, unsupported
 from protocol.requests.format import read_text
 from protocol.requests.message import Message, read_input
-from protocol.requests.sampling import Sampled, read_metadata, read_sampled
+from protocol.requests.sampling import Sampled, read_metadata, read_sampled, read_top_logprobs
 
+LOGPROBS: Final = "message.output_text.logprobs"
 _TOOLS_OFF: Final[Off] = {
     "tools": ([],),
     "tool_choice": ("auto", "none"),
@@ -32,7 +33,6 @@ CREATE_OFF: Final[Off] = {
     "context_management": ([],),
     "draft": (),
     "image": ({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
-    "include": ([],),
     "max_tool_calls": (),
     "moderation": (),
     "prompt": (),
@@ -40,7 +40,6 @@ CREATE_OFF: Final[Off] = {
     "prompt_cache_retention": ("in_memory",),
     "service_tier": ("auto", "default"),
     "stream_options": {"include_obfuscation": (False,)},
-    "top_logprobs": (0,),
 }
 INPUT_TOKENS_OFF: Final[Off] = {**_TOOLS_OFF, "personality": ()}
 
@@ -89,7 +88,13 @@ def parse_create(body: dict[str, Any], limits: Limits, *, socket: bool) -> Creat
         truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
         metadata=read_metadata(fields, limits),
         prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
-        **read_sampled(fields, limits, "max_output_tokens", format=read_text(fields, limits)),
+        **read_sampled(
+            fields,
+            limits,
+            "max_output_tokens",
+            format=read_text(fields, limits),
+            logprobs=read_top_logprobs(fields, f"'{LOGPROBS}' in 'include'", _read_include(fields)),
+        ),
     )
     fields.flag("parallel_tool_calls")  # without tools, either way is no tools
     fields.off(CREATE_OFF)
@@ -112,6 +117,20 @@ def parse_input_tokens(body: dict[str, Any], limits: Limits) -> InputTokens:
     fields.off(INPUT_TOKENS_OFF)
     fields.finish()
     return count
+
+
+def _read_include(fields: Fields) -> bool:
+    """Whether log probabilities are asked for; nothing else can be."""
+    value = fields.take("include")
+    path = fields.path("include")
+    if value is None:
+        return False
+    if not isinstance(value, list) or any(not isinstance(name, str) for name in value):
+        raise invalid(path, "an array of strings")
+    for index, name in enumerate(value):
+        if name != LOGPROBS:
+            raise unsupported(f"{path}[{index}]", "names something that is not there")
+    return bool(value)
 
 
 def _default_true(value: bool | None) -> bool:

@@ -13,6 +13,7 @@ from protocol.requests.format import AskedFormat, read_regex
 
 MAX_INT32: Final = 2**31 - 1
 _MIN_INT64: Final = -(2**63)
+MAX_TOP: Final = 20  # of the likeliest tokens, as OpenAI has it
 MAX_BIAS: Final = 100.0  # like the next, as OpenAI has it
 MAX_PENALTY: Final = 2.0
 # Of the repetition penalty, a factor: further from 1 no model's text makes sense.
@@ -23,7 +24,10 @@ _TOKEN_ID: Final = re.compile(TOKEN_ID)
 
 
 class Sampled(Struct, frozen=True, kw_only=True):
-    """None leaves the choice to the model; `max_output_tokens` None means up to the context's end."""
+    """None leaves the choice to the model; `max_output_tokens` None means up to the context's end.
+
+    `logprobs` is how many of the likeliest tokens to tell beside each one that came, None to tell no log probabilities.
+    """
 
     model: str | None = None
     temperature: float | None = None
@@ -39,6 +43,7 @@ class Sampled(Struct, frozen=True, kw_only=True):
     logit_bias: tuple[tuple[int, float], ...] = ()
     min_tokens: int = 0
     format: AskedFormat | None = None
+    logprobs: int | None = None
     max_output_tokens: int | None = None
     safety_identifier: str | None = None
 
@@ -58,14 +63,20 @@ class SampledFields(TypedDict):
     logit_bias: tuple[tuple[int, float], ...]
     min_tokens: int
     format: AskedFormat | None
+    logprobs: int | None
     max_output_tokens: int | None
     safety_identifier: str | None
 
 
 def read_sampled(
-    fields: Fields, limits: Limits, *max_tokens: str, format: AskedFormat | None = None
+    fields: Fields,
+    limits: Limits,
+    *max_tokens: str,
+    format: AskedFormat | None = None,
+    logprobs: int | None = None,
 ) -> SampledFields:
-    """All of `Sampled`; `max_tokens` are the dialect's names of the token limit, `format` what its field says."""
+    """All of `Sampled`; `max_tokens` are the dialect's names of the token limit, `format` and `logprobs` what its
+    own fields say."""
     most = _read_max_tokens(fields, *max_tokens)
     ignore_eos = fields.flag("ignore_eos") or False
     asked = _one_format(format, read_regex(fields, limits))
@@ -87,10 +98,19 @@ def read_sampled(
         "logit_bias": _read_logit_bias(fields, limits),
         "min_tokens": fields.integer("min_tokens", 0, most or MAX_INT32) or 0,
         "format": asked,
+        "logprobs": logprobs,
         "max_output_tokens": most,
         # `user` is the older name of the same thing.
         "safety_identifier": fields.text("safety_identifier", limits.max_label_chars) or user,
     }
+
+
+def read_top_logprobs(fields: Fields, switch: str, on: bool) -> int | None:
+    """`top_logprobs`, which says nothing unless `switch` is there. None where no log probabilities are asked for."""
+    top = fields.integer("top_logprobs", 0, MAX_TOP)
+    if top and not on:
+        raise invalid(fields.path("top_logprobs"), f"0 without {switch}")
+    return (top or 0) if on else None
 
 
 def _one_format(format: AskedFormat | None, regex: AskedFormat | None) -> AskedFormat | None:

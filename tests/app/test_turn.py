@@ -13,9 +13,11 @@ from app.ids import new_id
 from app.moderation.gate import Gate, GateStep
 from app.moderation.matcher import CompiledPolicy, compile_policy
 from app.moderation.policy import parse_policy
+from app.scores import ScoreBook
 from app.turn import Turn
 from engine.interface import EngineStats, ModelInfo
 from engine.request import (
+    Candidate,
     Deliver,
     Draft,
     EngineError,
@@ -25,6 +27,8 @@ from engine.request import (
     Output,
     Queued,
     Sampling,
+    Score,
+    Scored,
     Started,
     Usage,
 )
@@ -123,6 +127,7 @@ class Scene:
         refusal: EngineError | None = None,
         max_events: int = 1000,
         warm_up: bool = False,
+        scored: bool = False,
         submit: bool = True,
     ) -> None:
         self.engine = HandEngine(refusal)
@@ -144,6 +149,7 @@ class Scene:
             engine=self.engine,
             max_events=max_events,
             warm_up=warm_up,
+            scores=ScoreBook(policy) if scored else None,
         )
         self.turn.attach(self.reader)
         if submit:
@@ -454,3 +460,60 @@ def test_a_gate_that_fails_at_the_end_still_closes_the_item_that_it_opened() -> 
     scene.feed(Started(0), "some ", finished())
     scene.end()
     assert scene.reader.kinds == [*OPENED, "output_text.delta", *CLOSED, "failed"]
+
+
+def scored_texts(*tokens: str) -> list[Scored]:
+    """A delta for each token, its alternative the word that the policy forbids."""
+    end, deltas = 0, []
+    for token in tokens:
+        end += len(token)
+        other = Candidate(" forbidden phrase", b" forbidden phrase", -9.0)
+        chosen = Candidate(token, token.encode(), -1.0)
+        deltas.append(Scored(token, (Score(chosen, (chosen, other), end),)))
+    return deltas
+
+
+def test_log_probabilities_go_out_with_the_delta_that_releases_their_token() -> None:
+    scene = Scene(scored=True)
+    scene.feed(Started(0), *scored_texts("Hello", " for", "bidden", " fruit"), finished())
+    last = scene.end()
+    deltas = [event for event in scene.reader.events if event["type"] == "response.output_text.delta"]
+    told = [(event["delta"], [one["token"] for one in event["logprobs"]]) for event in deltas]
+    assert told == [
+        ("Hello", ["Hello"]),
+        (" ", []),
+        ("forbidden fruit", [" for", "bidden", " fruit"]),
+    ]
+    part = last["output"][0]["content"][0]
+    assert part["logprobs"] == [one for event in deltas for one in event["logprobs"]]
+    dones = [e for e in scene.reader.events if e["type"].endswith((".done",)) and "logprobs" in e]
+    assert [event["logprobs"] for event in dones] == [part["logprobs"]]
+    assert "forbidden phrase" not in json.dumps(scene.reader.events), "nor is it told as likely"
+
+
+def test_a_cut_withholds_the_log_probabilities_too() -> None:
+    scene = Scene(scored=True)
+    scene.feed(Started(0), *scored_texts("Say", " forbidden", " phr", "ase", ".", " more"), finished())
+    last = scene.end()
+    assert last["incomplete_details"]["reason"] == "content_filter"
+    assert [one["token"] for one in last["output"][0]["content"][0]["logprobs"]] == ["Say"]
+    for withheld in (" forbidden", "phr", "ase", "more"):
+        assert withheld not in json.dumps(scene.reader.events)
+
+
+def test_a_cancel_withholds_what_was_held() -> None:
+    scene = Scene(scored=True)
+    scene.feed(Started(0), *scored_texts("Say", " forbidden"))
+    scene.turn.cancel()
+    scene.feed(*scored_texts("late"), finished(FinishReason.CANCELLED))
+    last = scene.end()
+    assert [one["token"] for one in last["output"][0]["content"][0]["logprobs"]] == ["Say"]
+    assert "forbidden" not in json.dumps(scene.reader.events)
+
+
+def test_the_journal_replays_log_probabilities_as_they_went_out() -> None:
+    scene = Scene(scored=True)
+    scene.feed(Started(0), *scored_texts("a", "b"), finished())
+    scene.end()
+    assert scene.turn.journal is not None
+    assert [json.loads(data) for data in scene.turn.journal.after(-1)] == scene.reader.events

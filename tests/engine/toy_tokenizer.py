@@ -26,3 +26,7 @@ class ToyTokenizer:
 
     def stream(self) -> TextStream:
         return ByteStream(lambda token: b"" if token == EOS else bytes([31 + token]))
+
+    def named(self, token: int) -> tuple[str, bytes]:
+        data = b"" if token == EOS else bytes([31 + token])
+        return data.decode() or "<end>", data

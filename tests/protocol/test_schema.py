@@ -231,7 +231,12 @@ def agreed_bodies() -> Iterator[tuple[str, dict[str, Any], bool]]:
     yield "CompletionBody", {"prompt": ["a"]}, True
     yield "CompletionBody", {"prompt": ["a", "b"]}, False
     yield "CompletionBody", {"prompt": [1]}, False
-    yield "CompletionBody", {"prompt": "a", "logprobs": 0}, False
+    for top, good in [(0, True), (5, True), (6, False), (True, False)]:
+        yield "CompletionBody", {"prompt": "a", "logprobs": top}, good
+    for include, good in [([], True), (["message.output_text.logprobs"], True), (["x"], False), ("x", False)]:
+        yield "CreateResponseBody", {"input": "hi", "include": include}, good
+    for top, good in [(0, True), (20, True), (21, False)]:
+        yield "ChatBody", {**chat, "logprobs": True, "top_logprobs": top}, good
     yield "ModerationBody", {"input": [{"type": "text", "text": "a"}]}, True
     yield "ModerationBody", {"input": [{"type": "image_url"}]}, False
     yield "ClientSecretBody", {"expires_after": {"anchor": "created_at", "seconds": 60}}, True

@@ -19,7 +19,15 @@ from protocol.dialects.chat import ChatStream, chat_completion
 from protocol.dialects.completions import TextStream, text_completion
 from protocol.dialects.outcome import failure, finish_reason, output_text
 from protocol.dialects.stream import CompletionStream, error_data
-from protocol.events import ResponseCompleted, ResponseEvent, ResponseFailed, ResponseIncomplete
+from protocol.events import (
+    OutputTextDelta,
+    ResponseCompleted,
+    ResponseEvent,
+    ResponseFailed,
+    ResponseIncomplete,
+)
+from protocol.items import OutputMessage, OutputText
+from protocol.logprobs import TokenLogprob, TopLogprob
 from protocol.response import IncompleteDetails, Response, ResponseError
 from tests.protocol.samples import CUT, LENGTH, begun, failed, response, turn
 from tests.protocol.validation import validate
@@ -226,3 +234,77 @@ def test_any_text_arrives_as_it_is(pieces: list[str]) -> None:
     assert "".join(contents) == "".join(pieces)
     chunks = streamed(text(), turn(pieces))
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "".join(pieces)
+
+
+AB = (
+    TokenLogprob("a", (97,), -0.5, (TopLogprob("a", (97,), -0.5), TopLogprob("<end>", (), -1.5))),
+    TokenLogprob("\ufffd", (0xC3,), -1.0),
+)
+REST = (TokenLogprob("\ufffd", (0xA9,), -2.0), TokenLogprob("!", (33,), -3.0))
+
+
+def scored_deltas() -> list[ResponseEvent]:
+    where: dict[str, Any] = {"item_id": "m", "output_index": 0, "content_index": 0}
+    return [
+        OutputTextDelta(sequence_number=5, delta="a", logprobs=AB, **where),
+        OutputTextDelta(sequence_number=6, delta="é!", logprobs=REST, **where),
+        OutputTextDelta(sequence_number=7, delta="x", **where),
+    ]
+
+
+def test_log_probabilities_go_with_the_delta_that_completes_their_tokens() -> None:
+    stream = chat()
+    chunks = [json.loads(stream.feed(event).removeprefix(b"data: ")) for event in scored_deltas()]
+    for chunk in chunks:
+        validate(json.dumps(chunk), "ChatChunk")
+    first, second, third = (chunk["choices"][0] for chunk in chunks)
+    assert first["delta"] == {"content": "a"}
+    assert first["logprobs"] == {
+        "content": [
+            {
+                "token": "a",
+                "bytes": [97],
+                "logprob": -0.5,
+                "top_logprobs": [
+                    {"token": "a", "bytes": [97], "logprob": -0.5},
+                    {"token": "<end>", "bytes": [], "logprob": -1.5},
+                ],
+            },
+            {"token": "\ufffd", "bytes": [0xC3], "logprob": -1.0, "top_logprobs": []},
+        ],
+        "refusal": None,
+    }
+    assert [one["token"] for one in second["logprobs"]["content"]] == ["\ufffd", "!"]
+    assert third["logprobs"] is None
+
+
+def test_log_probabilities_of_a_completion_say_where_their_tokens_begin() -> None:
+    stream = text()
+    chunks = [json.loads(stream.feed(event).removeprefix(b"data: ")) for event in scored_deltas()]
+    for chunk in chunks:
+        validate(json.dumps(chunk), "Completion")
+    first, second, third = (chunk["choices"][0]["logprobs"] for chunk in chunks)
+    assert first == {
+        "tokens": ["a", "\ufffd"],
+        "token_logprobs": [-0.5, -1.0],
+        "top_logprobs": [{"a": -0.5, "<end>": -1.5}, {}],
+        "text_offset": [0, 1],
+    }
+    assert second["text_offset"] == [1, 2]
+    assert third is None
+
+
+def test_log_probabilities_of_whole_answers() -> None:
+    part = OutputText(text="aé!", logprobs=AB + REST)
+    whole = response("completed", output=(OutputMessage(id="m", status="completed", content=(part,)),))
+    answer = json.loads(chat_completion(whole, "c", scored=True))
+    validate(json.dumps(answer), "ChatCompletion")
+    assert [one["logprob"] for one in answer["choices"][0]["logprobs"]["content"]] == [-0.5, -1, -2, -3]
+    answer = json.loads(text_completion(whole, "c", scored=True))
+    validate(json.dumps(answer), "Completion")
+    assert answer["choices"][0]["logprobs"]["text_offset"] == [0, 1, 1, 2]
+    empty = response("completed")
+    assert json.loads(chat_completion(empty, "c", scored=True))["choices"][0]["logprobs"] == {
+        "content": [],
+        "refusal": None,
+    }

@@ -17,7 +17,6 @@ OFF: dict[str, list[Any]] = {
     "audio": [],
     "function_call": ["auto", "none"],
     "functions": [[]],
-    "logprobs": [False],
     "modalities": [["text"]],
     "moderation": [],
     "n": [1],
@@ -32,7 +31,6 @@ OFF: dict[str, list[Any]] = {
     "stream_options": [{}, {"include_obfuscation": False}, {"include_usage": False}],
     "tool_choice": ["auto", "none"],
     "tools": [[]],
-    "top_logprobs": [0],
     "verbosity": ["medium"],
     "web_search_options": [],
 }
@@ -83,7 +81,6 @@ def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str) -> None:
         ("audio", {"voice": "alloy", "format": "wav"}),
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
-        ("logprobs", True),
         ("modalities", ["text", "audio"]),
         ("moderation", {"model": "m"}),
         ("n", 2),
@@ -94,7 +91,6 @@ def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str) -> None:
         ("store", True),
         ("tool_choice", {"type": "function", "function": {"name": "f"}}),
         ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("top_logprobs", 2),
         ("verbosity", "high"),
         ("web_search_options", {}),
         ("input", "hi"),
@@ -104,6 +100,16 @@ def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str) -> None:
 )
 def test_what_we_do_not_have_is_refused_by_name(name: str, value: Any) -> None:
     assert refusal(lambda: parse(**{name: value})) == ("unsupported_parameter", name)
+
+
+def test_log_probabilities_are_asked_for_with_a_flag() -> None:
+    for nothing in ({}, {"logprobs": False}, {"top_logprobs": 0}, {"logprobs": None, "top_logprobs": None}):
+        assert parse(**nothing).logprobs is None
+    assert parse(logprobs=True).logprobs == 0
+    assert parse(logprobs=True, top_logprobs=20).logprobs == 20
+    assert refusal(lambda: parse(top_logprobs=2)) == ("invalid_value", "top_logprobs")
+    assert refusal(lambda: parse(logprobs=True, top_logprobs=21)) == ("invalid_value", "top_logprobs")
+    assert refusal(lambda: parse(logprobs=1)) == ("invalid_value", "logprobs")
 
 
 def test_the_two_names_of_the_token_limit() -> None:

@@ -36,7 +36,6 @@ def test_everything_we_have() -> None:
         ("echo", False),
         ("suffix", ""),
         ("suffix", None),
-        ("logprobs", None),
     ],
 )
 def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str, value: Any) -> None:
@@ -50,8 +49,6 @@ def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str, value: Any)
         ("best_of", 3),
         ("echo", True),
         ("suffix", "end"),
-        ("logprobs", 0),
-        ("logprobs", 5),
         ("messages", []),
         ("prompt", ["a", "b"]),
         ("prompt", [1, 2]),
@@ -69,3 +66,10 @@ def test_a_prompt_that_is_none(prompt: Any) -> None:
 
 def test_no_prompt() -> None:
     assert refusal(lambda: parse(prompt=None)) == ("missing_required_parameter", "prompt")
+
+
+def test_log_probabilities_are_asked_for_with_a_number() -> None:
+    assert parse(logprobs=None) == parse()
+    assert [parse(logprobs=top).logprobs for top in (0, 5)] == [0, 5]
+    for bad in (-1, 6, True):
+        assert refusal(lambda bad=bad: parse(logprobs=bad)) == ("invalid_value", "logprobs")

@@ -22,7 +22,6 @@ OFF: dict[str, list[Any]] = {
     "conversation": [],
     "draft": [],
     "image": [{}, {"context_compression": "auto"}],
-    "include": [[]],
     "max_tool_calls": [],
     "moderation": [],
     "parallel_tool_calls": [True, False],
@@ -35,7 +34,6 @@ OFF: dict[str, list[Any]] = {
     "text": [{}, {"format": {"type": "text"}}, {"format": None, "verbosity": "medium"}],
     "tool_choice": ["auto", "none"],
     "tools": [[]],
-    "top_logprobs": [0],
 }
 ON: list[tuple[str, Any, str]] = [
     ("access_programs", {"cyber": "standard"}, "access_programs"),
@@ -46,7 +44,8 @@ ON: list[tuple[str, Any, str]] = [
     ("conversation", "conv_1", "conversation"),
     ("draft", {"revision": 1}, "draft"),
     ("image", {"context_compression": "enabled"}, "image"),
-    ("include", ["message.output_text.logprobs"], "include"),
+    ("include", ["file_search_call.results"], "include[0]"),
+    ("include", ["message.output_text.logprobs", "x"], "include[1]"),
     ("max_tool_calls", 1, "max_tool_calls"),
     ("moderation", {"model": "omni-moderation-latest"}, "moderation"),
     ("prompt", {"id": "pmpt_1"}, "prompt"),
@@ -64,7 +63,6 @@ ON: list[tuple[str, Any, str]] = [
     ("text", {"verbosity": "low"}, "text.verbosity"),
     ("tool_choice", "required", "tool_choice"),
     ("tools", [{"type": "function", "name": "f"}], "tools"),
-    ("top_logprobs", 1, "top_logprobs"),
     ("messages", [{"role": "user", "content": "hi"}], "messages"),
     ("max_tokens", 5, "max_tokens"),
     ("surprise", 0, "surprise"),
@@ -205,6 +203,22 @@ def test_a_bias_counts_where_it_has_a_value() -> None:
     assert len(parse(logit_bias=most).logit_bias) == 1024
     assert parse(logit_bias={"3": None, "10": 0.5, "9": 1}).logit_bias == ((9, 1.0), (10, 0.5))
     assert parse(logit_bias={}) == parse()
+
+
+def test_log_probabilities_are_included_when_asked_for() -> None:
+    include = ["message.output_text.logprobs"]
+    for nothing in ({}, {"include": []}, {"top_logprobs": 0}, {"include": [], "top_logprobs": 0}):
+        assert parse(**nothing) == parse()
+    assert parse(include=include).logprobs == 0
+    assert parse(include=include, top_logprobs=20).logprobs == 20
+    for bad in (21, -1, True, "1"):
+        assert refusal(lambda bad=bad: parse(include=include, top_logprobs=bad)) == (
+            "invalid_value",
+            "top_logprobs",
+        )
+    assert refusal(lambda: parse(top_logprobs=3)) == ("invalid_value", "top_logprobs")
+    for bad in ("message.output_text.logprobs", [1], {}):
+        assert refusal(lambda bad=bad: parse(include=bad)) == ("invalid_value", "include")
 
 
 def test_the_least_length_is_within_the_token_limit() -> None:
