@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from loadtest import hub
-from loadtest.arguments import parse_arguments, plans_of, without_keys
+from loadtest.arguments import parse_arguments, plans_of, repeated
 from loadtest.cases import cases_text, compared, faults_of
 from loadtest.drain import DrainError
 from loadtest.html import write_html
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a scenario. Exit codes: 2 for a fault in what was asked for, 1 for one that the run showed."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     asked = parse_arguments(argv)
-    command = "python -m loadtest " + shlex.join(without_keys(argv))
+    command = "python -m loadtest " + shlex.join(repeated(argv, asked))
     try:
         return (_hub if asked.scenario == "hub" else _load)(asked, command)
     except TargetError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +33,6 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
     )
     arrivals.add_argument("--rates", type=_rates, default=(1.0,), help="chats a second (default: 1)")
     arrivals.add_argument("--chats", type=_count, default=20, help="of a round (default: 20)")
-    arrivals.add_argument("--seed", type=int, default=0, help="of the moments of arrival (default: 0)")
     _add_chat(arrivals)
 
     intrude = scenarios.add_parser(
@@ -59,7 +59,10 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
     )
 
     _add_hub(scenarios.add_parser("hub", help="the hub alone against the bare loop"))
-    return parser.parse_args(argv)
+    asked = parser.parse_args(argv)
+    if asked.scenario != "hub" and asked.seed is None:
+        asked.seed = secrets.randbelow(_MOST)
+    return asked
 
 
 def plans_of(asked: Namespace) -> list[Plan]:
@@ -69,21 +72,28 @@ def plans_of(asked: Namespace) -> list[Plan]:
     )
     match asked.scenario:
         case "chat":
-            return [Closed(streams, asked.turns, ask, asked.opening_words) for streams in asked.streams]
+            return [
+                Closed(streams, asked.turns, ask, asked.seed, asked.opening_words)
+                for streams in asked.streams
+            ]
         case "open":
             return [
                 Open(rate, asked.chats, asked.turns, ask, asked.seed, asked.opening_words)
                 for rate in asked.rates
             ]
         case "intrude":
-            return [Intrusion(streams, asked.long_words, ask) for streams in asked.streams]
+            return [Intrusion(streams, asked.long_words, ask, asked.seed) for streams in asked.streams]
         case _:
-            return [Typing(streams, asked.words, asked.keys_per_s, ask) for streams in asked.streams]
+            return [
+                Typing(streams, asked.words, asked.keys_per_s, ask, asked.seed) for streams in asked.streams
+            ]
 
 
-def without_keys(argv: Sequence[str]) -> list[str]:
-    """The command line to repeat a run with; a key has no place in a report."""
+def repeated(argv: Sequence[str], asked: Namespace) -> list[str]:
+    """The command line to repeat a run with: its seed is in it, and no key, which has no place in a report."""
     shown = list(argv)
+    if asked.scenario != "hub" and "--seed" not in argv:
+        shown += ["--seed", str(asked.seed)]
     for place, word in enumerate(shown):
         if word.startswith("--key="):
             shown[place] = "--key=KEY"
@@ -126,6 +136,11 @@ def _common() -> ArgumentParser:
     )
     parser.add_argument("--allow-remote", action="store_true", help="load servers on other machines")
     parser.add_argument("--rounds", type=_count, default=3, help="after the one that warms up (default: 3)")
+    parser.add_argument(
+        "--seed",
+        type=_whole,
+        help="of what is said and of arrivals; a random one keeps caches of earlier runs out",
+    )
     parser.add_argument("--max-tokens", type=_count, default=128, help="of an answer (default: 128)")
     parser.add_argument(
         "--stop-at-eos",

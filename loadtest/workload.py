@@ -1,4 +1,7 @@
-"""Who says what and when (pure): a plan gives the scripts of each round, the same for every server."""
+"""Who says what and when (pure): a plan gives the scripts of each round, the same for every server.
+
+A plan's seed is in all it says: a server that ran before has nothing of another seed in its cache.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,7 @@ class Closed:
     streams: int
     turns: int
     ask: Ask
+    seed: int
     opening_words: int = 0  # of prose before the first question: a chat about a text
 
     @property
@@ -50,7 +54,7 @@ class Closed:
 
     def scripts(self, round_: int) -> list[Script]:
         return [
-            Script(_lines(f"{round_}.{user}", user, self.turns, self.opening_words), self.ask)
+            Script(_lines(f"{self.seed}.{round_}.{user}", user, self.turns, self.opening_words), self.ask)
             for user in range(self.streams)
         ]
 
@@ -63,7 +67,7 @@ class Open:
     chats: int
     turns: int
     ask: Ask
-    seed: int = 0
+    seed: int
     opening_words: int = 0
 
     @property
@@ -74,7 +78,9 @@ class Open:
         chance = random.Random(f"{self.seed}.{round_}")
         return [
             Script(
-                _lines(f"{round_}.{chat}", chat, self.turns, self.opening_words), self.ask, begins_s=begins_s
+                _lines(f"{self.seed}.{round_}.{chat}", chat, self.turns, self.opening_words),
+                self.ask,
+                begins_s=begins_s,
             )
             for chat, begins_s in zip(range(self.chats), poisson(self.rate_per_s, chance), strict=False)
         ]
@@ -87,6 +93,7 @@ class Intrusion:
     streams: int
     long_words: int
     ask: Ask
+    seed: int
     after_deltas: int = 16
 
     @property
@@ -94,8 +101,8 @@ class Intrusion:
         return f"long prompt beside {_several(self.streams, 'stream')}"
 
     def scripts(self, round_: int) -> list[Script]:
-        running = Closed(self.streams, 1, self.ask).scripts(round_)
-        long = f"{prose(f'{round_}.long', self.long_words)} What is this text about?"
+        running = Closed(self.streams, 1, self.ask, self.seed).scripts(round_)
+        long = f"{prose(f'{self.seed}.{round_}.long', self.long_words)} What is this text about?"
         intruder = Script((long,), replace(self.ask, max_tokens=8), after_deltas=self.after_deltas)
         return [*running, intruder]
 
@@ -108,6 +115,7 @@ class Typing:
     words: int
     keys_per_s: float
     ask: Ask
+    seed: int
 
     @property
     def name(self) -> str:
@@ -115,7 +123,7 @@ class Typing:
 
     def scripts(self, round_: int) -> list[Script]:
         return [
-            Script((prose(f"{round_}.{user}", self.words),), self.ask, keys_per_s=self.keys_per_s)
+            Script((prose(f"{self.seed}.{round_}.{user}", self.words),), self.ask, keys_per_s=self.keys_per_s)
             for user in range(self.streams)
         ]
 

@@ -15,7 +15,9 @@ def link_folder(source: Path, target: Path) -> None:
     config = json.loads((source / "config.json").read_text())
     target.mkdir(parents=True)
     for file in source.iterdir():
-        if file.name != "config.json":
+        if file.name != "config.json" and not file.name.startswith(
+            "blocks-"
+        ):  # those are for our kernels alone
             (target / file.name).symlink_to(file.resolve())
     (target / "config.json").write_text(
         json.dumps(config | {"architectures": ["LlamaForCausalLM"]}, indent=2)

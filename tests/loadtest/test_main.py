@@ -40,6 +40,7 @@ async def test_a_chat_prints_a_table_and_writes_reports_without_the_key(
     assert [case["plan"] for case in written["figures"]["cases"]] == ["1 stream", "2 streams"]
     assert written["machine"]["cores"] >= 1
     assert "--key KEY" in written["command"]
+    assert "--seed" in written["command"]  # which was not given: the run can be repeated
     assert "<svg" in page.read_text()
     assert KEY not in report.read_text() + page.read_text() + out
 

@@ -142,7 +142,7 @@ async def test_an_empty_answer_is_no_success(target_of: TargetOf) -> None:
 
 
 async def test_a_long_prompt_comes_when_every_stream_runs(target_of: TargetOf) -> None:
-    plan = Intrusion(3, 40, Ask(40), after_deltas=5)
+    plan = Intrusion(3, 40, Ask(40), 7, after_deltas=5)
     async with serving(ScriptedEngine(tokens_per_s=100)) as served:
         parts = await play(target_of(served), plan.scripts(0), math.inf)
     *running, intruder = [part.turns[0] for part in parts]
@@ -154,14 +154,14 @@ async def test_a_long_prompt_does_not_wait_for_streams_that_failed(target_of: Ta
     async with serving() as served:
         parts = await play(
             target_of(served, "wrong-key-of-thirty-two-characters"),
-            Intrusion(2, 10, Ask(9)).scripts(0),
+            Intrusion(2, 10, Ask(9), 7).scripts(0),
             math.inf,
         )
     assert [part.turns[0].fault for part in parts] == ["unauthorized"] * 3
 
 
 async def test_chats_arrive_at_their_moments_and_are_timed_from_them(target_of: TargetOf) -> None:
-    scripts = Open(200.0, 6, 1, Ask(3)).scripts(0)
+    scripts = Open(200.0, 6, 1, Ask(3), 7).scripts(0)
     async with serving() as served:
         parts = await play(target_of(served), scripts, math.inf)
     asked = [part.turns[0].asked_at for part in parts]
@@ -177,12 +177,12 @@ async def test_arrivals_beyond_the_bound_are_a_fault(
 ) -> None:
     monkeypatch.setattr(module, "MOST_AT_ONCE", 2)
     async with serving(ScriptedEngine(tokens_per_s=50)) as served:
-        turns = await acted(target_of(served), *Closed(3, 1, Ask(4)).scripts(0))
+        turns = await acted(target_of(served), *Closed(3, 1, Ask(4), 7).scripts(0))
     assert [turn.fault for turn in turns] == [None, None, "too_many_at_once"]
 
 
 async def test_a_line_is_sent_with_its_last_key(target_of: TargetOf) -> None:
-    (script,) = Typing(1, 5, 500.0, Ask(3)).scripts(0)
+    (script,) = Typing(1, 5, 500.0, Ask(3), 7).scripts(0)
     began = time.perf_counter()
     async with serving() as served:
         (turn,) = await acted(target_of(served), script)

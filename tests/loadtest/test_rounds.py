@@ -23,7 +23,7 @@ async def test_plans_are_measured_round_by_round_on_every_server_without_the_one
         nonlocal told
         told += 1
 
-    plans = [Closed(streams, 2, Ask(5)) for streams in (1, 3)]
+    plans = [Closed(streams, 2, Ask(5), 7) for streams in (1, 3)]
     async with serving() as served:
         targets = [over_socket(served), over_http(served)]
         cases = await measure(targets, plans, 2, math.inf, on_turn)
@@ -42,11 +42,11 @@ async def test_plans_are_measured_round_by_round_on_every_server_without_the_one
 
 async def test_faults_of_the_round_that_warms_up_are_not_hidden_and_its_figures_do_not_count() -> None:
     def faults(request: EngineRequest) -> Fault | None:
-        refused = "0.0.0" in str(request.source)
+        refused = "7.0.0.0" in str(request.source)
         return Fault(refuse=EngineError("server_is_overloaded", "full")) if refused else None
 
     async with serving(ScriptedEngine(faults=faults)) as served:
-        (case,) = await measure([over_socket(served)], [Closed(2, 1, Ask(2))], 1, math.inf)
+        (case,) = await measure([over_socket(served)], [Closed(2, 1, Ask(2), 7)], 1, math.inf)
     assert case.outcomes[0].faults == {"server_is_overloaded": 1}
     assert case.outcomes[0].measures == {}
     assert case.outcomes[1].faults == {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import pytest
@@ -13,10 +14,10 @@ from loadtest.workload import Closed, Intrusion, Open, Plan, Typing, poisson
 
 ASK = Ask(10)
 PLANS: list[Plan] = [
-    Closed(3, 2, ASK, opening_words=20),
-    Open(2.0, 5, 1, ASK),
-    Intrusion(4, 100, ASK),
-    Typing(2, 12, 8.0, ASK),
+    Closed(3, 2, ASK, 7, opening_words=20),
+    Open(2.0, 5, 1, ASK, 7),
+    Intrusion(4, 100, ASK, 7),
+    Typing(2, 12, 8.0, ASK, 7),
 ]
 
 
@@ -28,8 +29,15 @@ def test_every_server_hears_the_same_in_a_round_and_no_line_twice_in_a_test(plan
     assert len({line[:12] for line in lines}) == len(lines)
 
 
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
+def test_another_seed_says_nothing_that_was_said_before(plan: Plan) -> None:
+    other = replace(plan, seed=8)  # type: ignore[type-var]
+    said, also = ({line[:12] for script in one.scripts(1) for line in script.lines} for one in (plan, other))
+    assert not said & also
+
+
 def test_streams_are_chats_of_several_turns_about_a_text() -> None:
-    scripts = Closed(2, 3, ASK, opening_words=50).scripts(0)
+    scripts = Closed(2, 3, ASK, 7, opening_words=50).scripts(0)
     assert [len(script.lines) for script in scripts] == [3, 3]
     assert all(len(script.lines[0].split()) > 50 > len(script.lines[1].split()) for script in scripts)
 
@@ -47,12 +55,12 @@ def test_arrivals_keep_their_rate() -> None:
 
 
 def test_chats_arrive_at_other_moments_in_each_round() -> None:
-    plan = Open(2.0, 5, 1, ASK)
+    plan = Open(2.0, 5, 1, ASK, 7)
     assert [one.begins_s for one in plan.scripts(0)] != [one.begins_s for one in plan.scripts(1)]
 
 
 def test_the_long_prompt_waits_for_the_streams_and_asks_for_little() -> None:
-    *running, intruder = Intrusion(4, 100, ASK).scripts(0)
+    *running, intruder = Intrusion(4, 100, ASK, 7).scripts(0)
     assert len(running) == 4
     assert not any(script.after_deltas for script in running)
     assert (intruder.after_deltas, intruder.ask.max_tokens) == (16, 8)
@@ -60,9 +68,9 @@ def test_the_long_prompt_waits_for_the_streams_and_asks_for_little() -> None:
 
 
 def test_a_line_takes_as_long_as_its_keys() -> None:
-    (script,) = Typing(1, 12, 8.0, ASK).scripts(0)
+    (script,) = Typing(1, 12, 8.0, ASK, 7).scripts(0)
     assert script.typed_s("sixteen letters.") == 2.0
-    assert Closed(1, 1, ASK).scripts(0)[0].typed_s("sixteen letters.") == 0.0
+    assert Closed(1, 1, ASK, 7).scripts(0)[0].typed_s("sixteen letters.") == 0.0
 
 
 def test_prose_is_the_same_for_a_tag_and_begins_with_it() -> None:
@@ -74,11 +82,11 @@ def test_prose_is_the_same_for_a_tag_and_begins_with_it() -> None:
 @pytest.mark.parametrize(
     ("plan", "name"),
     [
-        (Closed(1, 1, ASK), "1 stream"),
-        (Closed(4, 4, ASK), "4 streams, chats of 4 turns"),
-        (Open(0.5, 5, 1, ASK), "0.5 chats/s arriving"),
-        (Intrusion(8, 100, ASK), "long prompt beside 8 streams"),
-        (Typing(1, 12, 8.0, ASK), "1 user typing 12 words"),
+        (Closed(1, 1, ASK, 7), "1 stream"),
+        (Closed(4, 4, ASK, 7), "4 streams, chats of 4 turns"),
+        (Open(0.5, 5, 1, ASK, 7), "0.5 chats/s arriving"),
+        (Intrusion(8, 100, ASK, 7), "long prompt beside 8 streams"),
+        (Typing(1, 12, 8.0, ASK, 7), "1 user typing 12 words"),
     ],
 )
 def test_a_plan_says_what_it_is(plan: Plan, name: str) -> None:

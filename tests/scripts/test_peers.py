@@ -14,6 +14,7 @@ def source(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "llama"}')
     (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "blocks-00001.safetensors").write_bytes(b"ours")
     return folder
 
 
@@ -22,6 +23,7 @@ def test_the_folder_names_the_class_and_takes_no_room(source: Path, tmp_path: Pa
     link_folder(source, target)
     config = json.loads((target / "config.json").read_text())
     assert config == {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
     assert (target / "model.safetensors").is_symlink()
     assert (target / "model.safetensors").read_bytes() == b"weights"
     assert json.loads((source / "config.json").read_text()) == {"model_type": "llama"}
