@@ -13,6 +13,7 @@ from app.principal import Principal
 from app.service import Service, service_of
 from app.sse import EventStream
 from app.store.record import StoredResponse
+from app.turn import Turn
 from protocol.codes import ProtocolError
 from protocol.dialects.responses import deleted_answer, event_sse, input_tokens_answer, type_of
 from protocol.events import TERMINAL_TYPES
@@ -93,10 +94,8 @@ async def cancel(request: Request) -> HttpResponse:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
     response_id = request.path_params["response_id"]
-    turn = service.hub.live(response_id, principal.tenant)
+    turn = await _cancelled(service, principal, response_id)
     if turn is not None:
-        turn.cancel()
-        await turn.concluded.wait()
         return json_answer(turn.response)
     # it had ended: cancelling changes nothing
     return json_answer((await _stored(service, principal, response_id)).response)
@@ -106,10 +105,7 @@ async def delete(request: Request) -> HttpResponse:
     service = service_of(request)
     principal = await service.authenticate(request, "data:delete")
     response_id = request.path_params["response_id"]
-    turn = service.hub.live(response_id, principal.tenant)
-    if turn is not None:
-        turn.cancel()
-        await turn.concluded.wait()
+    turn = await _cancelled(service, principal, response_id)
     stored = await service.hub.stores.of(principal.tenant).delete(response_id)
     forgotten = service.hub.forget(response_id, principal.tenant)
     if not (stored or forgotten or turn is not None):
@@ -123,6 +119,15 @@ async def input_tokens(request: Request) -> HttpResponse:
     ask = CountAsk(await service.read(request, principal.tenant, parse_input_tokens), principal)
     prompt, _ = await service.hub.prompts.of(ask)
     return json_answer(input_tokens_answer(len(prompt.ids)))
+
+
+async def _cancelled(service: Service, principal: Principal, response_id: str) -> Turn | None:
+    """A live response, cancelled and ended; None where there is none."""
+    turn = service.hub.live(response_id, principal.tenant)
+    if turn is not None:
+        turn.cancel()
+        await turn.concluded.wait()
+    return turn
 
 
 async def _stored(service: Service, principal: Principal, response_id: str) -> StoredResponse:
