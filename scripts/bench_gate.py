@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -52,19 +53,55 @@ library asks for volunteers who can read to children on Saturdays. The next meet
 the town hall; everyone is welcome, and tea will be served."""
 
 
-# Texts in which a match may begin at each token, and none ends.
+# Texts in which a match may begin at each token, and none ends, or each ends and fails its check, in disguise or not.
+# The last are longer than most tokenisers' tokens.
 DEAR = (
     "sk-",
+    "ѕk-",
     "-eyj",
     "-----",
-    "DE89 ",
-    "4111 ",
+    "aiza-",
     "xoxb-",
+    "DE89 ",
+    "BE68 ",
+    "4111 ",
     "-glpat-",
-    "-----begin ",
+    "-",
+    "ﬁ",
     "фы ",
+    "世",
+    "\u200b",
+    "4\u200b1\u200b1\u200b1\u200b ",
+    "DE89 4111 ",
+    "-----begin ",
+    "sk-sk-sk-sk-",
+    "xoxbxoxb-xoxb-",
+    "4111111111111111 ",
     "sk-a1 DE89 4111 eyj ",
+    "-eyjaaaaaaaaaa.eyjaaaa ",
+    "--------------------------------",
 )
+# Tokens in random order.
+MIXED = {
+    "keys": ("sk-", "sk-a1-", "-", "a", "xoxb-", "glpat-", "-eyj", ".", "DE89 "),
+    "accounts": ("DE89 ", "GB12 ", "4111 ", "abcd ", "BE68 ", "NO93 ", "DE89"),
+    "cards": ("4111 ", "4111-", "4111", "3411 ", "1234", "5", "-", " "),
+    "all of them": (
+        "sk-",
+        "DE89 ",
+        "4111 ",
+        "-eyj",
+        "xoxb-",
+        "-glpat-",
+        "-----begin ",
+        "-----",
+        " ",
+        "a1",
+        "-",
+    ),
+    "Han": tuple(map(chr, range(0x4E00, 0x9E00))),
+    "any of Unicode": tuple(chr(code) for code in range(0x80, 0x30000) if not 0xD800 <= code < 0xE000),
+}
 
 
 def tokens(count: int) -> list[str]:
@@ -104,11 +141,14 @@ def whole_text(compiled: CompiledPolicy, text: str) -> float:
 
 
 def print_dear(compiled: CompiledPolicy, count: int, runs: int) -> None:
-    print(f"\n{'token':<24}{'µs/token':>10}{'whole text, µs/char':>22}")
-    for unit in ("plain word ", *DEAR):
-        token = min(one_run(compiled, [unit] * count) for _ in range(runs))
-        char = min(whole_text(compiled, unit * count) for _ in range(runs))
-        print(f"{unit!r:<24}{token:>10.2f}{char:>22.2f}")
+    texts = {repr(unit): [unit] * count for unit in ("plain word ", *DEAR)}
+    texts |= {f"random {name}": Random(name).choices(kinds, k=count) for name, kinds in MIXED.items()}
+    print(f"\n{'token':<28}{'µs/token':>10}{'µs/char':>9}{'whole text, µs/char':>22}")
+    for name, stream in texts.items():
+        text = "".join(stream)
+        token = min(one_run(compiled, stream) for _ in range(runs))
+        char = min(whole_text(compiled, text) for _ in range(runs))
+        print(f"{name:<28}{token:>10.2f}{token * count / len(text):>9.2f}{char:>22.2f}")
 
 
 def main() -> None:
@@ -130,7 +170,7 @@ def main() -> None:
         p50, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
         figures = f"{statistics.median(runs):>10.2f}{min(runs):>8.2f}{p50:>10.2f}{p99:>8.2f}{delayed:>9.1%}"
         print(f"{name:<16}{figures}")
-    print_dear(compiled, 2_000, arguments.runs)
+    print_dear(compiled, 1_000, arguments.runs)
 
 
 if __name__ == "__main__":

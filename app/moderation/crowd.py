@@ -106,6 +106,7 @@ class Crowd:
     behind: CharClass
     spaced: bool
     idle: bool
+    narrow: bool  # something in a slot may have only so many characters
     firsts: tuple[int | None, ...]
     waiting: tuple[tuple[Counter, ...], ...]
     claims: tuple[Claim, ...]
@@ -113,6 +114,7 @@ class Crowd:
     moves: dict[CharClass, Move] = field(default_factory=dict)
     steps: dict[CharClass, Step] = field(default_factory=dict)  # of those moves that ask for nothing else
     entered: dict[tuple[Member, int, bool], Change] = field(default_factory=dict)
+    lined: dict[Lines, Crowd] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Crowd of {sum(map(len, self.slots))} in {len(self.slots)} slots, {len(self.lines)} lines>"
@@ -137,6 +139,7 @@ class Crowds:
             crowd = Crowd(
                 *key,
                 idle=not slots and not lines,
+                narrow=any(m.machine.max_width is not None for members in slots for m in members),
                 firsts=tuple(_first(slots, tier) for tier in _TIERS),
                 waiting=tuple(tuple(w.counter for w in lines if w.machine.tier == tier) for tier in _TIERS),
                 claims=claims,
@@ -177,7 +180,11 @@ class Crowds:
 
     def lined(self, crowd: Crowd, lines: Lines) -> Crowd:
         """The same with other lines."""
-        return self.of(crowd.slots, lines, crowd.behind, crowd.spaced)
+        known = crowd.lined.get(lines)
+        if known is None:
+            self._count()
+            known = crowd.lined[lines] = self.of(crowd.slots, lines, crowd.behind, crowd.spaced)
+        return known
 
     def left(self, crowd: Crowd, gone: set[tuple[int, Member]]) -> Change:
         """What is left without some members, given with their slots."""
@@ -202,6 +209,7 @@ class Crowds:
             crowd.moves.clear()
             crowd.steps.clear()
             crowd.entered.clear()
+            crowd.lined.clear()
         self._known.clear()
         self._moves = 0
 
@@ -226,10 +234,7 @@ class Crowds:
         begun = self._begins(crowd.behind, ahead)
         count = len(crowd.slots)
         for machine, point in begun:
-            if point.counted:
-                counting.append(Counting(machine, count, point))
-            else:
-                standing.add(count, Member(machine, point))
+            standing.add(count, Member(machine, point))
         lines: list[Waiting] = []
         leaving: list[tuple[Waiting, Point]] = []
         for waiting in crowd.lines:

@@ -257,3 +257,28 @@ class Machine:
         if chars is None:
             return neighbour is EDGE_CLASS
         return neighbour is not EDGE_CLASS and neighbour.members[chars]
+
+
+def most_places(program: Program, sets: CharSets, enough: int) -> int:
+    """In how many of its states a match may stand at once, as far as a search finds out that always takes the
+    character after which it is most; no further than `enough`. What a new place in a text costs grows with it."""
+    classes = Classes(
+        sets, {state.chars for state in program.states if isinstance(state, Look) and state.chars}
+    )
+    machine = Machine(program, classes, Span(0, 0, None, False, None))
+    firsts = [
+        machine.begin(behind, ahead) for behind in (EDGE_CLASS, *classes.samples) for ahead in classes.samples
+    ]
+    most = 0
+    point = max((point for point in firsts if point), key=_places, default=None)
+    for _ in range(2 * enough):
+        if point is None or most >= enough:
+            break
+        most = max(most, _places(point))
+        following = (machine.step(point, ahead)[0] for ahead in classes.samples)
+        point = max((point for point in following if point), key=_places, default=None)
+    return most
+
+
+def _places(point: Point) -> int:
+    return len(point.kernel)

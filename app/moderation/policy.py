@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from app.moderation.fold import fold_text
+from app.moderation.machine import most_places
 from app.moderation.syntax import CharSets, parse
 from app.moderation.verify import VERIFIERS
 from protocol.moderation import CATEGORIES
@@ -30,6 +31,8 @@ AtCap = Literal["block", "release"]
 
 OWN_CATEGORIES: Final = ("pii", "secret")
 
+MOST_PLACES: Final = 1_000  # states of a pattern in which one match may stand; each costs half a microsecond
+MOST_STATES: Final = 100_000  # of a policy's patterns together; each takes about 200 bytes
 HOLD_CAP: Final = 256  # raw characters held for an undecided match before `at_hold_cap` decides
 MAX_TERM: Final = 200  # folded characters; beyond it the hold's cap would decide, not the term
 MAX_WIDTH: Final = 65_536  # folded characters of a pattern that is unbounded by itself
@@ -95,10 +98,25 @@ def parse_policy(source: bytes, name: str) -> Policy:
         raise table.wrong("rule", "must be given as [[rule]]")
     return Policy(
         version=version,
-        rules=tuple(_rule(_Table(rule, f"{name}: rule {i}")) for i, rule in enumerate(rules, start=1)),
+        rules=_rules(rules, name),
         digest=hashlib.sha256(source).hexdigest()[:16],
         at_hold_cap=table.one_of("at_hold_cap", get_args(AtCap), "block"),
     )
+
+
+def _rules(documents: list[dict[str, Any]], name: str) -> tuple[Rule, ...]:
+    rules: list[Rule] = []
+    states = 0
+    for number, document in enumerate(documents, start=1):
+        table = _Table(document, f"{name}: rule {number}")
+        rules.append(_rule(table))
+        states += _check_patterns(table, rules[-1])
+        if states > MOST_STATES:
+            raise table.wrong(
+                "patterns",
+                f"make the policy too large (more than {MOST_STATES} states in all): leave some out",
+            )
+    return tuple(rules)
 
 
 def _rule(table: _Table) -> Rule:
@@ -117,7 +135,6 @@ def _rule(table: _Table) -> Rule:
         raise table.wrong("terms", "or patterns must name something to look for")
     if rule.verify and not rule.patterns:
         raise table.wrong("verify", "needs patterns")
-    _check_patterns(table, rule)
     return rule
 
 
@@ -148,12 +165,23 @@ def _terms(table: _Table) -> tuple[str, ...]:
     return terms
 
 
-def _check_patterns(table: _Table, rule: Rule) -> None:
+def _check_patterns(table: _Table, rule: Rule) -> int:
+    """Returns how many states the patterns have."""
+    states = 0
     for index, pattern in enumerate(rule.patterns):
+        sets = CharSets()
         try:
-            widest = parse(pattern, CharSets()).widest
+            program = parse(pattern, sets)
         except ValueError as error:
             raise table.wrong(f"patterns[{index}]", str(error)) from None
+        states += len(program.states)
+        if len(program.states) > MOST_PLACES and most_places(program, sets, MOST_PLACES) >= MOST_PLACES:
+            raise table.wrong(
+                f"patterns[{index}]",
+                f"may stand in {MOST_PLACES} of its states at once, which would be slow to follow: nest fewer "
+                "counted repeats, or let each end with a character that the next cannot begin with",
+            )
+        widest = program.widest
         if widest is None and rule.max_width is None:
             raise table.wrong(f"patterns[{index}]", "matches texts of any length: declare max_width")
         if rule.verify and (rule.max_width or widest or 0) > HOLD_CAP:
@@ -162,6 +190,7 @@ def _check_patterns(table: _Table, rule: Rule) -> None:
             raise table.wrong(
                 f"patterns[{index}]", f"is wider than {HOLD_CAP} (up to {widest}): declare max_width"
             )
+    return states
 
 
 class _Table:

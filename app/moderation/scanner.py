@@ -308,7 +308,14 @@ class Scanner:
 
     def _ring(self) -> None:
         """Some line's first may leave, or has counted all it can, or a pattern's width is reached."""
-        position = self._position
+        alarm = self._end_spent() if self._crowd.narrow else FAR
+        lines, lines_alarm = self._lines.state(self._position)
+        self._alarm = min(alarm, lines_alarm)
+        if lines != self._crowd.lines:
+            self._crowd = self._crowds.lined(self._crowd, lines)
+
+    def _end_spent(self) -> int:
+        """End what has reached its pattern's width. Returns where that happens next."""
         gone: set[tuple[int, Member]] = set()
         alarm = FAR
         for slot, (run, members) in enumerate(zip(self._runs, self._crowd.slots, strict=True)):
@@ -316,16 +323,13 @@ class Scanner:
                 width = member.machine.max_width
                 if width is None:
                     continue
-                if position - run[2] > width:
+                if self._position - run[2] > width:
                     gone.add((slot, member))
                 else:
                     alarm = min(alarm, run[2] + width + 1)
         if gone:
             self._change(self._crowds.left(self._crowd, gone))
-        lines, lines_alarm = self._lines.state(position)
-        self._alarm = min(alarm, lines_alarm)
-        if lines != self._crowd.lines:
-            self._crowd = self._crowds.lined(self._crowd, lines)
+        return alarm
 
     def _claim(self) -> None:
         """Note what the crowd claims."""

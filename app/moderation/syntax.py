@@ -176,7 +176,10 @@ class _Builder:
 
     def add(self, state: State) -> int:
         if len(self.states) >= MAX_STATES:
-            raise ValueError(f"is too large (more than {MAX_STATES} states once its repeats are written out)")
+            raise ValueError(
+                f"is too large (more than {MAX_STATES} states once its repeats are written out): "
+                "nest fewer counted repeats, or count less"
+            )
         self.states.append(state)
         return len(self.states) - 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from string import ascii_lowercase
 from typing import Final
@@ -29,9 +30,10 @@ def iban(text: str) -> bool:
 
 def mixed(text: str) -> bool:
     """Letters and digits both, as a random key has and a name made of words has not."""
-    return any(char.isdecimal() for char in text) and any(char.isalpha() for char in text)
+    return _DIGIT.search(text) is not None and any(map(str.isalpha, text))
 
 
+_DIGIT: Final = re.compile(r"\d")
 _LETTERS: Final = {ord(letter): str(int(letter, 36)) for letter in ascii_lowercase}
 # Bytes of ASCII digits to their values; and those to the sums of the digits of their doubles.
 _NOT_DIGITS: Final = bytes(code for code in range(128) if not 0x30 <= code <= 0x39)

@@ -28,6 +28,8 @@ PATTERNS = (
     r"(?:a-){1,3}[ab]{1,18}1",
     r"a[ab]{1,17}(?<=b)",
     r"(?:ab-|b)[ab-]{17,20}1",  # what begins later may count for longer
+    r"(?:[ab]{5,17}1?){1,2}-",  # leaves its count at each character, and counts again
+    r"b(?:[ab]{6,17}-?)[ab]{6,20}1",
     r"(?:[ab]{1,17}1)+-",
 )
 
@@ -68,12 +70,39 @@ def test_all_that_brute_force_finds_is_found(pattern: str, verify: str | None, t
     assert found(compiled(pattern, verify), text) == by_brute_force(text, pattern, verify)
 
 
-def test_unbounded_repeats_of_counted_ones_are_found() -> None:
+@pytest.mark.parametrize(
+    "pattern",
+    [PATTERNS[-1], r"a[ab]{17,}", r"(?<!\w)a-[ab]{17,}(?!\w)", r"(?:ab|b)[ab]{18,}1", r"[ab1]{20,}-b*"],
+)
+def test_open_repeats_are_found(pattern: str) -> None:
     random = Random(7)
-    wide = compiled(PATTERNS[-1], None, "max_width = 200")
+    wide = compiled(pattern, None, "max_width = 200")
     for _ in range(30):
-        text = "".join(random.choice("aabb11-") for _ in range(50))
-        assert found(wide, text) == by_brute_force(text, PATTERNS[-1], None)
+        text = "".join(random.choice(("a", "b", "ab", "abbaabba", "-", "1", " ", "a-")) for _ in range(25))
+        assert found(wide, text) == by_brute_force(text, pattern, None)
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(?:ab-|b)[ab-]{17,20}1", r"(?:[ab]{5,17}1?){1,2}-", r"(?:a-){1,3}[ab]{1,18}1"]
+)
+def test_what_cannot_wait_in_line_is_found(pattern: str) -> None:
+    random = Random(9)
+    policy = compiled(pattern, None)
+    for _ in range(40):
+        text = "".join(random.choice(("ab-", "b", "ab", "a-", "bbb", "1")) for _ in range(25))
+        assert found(policy, text) == by_brute_force(text, pattern, None)
+
+
+def test_a_line_goes_on_when_those_that_came_first_have_counted_all_they_can() -> None:
+    # Of the four lines' members only the later ones are still counting when the text's end comes.
+    lasting = compiled(r"-[a-]{20,30}!", None)
+    text = "-aaa" * 20 + "!"
+    assert found(lasting, text) == by_brute_force(text, r"-[a-]{20,30}!", None) == [(52, 81)]
+
+
+def test_an_open_repeat_ends_where_its_width_is_spent() -> None:
+    wide = compiled(r"a[ab]{17,}|b-", None, "max_width = 30")
+    assert found(wide, "-a" + "b" * 40 + "-") == [(1, 31), (41, 43)]
 
 
 def runs_at_once(policy: CompiledPolicy, text: str) -> int:

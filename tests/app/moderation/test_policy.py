@@ -183,3 +183,28 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_wide_pattern_is_taken_once_its_width_is_declared() -> None:
     source = GOOD + "max_width = 400\npatterns = ['s{300}', 'x+']"
     assert parse_policy(source.encode(), "p").rules[0].max_width == 400
+
+
+def test_a_pattern_that_is_dear_to_follow_is_refused_with_a_way_out() -> None:
+    dear = GOOD + "max_width = 2000\npatterns = ['(?:[ab]{1,60}a){1,30}']"
+    with pytest.raises(
+        PolicyError, match=r"rule 1: patterns\[0\] may stand in 1000 .*: nest fewer counted repeats"
+    ):
+        parse_policy(dear.encode(), "p.toml")
+    decided = dear.replace(
+        "(?:[ab]{1,60}a){1,30}", "(?:[ab]{1,60}-){1,30}"
+    )  # where each repeat ends is plain
+    assert parse_policy(decided.encode(), "p.toml").rules[0].max_width == 2000
+    endless = dear.replace("(?:[ab]{1,60}a){1,30}", "x{1001}")
+    assert parse_policy(endless.encode(), "p.toml").rules[0].max_width == 2000
+
+
+def test_patterns_that_are_too_large_together_are_refused_at_the_rule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.moderation.policy.MOST_STATES", 10)
+    source = GOOD + "patterns = ['abcdef']\n" + GOOD.removeprefix('version = "1"\n') + "patterns = ['ghijkl']"
+    with pytest.raises(
+        PolicyError, match=r"rule 2: patterns make the policy too large \(more than 10 states"
+    ):
+        parse_policy(source.encode(), "p.toml")
