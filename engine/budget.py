@@ -34,9 +34,9 @@ class Budget:
     def chunk(self, most: int) -> int:
         """How many prompt tokens the next step may have beside replies, `most` at the most.
 
-        Where the replies alone take up the time, prompts still get half as long as they.
+        Where the replies take up most of the time, prompts still get as long as they: nobody starves.
         """
-        rest_s = max(self._gap_s - self._decode_s, self._decode_s / 2)
+        rest_s = max(self._gap_s - self._decode_s, self._decode_s)
         fitting = most if rest_s >= most * self._token_s else int(rest_s / self._token_s)
         return min(most, max(LEAST, fitting))
 

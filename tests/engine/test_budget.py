@@ -27,7 +27,7 @@ def test_the_chunk_fills_what_the_replies_leave_of_the_gap() -> None:
 
 
 def test_a_prompt_gets_on_where_replies_alone_are_too_slow() -> None:
-    assert learned(80.0, 200.0, 1.0).chunk(256) == 100
+    assert learned(80.0, 200.0, 1.0).chunk(256) == 200
     assert learned(80.0, 200.0, 999.0).chunk(256) == LEAST
     assert learned(80.0, 200.0, 999.0).chunk(3) == 3
 
