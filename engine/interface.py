@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.request import ChatMessage, Deliver, Draft, EngineRequest, OutputFormat, Sampling
+from engine.calls.syntax import CallSyntax
+from engine.request import ChatMessage, Deliver, Draft, EngineRequest, OutputFormat, Sampling, Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,27 @@ class ChatTokenizer(Protocol):
         """Ids of a plain prompt (`/v1/completions`), with a beginning-of-text token where the model wants one."""
         ...
 
-    def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
-        """Ids of the rendered conversation, ending where the assistant's reply begins."""
+    @property
+    def call_syntax(self) -> CallSyntax:
+        """How the model is asked to write its calls, and does."""
+        ...
+
+    def encode_chat(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> list[int]:
+        """Ids of the rendered conversation with the tools on offer, ending where the assistant's reply begins."""
         ...
 
     def extend_chat(
-        self, context_ids: Sequence[int], history: Sequence[ChatMessage], new: Sequence[ChatMessage]
+        self,
+        context_ids: Sequence[int],
+        history: Sequence[ChatMessage],
+        new: Sequence[ChatMessage],
+        tools: Sequence[Tool] = (),
     ) -> list[int]:
         """Ids of `history + new` that begin with `context_ids` wherever the template allows it (prefix-stable).
 
         `context_ids` are the parent's prompt and reply ids, ending at the last token of the reply's text (no
-        end-of-turn token); `history` is the same conversation as messages, its last one the assistant's reply.
+        end-of-turn token); `history` is the same conversation as messages, its last one the assistant's reply. The
+        parent had the same tools.
         Falls back to `encode_chat(history + new)` if the template does not render the reply verbatim.
         """
         ...

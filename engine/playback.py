@@ -30,9 +30,11 @@ class Fault:
 
 
 def echoed_text(source: tuple[ChatMessage, ...] | str) -> str:
-    """The last user message (with none, the last message); a plain prompt as it is."""
+    """The last user message (with none, the last message), or what a call just gave; a plain prompt as it is."""
     if isinstance(source, str):
         return source
+    if source and source[-1].role == "tool":
+        return source[-1].content
     users = [message for message in source if message.role == "user"]
     return (users or source)[-1].content if source else ""
 

@@ -8,15 +8,36 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One message of a conversation, as the chat template sees it."""
+    """One message of a conversation.
 
-    role: str  # "system" | "user" | "assistant"
+    An assistant's message with a `call` is a call of that function and its content the arguments' JSON; a tool's
+    message is what the call of the same `call_id` gave. Text of a reply may hold calls too, as the model wrote them.
+    """
+
+    role: str  # "system" | "user" | "assistant" | "tool"
     content: str
+    call: str = ""
+    call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; `parameters` is the JSON schema of its arguments, an object's."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """As chat templates take it."""
+        about = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": about}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
-from engine.request import ChatMessage
+from engine.calls.described import with_tools
+from engine.calls.hermes import HERMES
+from engine.calls.syntax import CallSyntax
+from engine.request import ChatMessage, Tool
 
 END_OF_TURN: Final = 1
 REPLY_BEGINS: Final = 2
@@ -55,9 +58,13 @@ class ScriptedTokenizer:
     def encode(self, text: str) -> list[int]:
         return [text_id(piece) for piece in self.pieces(text)]
 
-    def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    @property
+    def call_syntax(self) -> CallSyntax:
+        return HERMES
+
+    def encode_chat(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> list[int]:
         ids: list[int] = []
-        for message in messages:
+        for message in with_tools(messages, tools, HERMES):
             ids.append(_role_id(message.role))
             ids += self.encode(message.content)
             ids.append(END_OF_TURN)
@@ -65,7 +72,11 @@ class ScriptedTokenizer:
         return ids
 
     def extend_chat(
-        self, context_ids: Sequence[int], history: Sequence[ChatMessage], new: Sequence[ChatMessage]
+        self,
+        context_ids: Sequence[int],
+        history: Sequence[ChatMessage],
+        new: Sequence[ChatMessage],
+        tools: Sequence[Tool] = (),
     ) -> list[int]:
         return [*context_ids, END_OF_TURN, *self.encode_chat(new)]
 

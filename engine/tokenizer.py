@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 
 from tokenizers import Tokenizer
 
+from engine.calls.described import with_tools, written_out
+from engine.calls.hermes import HERMES
+from engine.calls.syntax import CallSyntax
+from engine.calls.template import template_syntax
 from engine.control_tokens import ControlTokens, unused_char
 from engine.detokenize import TextStream
 from engine.encoding import ids_of
-from engine.request import ChatMessage, EngineError
+from engine.request import ChatMessage, EngineError, Tool
 from engine.vocabulary import TokenBytes, streams_of, token_bytes_of
 
 PLAIN_TEMPLATE: Final = (
@@ -43,6 +49,7 @@ class HFTokenizer:
     def prepare(self) -> None:
         """Do now what is slow the first time."""
         self._control.prepare()
+        _ = self.call_syntax
 
     @property
     def token_bytes(self) -> TokenBytes | None:
@@ -73,18 +80,46 @@ class HFTokenizer:
             raise EngineError("invalid_value", "The prompt contains a lone surrogate.")
         return ids_of(self._inner, text, special=True)
 
-    def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
-        marked, mark = self._mark(messages)
-        return self._encode(self._render(marked), mark)
+    @cached_property
+    def _own_syntax(self) -> CallSyntax | None:
+        """Of the chat template; None if it must be told of tools in words."""
+        return template_syntax(self._render_raw)
+
+    @property
+    def call_syntax(self) -> CallSyntax:
+        return self._own_syntax or HERMES
+
+    def encode_chat(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> list[int]:
+        marked, shapes, mark = self._mark(self._told(messages, tools), self._offered(tools))
+        return self._encode(self._render(marked, shapes), mark)
 
     def extend_chat(
-        self, context_ids: Sequence[int], history: Sequence[ChatMessage], new: Sequence[ChatMessage]
+        self,
+        context_ids: Sequence[int],
+        history: Sequence[ChatMessage],
+        new: Sequence[ChatMessage],
+        tools: Sequence[Tool] = (),
     ) -> list[int]:
-        marked, mark = self._mark([*history, *new])
-        suffix = self._behind_reply(marked, len(history) - 1)
+        past = self._told(history, tools)
+        marked, shapes, mark = self._mark([*past, *self._told(new)], self._offered(tools))
+        suffix = self._behind_reply(marked, shapes, len(past) - 1)
         if suffix is None:
-            return self._encode(self._render(marked), mark)
+            return self.encode_chat([*history, *new], tools)
         return [*context_ids, *self._encode_behind(suffix, mark)]
+
+    def _told(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> Sequence[ChatMessage]:
+        """The messages as the template takes them: calls are text, and so are tools where it knows none."""
+        if not tools and not any(message.call or message.role == "tool" for message in messages):
+            return messages
+        if self._own_syntax is None:
+            return with_tools(messages, tools, HERMES)
+        return written_out(messages, self._own_syntax, tool_role=True)
+
+    def _offered(self, tools: Sequence[Tool]) -> str:
+        """The tools for the template, as JSON; "" where there are none or it knows none."""
+        if not tools or self._own_syntax is None:
+            return ""
+        return json.dumps([tool.shape for tool in tools], ensure_ascii=False)
 
     def reply_ids(self, text: str, generated: Sequence[int]) -> list[int]:
         kept, rest = self._fitting(text, generated)
@@ -110,22 +145,34 @@ class HFTokenizer:
                 fitting, fitted = count, said
         return list(generated[:fitting]), text[fitted:]
 
-    def _mark(self, messages: Sequence[ChatMessage]) -> tuple[Sequence[ChatMessage], str | None]:
-        """Mark what looks like a control token in the contents; no mark if nothing does."""
-        if not any(self._control.in_text(message.content, message.role) for message in messages):
-            return messages, None
-        mark = unused_char([self._template, *(message.content for message in messages)])
-        marked = [replace(m, content=self._control.mark(m.content, m.role, mark)) for m in messages]
-        return marked, mark
+    def _mark(
+        self, messages: Sequence[ChatMessage], tools: str = ""
+    ) -> tuple[Sequence[ChatMessage], str, str | None]:
+        """Mark what looks like a control token in the contents and the tools' JSON; no mark if nothing does."""
+        control = self._control
+        if not control.in_text(tools, "system") and not any(
+            control.in_text(message.content, message.role) for message in messages
+        ):
+            return messages, tools, None
+        mark = unused_char([self._template, tools, *(message.content for message in messages)])
+        marked = [replace(m, content=control.mark(m.content, m.role, mark)) for m in messages]
+        return marked, control.mark(tools, "system", mark), mark
 
-    def _render(self, messages: Sequence[ChatMessage]) -> str:
+    def _render(self, messages: Sequence[ChatMessage], tools: str = "") -> str:
         if any(_LONE_SURROGATE.search(message.content) for message in messages):
             raise EngineError("invalid_value", "A message contains a lone surrogate.")
         conversation = [{"role": message.role, "content": message.content} for message in messages]
+        return self._render_raw(conversation, json.loads(tools) if tools else [])
+
+    def _render_raw(self, conversation: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
         try:
             return str(
                 self._outer.apply_chat_template(
-                    conversation, chat_template=self._template, tokenize=False, add_generation_prompt=True
+                    conversation,
+                    tools=tools or None,
+                    chat_template=self._template,
+                    tokenize=False,
+                    add_generation_prompt=True,
                 )
             )
         except Exception as error:  # templates raise what they like
@@ -133,17 +180,17 @@ class HFTokenizer:
                 "invalid_value", f"The model's chat template refuses this conversation: {error}"
             ) from error
 
-    def _behind_reply(self, messages: Sequence[ChatMessage], at: int) -> str | None:
+    def _behind_reply(self, messages: Sequence[ChatMessage], tools: str, at: int) -> str | None:
         """What the template writes behind the reply at that index; None if it changes the reply or what leads to it."""
         reply = messages[at]
-        hole = unused_char([self._template, *(message.content for message in messages)])
+        hole = unused_char([self._template, tools, *(message.content for message in messages)])
         try:
             before, found, behind = self._render(
-                [*messages[:at], replace(reply, content=hole), *messages[at + 1 :]]
+                [*messages[:at], replace(reply, content=hole), *messages[at + 1 :]], tools
             ).partition(hole)
-            if not found or hole in behind or self._render(messages[:at]) != before:
+            if not found or hole in behind or self._render(messages[:at], tools) != before:
                 return None
-            return behind if self._render(messages) == before + reply.content + behind else None
+            return behind if self._render(messages, tools) == before + reply.content + behind else None
         except EngineError:
             return None
 
@@ -159,7 +206,7 @@ class HFTokenizer:
         return ids[1:] if ids[:1] == [anchor_id] else self._encode(text, mark)
 
     def _encode_reply(self, text: str) -> list[int]:
-        [message], mark = self._mark([ChatMessage("assistant", text)])
+        [message], _, mark = self._mark([ChatMessage("assistant", text)])
         return self._encode_behind(message.content, mark)
 
 

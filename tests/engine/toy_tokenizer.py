@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.calls.hermes import HERMES
+from engine.calls.syntax import CallSyntax
 from engine.detokenize import ByteStream, TextStream
-from engine.request import ChatMessage
+from engine.request import ChatMessage, Tool
 from tests.engine.paged_runner import EOS, VOCABULARY
 
 
@@ -13,11 +15,19 @@ class ToyTokenizer:
     def encode(self, text: str) -> list[int]:
         return [1 + ord(char) % (VOCABULARY - 1) for char in text]
 
-    def encode_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    @property
+    def call_syntax(self) -> CallSyntax:
+        return HERMES
+
+    def encode_chat(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> list[int]:
         return self.encode("".join(f"{message.role}:{message.content}\n" for message in messages))
 
     def extend_chat(
-        self, context_ids: Sequence[int], history: Sequence[ChatMessage], new: Sequence[ChatMessage]
+        self,
+        context_ids: Sequence[int],
+        history: Sequence[ChatMessage],
+        new: Sequence[ChatMessage],
+        tools: Sequence[Tool] = (),
     ) -> list[int]:
         return [*context_ids, *self.encode("\n"), *self.encode_chat(new)]
 

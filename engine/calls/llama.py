@@ -1,0 +1,9 @@
+"""Calls as Llama 3 writes them: `{"name": …, "parameters": …}`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.calls.syntax import CallSyntax
+
+LLAMA: Final = CallSyntax("", "parameters", "")

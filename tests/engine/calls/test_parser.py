@@ -1,0 +1,154 @@
+"""Replies taken apart: whole, character by character, and cut anywhere."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from engine.calls.hermes import HERMES
+from engine.calls.llama import LLAMA
+from engine.calls.parser import CallParser
+from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece
+from engine.calls.syntax import CallSyntax
+
+NAMES = {"weather", "f"}
+SYNTAXES = pytest.mark.parametrize("syntax", [HERMES, LLAMA], ids=["hermes", "llama"])
+Call = tuple[str, str, bool]  # name, arguments, whether they are whole
+
+
+def joined(pieces: list[Piece]) -> list[str | Call]:
+    """Texts and calls, with neighbouring texts made one."""
+    parts: list[str | Call] = []
+    for piece in pieces:
+        match piece:
+            case str():
+                if parts and isinstance(parts[-1], str):
+                    parts[-1] += piece
+                else:
+                    parts.append(piece)
+            case CallBegin(name):
+                parts.append((name, "", False))
+            case Arguments(text):
+                name, before, whole = parts[-1]
+                assert not whole
+                parts[-1] = (name, before + text, False)
+            case CallEnd():
+                name, arguments, whole = parts[-1]
+                assert not whole
+                parts[-1] = (name, arguments, True)
+    return parts
+
+
+def parsed(syntax: CallSyntax, *deltas: str) -> list[str | Call]:
+    parser = CallParser(syntax, NAMES)
+    pieces = [piece for delta in deltas for piece in parser.push(delta)]
+    return joined(pieces + parser.finish())
+
+
+@SYNTAXES
+def test_text_call_and_text(syntax: CallSyntax) -> None:
+    text = "Let me look.\n" + syntax.written("weather", '{"city": "Paris"}') + "\nThere."
+    assert parsed(syntax, text) == ["Let me look.", ("weather", '{"city": "Paris"}', True), "There."]
+
+
+@SYNTAXES
+def test_two_calls(syntax: CallSyntax) -> None:
+    text = syntax.written("f", "{}") + "\n" + syntax.written("weather", '{"a": [{"b": "}"}]}')
+    assert parsed(syntax, text) == [("f", "{}", True), ("weather", '{"a": [{"b": "}"}]}', True)]
+
+
+@SYNTAXES
+def test_function_that_was_not_offered_is_text(syntax: CallSyntax) -> None:
+    text = syntax.written("unknown", '{"a": 1}')
+    assert parsed(syntax, text) == [text]
+
+
+@SYNTAXES
+def test_reply_that_ends_in_a_call(syntax: CallSyntax) -> None:
+    begun = syntax.opening("f") + '{"a": "b\\'
+    assert parsed(syntax, begun) == [("f", '{"a": "b\\', False)]
+
+
+@SYNTAXES
+def test_reply_that_ends_before_the_arguments(syntax: CallSyntax) -> None:
+    assert parsed(syntax, " " + syntax.opening("f")) == [" " + syntax.opening("f")]
+
+
+@SYNTAXES
+def test_arguments_leave_at_once(syntax: CallSyntax) -> None:
+    parser = CallParser(syntax, NAMES)
+    assert parser.push(syntax.opening("f")) == []
+    assert parser.push('{"a') == [CallBegin("f"), Arguments('{"a')]
+    assert parser.push('": "x\\') == [Arguments('": "x\\')]
+    assert parser.push('""}}') == [Arguments('""}'), CallEnd()]
+    assert parser.finish() == []
+
+
+def test_compact_call_with_its_kind_before_its_name() -> None:
+    assert parsed(LLAMA, '{"type":"function","name":"f","parameters":{"a":1}}') == [("f", '{"a":1}', True)]
+
+
+def test_call_without_its_closing_tag() -> None:
+    assert parsed(HERMES, '<tool_call>{"name":"f","arguments":{}}') == [("f", "{}", True)]
+    assert parsed(HERMES, '<tool_call>{"name":"f","arguments":{}} Well.') == [("f", "{}", True), "Well."]
+
+
+def test_quotes_and_brackets_in_arguments() -> None:
+    arguments = json.dumps({"a": '}"]\\', "b": [[], {"{": "["}]})
+    assert parsed(HERMES, HERMES.written("f", arguments)) == [("f", arguments, True)]
+
+
+def test_white_space_waits_for_what_follows() -> None:
+    parser = CallParser(HERMES, NAMES)
+    assert parser.push("Yes. \n") == ["Yes."]
+    assert parser.push("No <b") == [" \nNo <b"]
+    assert parser.push("\n\n") == []
+    assert parser.finish() == ["\n\n"]
+
+
+def test_long_white_space_is_read_in_linear_time() -> None:
+    text = " " * 100_000 + "<" * 1000
+    assert parsed(HERMES, text) == [text]
+
+
+_PARTS = st.sampled_from(
+    [
+        HERMES.written("f", '{"a": "\\"}"}'),
+        LLAMA.written("weather", '{"a": [1, {"b": {}}]}'),
+        "<tool_call>",
+        "</tool_call>",
+        '{"name": "f", ',
+        '"arguments": {',
+        '"parameters": {',
+        "}",
+        '"',
+        "\\",
+        " ",
+        "\n",
+        "<",
+        "{",
+        "text",
+    ]
+)
+
+
+@SYNTAXES
+@given(text=st.lists(_PARTS, max_size=12).map("".join), data=st.data())
+def test_any_split_of_a_text_gives_the_same(syntax: CallSyntax, text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)) | {0, len(text)})
+    deltas = [text[start:end] for start, end in pairwise(cuts)]
+    whole = parsed(syntax, text)
+    assert parsed(syntax, *deltas) == whole
+    assert parsed(syntax, *text) == whole
+
+
+@SYNTAXES
+@given(st.text(alphabet=st.sampled_from('<tool_cal>{"name: }\n f'), max_size=60) | st.text(max_size=60))
+@example(" ")
+def test_text_without_a_call_comes_out_as_it_went_in(syntax: CallSyntax, text: str) -> None:
+    said = parsed(syntax, text)
+    assert said == ([text] if text else [])
