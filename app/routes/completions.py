@@ -28,10 +28,12 @@ from protocol.requests.sampling import Sampled
 class DialectSink:
     """Writes a turn's events into a stream as chunks of a completion; the first event says of which."""
 
-    def __init__(self, stream: EventStream, begin: Callable[[ResponseCreated], CompletionStream]) -> None:
+    def __init__(
+        self, stream: EventStream, begin: Callable[[ResponseCreated], CompletionStream[Any]]
+    ) -> None:
         self._stream = stream
         self._begin = begin
-        self._dialect: CompletionStream | None = None
+        self._dialect: CompletionStream[Any] | None = None
 
     def offer(self, data: bytes, number: int, event: ResponseEvent | str) -> None:
         if self._dialect is None:
@@ -59,7 +61,7 @@ async def chat(request: Request) -> HttpResponse | EventStream:
         scored = asked.logprobs is not None
         return json_answer(chat_completion(response, new_id("chatcmpl"), scored=scored))
 
-    def begin(created: ResponseCreated) -> CompletionStream:
+    def begin(created: ResponseCreated) -> ChatStream:
         response = created.response
         return ChatStream(new_id("chatcmpl"), response.created_at, response.model, asked.include_usage)
 
@@ -77,7 +79,7 @@ async def completion(request: Request) -> HttpResponse | EventStream:
         scored = asked.logprobs is not None
         return json_answer(text_completion(response, new_id("cmpl"), scored=scored))
 
-    def begin(created: ResponseCreated) -> CompletionStream:
+    def begin(created: ResponseCreated) -> TextStream:
         response = created.response
         return TextStream(new_id("cmpl"), response.created_at, response.model, asked.include_usage)
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from protocol.codec import encode, sse_data
+from protocol.codec import encode
 from protocol.dialects.outcome import FinishReason, finish_reason, output_logprobs, output_text
-from protocol.dialects.stream import HOLE, CompletionStream
+from protocol.dialects.stream import CompletionStream
 from protocol.events import OutputTextDelta
 from protocol.logprobs import TokenLogprob
 from protocol.response import IncompleteDetails, Response
@@ -74,49 +74,36 @@ class ChatCompletion(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-class ChatStream(CompletionStream):
+class ChatStream(CompletionStream[ChatChunkChoice]):
     """A response's events as chunks of a chat completion.
 
     The role comes first, then the text, the reason of its end, the usage if asked for, and [DONE]. A failure
-    is an error in the stream's midst. Text once sent stays: a `done` that shortens it cannot be said here.
+    is an error in the stream's midst.
     """
 
-    def __init__(self, completion_id: str, created: int, model: str, include_usage: bool) -> None:
-        self._completion_id = completion_id
-        self._created = created
-        self._model = model
-        self._include_usage = include_usage
-        self._opened = False
-        super().__init__(self._chunk(ChatChunkChoice(delta=ChatDelta(content=HOLE))))
+    chunk = ChatChunk
+    _opened = False
 
-    def _scored(self, delta: OutputTextDelta) -> bytes:
-        choice = ChatChunkChoice(delta=ChatDelta(content=delta.delta), logprobs=ChatLogprobs(delta.logprobs))
-        return sse_data(encode(self._chunk(choice)))
+    def _delta(self, text: str) -> ChatChunkChoice:
+        return ChatChunkChoice(delta=ChatDelta(content=text))
 
-    def _first(self) -> bytes:
-        self._opened = True
-        return sse_data(encode(self._chunk(ChatChunkChoice(delta=ChatDelta(role="assistant", content="")))))
+    def _scored(self, delta: OutputTextDelta) -> ChatChunkChoice:
+        return ChatChunkChoice(delta=ChatDelta(content=delta.delta), logprobs=ChatLogprobs(delta.logprobs))
 
-    def _last(self, response: Response) -> bytes:
-        opening = b"" if self._opened else self._first()
-        end = ChatChunkChoice(
+    def _ending(self, response: Response) -> ChatChunkChoice:
+        return ChatChunkChoice(
             delta=ChatDelta(),
             finish_reason=finish_reason(response),
             incomplete_details=response.incomplete_details or UNSET,
         )
-        chunks = opening + sse_data(encode(self._chunk(end)))
-        if self._include_usage and response.usage is not None:
-            chunks += sse_data(encode(self._chunk(usage=CompletionUsage.of(response.usage))))
-        return chunks
 
-    def _chunk(self, *choices: ChatChunkChoice, usage: CompletionUsage | None = None) -> ChatChunk:
-        return ChatChunk(
-            id=self._completion_id,
-            created=self._created,
-            model=self._model,
-            choices=choices,
-            usage=usage if self._include_usage else UNSET,
-        )
+    def _first(self) -> bytes:
+        self._opened = True
+        return self._chunk(ChatChunkChoice(delta=ChatDelta(role="assistant", content="")))
+
+    def _last(self, response: Response) -> bytes:
+        opening = b"" if self._opened else self._first()
+        return opening + super()._last(response)
 
 
 def chat_completion(response: Response, completion_id: str, *, scored: bool = False) -> bytes:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from protocol.codec import encode, sse_data
+from protocol.codec import encode
 from protocol.dialects.outcome import FinishReason, finish_reason, output_logprobs, output_text
-from protocol.dialects.stream import HOLE, CompletionStream
+from protocol.dialects.stream import CompletionStream
 from protocol.events import OutputTextDelta
 from protocol.logprobs import TokenLogprob
 from protocol.response import IncompleteDetails, Response
@@ -47,38 +47,23 @@ class Completion(Struct, frozen=True, kw_only=True):
     usage: CompletionUsage | UnsetType | None = UNSET
 
 
-class TextStream(CompletionStream):
+class TextStream(CompletionStream[CompletionChoice]):
     """A response's events as chunks of a completion: text, the reason of its end, usage if asked, [DONE]."""
 
+    chunk = Completion
+
     def __init__(self, completion_id: str, created: int, model: str, include_usage: bool) -> None:
-        self._completion_id = completion_id
-        self._created = created
-        self._model = model
-        self._include_usage = include_usage
+        super().__init__(completion_id, created, model, include_usage)
         self._places = _Places()
-        super().__init__(self._chunk(CompletionChoice(text=HOLE)))
 
-    def _scored(self, delta: OutputTextDelta) -> bytes:
-        logprobs = _logprobs(delta.logprobs, self._places)
-        return sse_data(encode(self._chunk(CompletionChoice(text=delta.delta, logprobs=logprobs))))
+    def _delta(self, text: str) -> CompletionChoice:
+        return CompletionChoice(text=text)
 
-    def _first(self) -> bytes:
-        return b""
+    def _scored(self, delta: OutputTextDelta) -> CompletionChoice:
+        return CompletionChoice(text=delta.delta, logprobs=_logprobs(delta.logprobs, self._places))
 
-    def _last(self, response: Response) -> bytes:
-        chunks = sse_data(encode(self._chunk(_ending(response, ""))))
-        if self._include_usage and response.usage is not None:
-            chunks += sse_data(encode(self._chunk(usage=CompletionUsage.of(response.usage))))
-        return chunks
-
-    def _chunk(self, *choices: CompletionChoice, usage: CompletionUsage | None = None) -> Completion:
-        return Completion(
-            id=self._completion_id,
-            created=self._created,
-            model=self._model,
-            choices=choices,
-            usage=usage if self._include_usage else UNSET,
-        )
+    def _ending(self, response: Response) -> CompletionChoice:
+        return _ending(response, "")
 
 
 def text_completion(response: Response, completion_id: str, *, scored: bool = False) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final
+from collections.abc import Callable
+from typing import ClassVar, Final, Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from protocol.codec import SSE_DONE, encode, error_body, sse_data
 from protocol.codes import ProtocolError
@@ -20,6 +21,9 @@ from protocol.events import (
     ResponseIncomplete,
 )
 from protocol.response import Response
+from protocol.usage import CompletionUsage
+
+Choice = TypeVar("Choice", bound=Struct)
 
 HOLE: Final = "\x00text\x00"
 _HOLE: Final = encode(HOLE)
@@ -36,15 +40,20 @@ def error_data(error: ProtocolError) -> bytes:
     return sse_data(encode(StreamError(error_body(error))))
 
 
-class CompletionStream(ABC):
+class CompletionStream(ABC, Generic[Choice]):
     """Turns a response's events, in their order, into server-sent events; b"" where there is nothing to say.
 
-    A delta is the one thing sent for every token, so its chunk is a template around the text.
+    A delta is the one thing sent for every token, so its chunk is a template around the text. Text once sent stays: a
+    `done` that shortens it cannot be said in these dialects.
     """
 
-    def __init__(self, template: Struct) -> None:
-        """`template` is the chunk of a delta whose text is `HOLE`."""
-        self._before, self._after = sse_data(encode(template)).rsplit(_HOLE, 1)
+    chunk: ClassVar[Callable[..., Struct]]
+    """Of `id`, `created`, `model`, `choices` and `usage`."""
+
+    def __init__(self, completion_id: str, created: int, model: str, include_usage: bool) -> None:
+        self._facts = {"id": completion_id, "created": created, "model": model}
+        self._include_usage = include_usage
+        self._before, self._after = self._chunk(self._delta(HOLE)).rsplit(_HOLE, 1)
 
     def feed(self, event: ResponseEvent | str) -> bytes:
         """What to send for an event; a delta may come as its text alone."""
@@ -52,7 +61,7 @@ class CompletionStream(ABC):
             case str():
                 return self._before + encode(event) + self._after
             case OutputTextDelta():
-                return self._scored(event) if event.logprobs else self.feed(event.delta)
+                return self._chunk(self._scored(event)) if event.logprobs else self.feed(event.delta)
             case OutputItemAdded():
                 return self._first()
             case ResponseCompleted() | ResponseIncomplete():
@@ -65,13 +74,28 @@ class CompletionStream(ABC):
                 return b""
 
     @abstractmethod
-    def _scored(self, delta: OutputTextDelta) -> bytes:
-        """The chunk of a delta with log probabilities."""
+    def _delta(self, text: str) -> Choice:
+        """New text."""
 
     @abstractmethod
+    def _scored(self, delta: OutputTextDelta) -> Choice:
+        """New text with log probabilities."""
+
+    @abstractmethod
+    def _ending(self, response: Response) -> Choice:
+        """Why the reply ended."""
+
     def _first(self) -> bytes:
         """What opens the reply."""
+        return b""
 
-    @abstractmethod
     def _last(self, response: Response) -> bytes:
-        """What says why it ended, and at what cost."""
+        """What says why it ended, and at what cost if that was asked for."""
+        chunks = self._chunk(self._ending(response))
+        if self._include_usage and response.usage is not None:
+            chunks += self._chunk(usage=CompletionUsage.of(response.usage))
+        return chunks
+
+    def _chunk(self, *choices: Choice, usage: CompletionUsage | None = None) -> bytes:
+        chunk = self.chunk(**self._facts, choices=choices, usage=usage if self._include_usage else UNSET)
+        return sse_data(encode(chunk))

@@ -56,7 +56,7 @@ def text(include_usage: bool = False) -> TextStream:
     return TextStream("cmpl-1", 1_700_000_000, "m", include_usage)
 
 
-def streamed(stream: CompletionStream, events: Iterable[ResponseEvent]) -> list[dict[str, Any]]:
+def streamed(stream: CompletionStream[Any], events: Iterable[ResponseEvent]) -> list[dict[str, Any]]:
     """The chunks before [DONE]."""
     data = b"".join(stream.feed(event) for event in events)
     assert data.endswith(SSE_DONE)
