@@ -1,0 +1,152 @@
+"""What each dtype does to a model's answers: perplexity, and how often its likeliest token is float32's.
+
+    python -m scripts.quality [--model FOLDER] [--dtypes float32,bfloat16,int4] [--reply-tokens 48]
+
+Every text goes through the model in steps of 8 rows, as a batch of 8 streams does, and in steps of 64, as a prompt
+does (the products of blocks differ, see engine/products.py). Texts: prose that no model was trained on, the beginning
+of this project's licence, and chats whose replies are float32's greedy ones; in these only the replies count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from app.config import load_config
+from engine.attention import PagedCache, Span, StepAttention
+from engine.config import EngineSettings
+from engine.fetch import ensure_model
+from engine.models import LoadedModel, load_model
+from engine.progress import ProgressBars
+from engine.request import ChatMessage
+from engine.tokenizer import HFTokenizer
+from engine.torch_engine import load_tokenizer
+from scripts.bench_gate import PROSE
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+STEPS: Final = (8, 64)
+PAGE: Final = 16
+LICENCE_CHARACTERS: Final = 3000
+QUESTIONS: Final = (
+    "What is the capital of France?",
+    "Write a haiku about the sea.",
+    "Explain photosynthesis to a child of ten.",
+    "List three uses of a brick.",
+    "What is 17 plus 25?",
+    "Write a Python function that reverses a string.",
+    "Who wrote Hamlet, and what is it about?",
+    "Give me a recipe for pancakes.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text whose tokens from `counted` on are judged."""
+
+    name: str
+    ids: list[int]
+    counted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    perplexity: float
+    likeliest: Tensor  # the likeliest token at each judged place
+
+
+def empty_cache(loaded: LoadedModel, tokens: int) -> tuple[PagedCache, list[int]]:
+    """Room for a text of so many tokens, and its pages."""
+    pages = list(range(-(-tokens // PAGE)))
+    cache = PagedCache(loaded.model.shapes, len(pages), PAGE, loaded.dtype, loaded.device, loaded.kernels)
+    cache.clear(torch.tensor(pages))
+    return cache, pages
+
+
+def logits_of(loaded: LoadedModel, ids: list[int], step: int) -> Iterator[Tensor]:
+    """The logits after each token, a step at a time."""
+    cache, pages = empty_cache(loaded, len(ids))
+    for start in range(0, len(ids), step):
+        part = torch.tensor(ids[start : start + step])
+        places = torch.arange(start, start + len(part))
+        attention = StepAttention(cache, [Span(0, len(part), start, pages)], places)
+        yield loaded.model.forward(part, places, attention, torch.arange(len(part)))
+
+
+def judge(loaded: LoadedModel, text: Text, step: int) -> Judged:
+    with torch.inference_mode():
+        logits = torch.cat(list(logits_of(loaded, text.ids, step)))[text.counted - 1 : -1]
+    following = torch.tensor(text.ids[text.counted :])
+    perplexity = torch.exp(torch.nn.functional.cross_entropy(logits, following))
+    return Judged(float(perplexity), logits.argmax(-1))
+
+
+def greedy(loaded: LoadedModel, ids: list[int], count: int) -> Text:
+    """A chat, continued; once a token of its end has come, the rest is none of the model's concern."""
+    cache, pages = empty_cache(loaded, len(ids) + count)
+    whole, done = list(ids), 0
+    while len(whole) < len(ids) + count and (len(whole) == len(ids) or whole[-1] not in loaded.eos_ids):
+        part = torch.tensor(whole[done:])
+        places = torch.arange(done, len(whole))
+        attention = StepAttention(cache, [Span(0, len(part), done, pages)], places)
+        with torch.inference_mode():
+            logits = loaded.model.forward(part, places, attention, torch.tensor([len(part) - 1]))
+        done = len(whole)
+        whole.append(int(logits.argmax()))
+    return Text("replies", whole, len(ids))
+
+
+def texts_of(folder: Path, exact: LoadedModel, reply_tokens: int) -> list[Text]:
+    outer = load_tokenizer(folder)
+    chats = HFTokenizer(outer)
+    replies = [
+        greedy(exact, list(chats.encode_chat([ChatMessage("user", question)])), reply_tokens)
+        for question in QUESTIONS
+    ]
+    licence = (ROOT / "LICENSE").read_text()[:LICENCE_CHARACTERS]
+    plain = [
+        Text(name, outer(text)["input_ids"], 1) for name, text in (("prose", PROSE), ("licence", licence))
+    ]
+    return plain + replies
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--dtypes", default="float32,bfloat16,int4")
+    parser.add_argument("--reply-tokens", type=int, default=48)
+    arguments = parser.parse_args()
+    cache_dir = load_config([], os.environ, Path.cwd()).cache_dir
+    folder = ensure_model(arguments.model, cache_dir, ProgressBars())
+    native_dir = cache_dir / "native"
+    texts = texts_of(folder, load_model(folder, EngineSettings(dtype="float32")), arguments.reply_tokens)
+    agreed: dict[tuple[str, int], list[Tensor]] = {}
+    print("| dtype | rows | perplexity: prose | licence | likeliest token is float32's | in the replies |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for dtype in dict.fromkeys(["float32", *arguments.dtypes.split(",")]):
+        own = native_dir if dtype != "float32" else None
+        loaded = load_model(folder, EngineSettings(dtype=dtype, native_dir=own))
+        for step in STEPS:
+            judged = [judge(loaded, text, step) for text in texts]
+            agreed[dtype, step] = [one.likeliest for one in judged]
+            exact = agreed["float32", step]
+            same = [one.likeliest == other for one, other in zip(judged, exact, strict=True)]
+            print(
+                f"| {dtype} | {step} | {judged[0].perplexity:.2f} | {judged[1].perplexity:.3f} "
+                f"| {share(same[:2]):.1f} % | {share(same[2:]):.1f} % |",
+                flush=True,
+            )
+
+
+def share(same: list[Tensor]) -> float:
+    return 100 * float(torch.cat(same).float().mean())
+
+
+if __name__ == "__main__":
+    main()
