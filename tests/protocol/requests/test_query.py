@@ -56,7 +56,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("parse", "query", "param", "code"), REFUSED, ids=str)
+@pytest.mark.parametrize(("parse", "query", "param", "code"), REFUSED)
 def test_what_is_not_understood_is_refused_by_name(
     parse: Callable[[dict[str, str]], Any], query: dict[str, str], param: str, code: str
 ) -> None:
