@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from engine.attention import PagedCache, Span, StepAttention
 from engine.config import EngineSettings
 from engine.models import load_model
 from engine.request import ChatMessage, EngineRequest, FinishReason, Sampling
@@ -28,6 +29,7 @@ QUESTIONS = (
     "List three uses of a brick, each in a short sentence, and say which you like best and why.",
 )
 COUNT = 20
+TEXT = (Path(__file__).parents[2] / "LICENSE").read_text()[:1500]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,32 @@ def test_so_are_they_in_a_mixed_batch_with_staggered_arrivals(
         Run(prompt, scattered[index], 4 * index, 11 + index, COUNT) for index, prompt in enumerate(prompts)
     ]
     assert drive(runner, runs) == expected
+
+
+def likeliest(folder: Path, settings: EngineSettings, step: int) -> torch.Tensor:
+    """The likeliest token after each of a text's, computed in steps of so many."""
+    loaded = load_model(folder, settings)
+    ids = HFTokenizer(AutoTokenizer.from_pretrained(folder)).encode(TEXT)
+    pages = list(range(-(-len(ids) // 16)))
+    cache = PagedCache(loaded.model.shapes, len(pages), 16, loaded.dtype, loaded.device, loaded.kernels)
+    cache.clear(torch.tensor(pages))
+    tokens = []
+    for start in range(0, len(ids), step):
+        part = torch.tensor(ids[start : start + step])
+        places = torch.arange(start, start + len(part))
+        attention = StepAttention(cache, [Span(0, len(part), start, pages)], places)
+        with torch.inference_mode():
+            logits = loaded.model.forward(part, places, attention, torch.arange(len(part)))
+        tokens.append(logits.argmax(-1))
+    return torch.cat(tokens)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("step", [8, 64])
+def test_the_blocks_of_its_file_say_what_float32_says(step: int, folder: Path, native_dir: Path) -> None:
+    exact = likeliest(folder, EngineSettings(dtype="float32"), 64)
+    same = likeliest(folder, EngineSettings(native_dir=native_dir), step) == exact
+    assert 0.9 < float(same.float().mean()) < 1  # bfloat16: 0.98
 
 
 @pytest.mark.parametrize("compiled", [True, False])
