@@ -15,7 +15,7 @@ from engine.batch import Row
 from engine.interface import ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
-from engine.request import ChatMessage, EngineError, EngineRequest, FinishReason, Sampling, Started
+from engine.request import ChatMessage, Draft, EngineError, EngineRequest, FinishReason, Sampling, Started
 from tests.engine.contract import ENDLESS, Heard
 from tests.engine.paged_runner import EOS, PagedRunner
 from tests.engine.toy_tokenizer import ToyTokenizer
@@ -253,3 +253,25 @@ async def test_a_time_limit_wakes_a_thread_that_has_nothing_to_do() -> None:
     engine._scheduler.next_deadline = float("inf")
     assert engine._patience_s() is None
     await engine.close()
+
+
+async def test_hints_are_dropped_while_too_many_commands_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as (engine, runner):
+        gate = threading.Semaphore(0)
+        entered = threading.Semaphore(0)
+
+        def hang(rows: Sequence[Row]) -> None:
+            entered.release()
+            gate.acquire()
+
+        runner.fault = hang
+        heard = ask(engine, "a")
+        await asyncio.get_running_loop().run_in_executor(None, entered.acquire)
+        monkeypatch.setattr("engine.loop.MAX_COMMANDS", 3)
+        for n in range(10):
+            engine.prefill(Draft(f"d{n}", (1, 2, 3)))
+            engine.forget(f"d{n}")
+        assert engine._inbox.qsize() == 3
+        runner.fault = lambda rows: None
+        gate.release()
+        await heard.end()
