@@ -23,7 +23,7 @@ class EngineSettings:
     # 5 and 13 ms in its own blocks of 4 bits, 26 and 26 in bfloat16.
     dtype: str = "auto"
     # Where our own C, compiled for this machine, is kept. None: torch computes everything, so weights are in no blocks;
-    # what a decode step has between its products takes two to five times as long.
+    # what a decode step has between its products takes two to three times as long.
     native_dir: Path | None = None
     # torch's own threads; 0: one for each core but one. They wait for each other spinning, so that whatever needs a
     # core holds up all: on 2 cores a step of the default model takes 29 ms with 1 thread and 21 ms with 2 if nothing
