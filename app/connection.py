@@ -14,7 +14,7 @@ from app.hub import Handle, Hub
 from app.principal import Principal
 from app.socket_outbox import SocketOutbox
 from app.store.record import StoredResponse
-from app.transport import WIRE, Wire
+from app.wire import WIRE, Wire
 from protocol.codec import encode, error_event, lane_tail
 from protocol.codes import Close, ProtocolError
 from protocol.connection import Action, Cancel, CloseWith, Incoming, Send, ServerConnection, Start

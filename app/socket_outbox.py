@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from app.flush import Flush
-from app.transport import Wire, text_frame
+from app.wire import Wire, text_frame
 
 BURST: Final = 256
 """Payloads of one turn of the event loop after which they are written at once."""

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from app.outbox import Outbox
-from app.transport import abort_of
+from app.wire import abort_of
 from protocol.codec import SSE_KEEPALIVE
 
 HEADERS: Final = {

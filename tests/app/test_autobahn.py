@@ -16,7 +16,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.server import bind, make_server
-from app.transport import WIRE
+from app.wire import WIRE
 from tests.app.serving import config_for
 
 pytestmark = pytest.mark.anyio

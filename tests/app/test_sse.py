@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.sse import EventStream
-from app.transport import WIRE
+from app.wire import WIRE
 from engine.playback import Fault
 from engine.request import EngineRequest
 from engine.scripted import ScriptedEngine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from websockets.frames import Frame, Opcode
 
-from app.transport import text_frame
+from app.wire import text_frame
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 511, 512, 65_535, 65_536])
