@@ -1,6 +1,6 @@
 """What the gate costs: microseconds a token of benign English, for the default and the empty policy.
 
-    .venv/bin/python scripts/bench_gate.py [--tokens 20000] [--runs 9] [--policy FILE]
+    .venv/bin/python scripts/bench_gate.py [--tokens 20000] [--runs 15] [--policy FILE]
 
 Tokens are words with the space before them and single punctuation marks, as a model's tokeniser makes them.
 Prints the median and the least of the runs (CPU time, so that other work on the machine counts less), the
@@ -143,18 +143,22 @@ def whole_text(compiled: CompiledPolicy, text: str) -> float:
 def print_dear(compiled: CompiledPolicy, count: int, runs: int) -> None:
     texts = {repr(unit): [unit] * count for unit in ("plain word ", *DEAR)}
     texts |= {f"random {name}": Random(name).choices(kinds, k=count) for name, kinds in MIXED.items()}
-    print(f"\n{'token':<28}{'µs/token':>10}{'µs/char':>9}{'whole text, µs/char':>22}")
+    tokens_us: dict[str, list[float]] = {name: [] for name in texts}
+    chars_us: dict[str, list[float]] = {name: [] for name in texts}
+    for _ in range(runs):  # all texts by turns, so that what disturbs the machine for a while spoils no row
+        for name, stream in texts.items():
+            tokens_us[name].append(one_run(compiled, stream))
+            chars_us[name].append(whole_text(compiled, "".join(stream)))
+    print(f"\n{'token':<34}{'µs/token':>10}{'µs/char':>9}{'whole text, µs/char':>22}")
     for name, stream in texts.items():
-        text = "".join(stream)
-        token = min(one_run(compiled, stream) for _ in range(runs))
-        char = min(whole_text(compiled, text) for _ in range(runs))
-        print(f"{name:<28}{token:>10.2f}{token * count / len(text):>9.2f}{char:>22.2f}")
+        token, char = min(tokens_us[name]), min(chars_us[name])
+        print(f"{name:<34}{token:>10.2f}{token * count / len(''.join(stream)):>9.2f}{char:>22.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tokens", type=int, default=20_000)
-    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--policy", type=Path, help="a policy file to measure as well")
     arguments = parser.parse_args()
     stream = tokens(arguments.tokens)
