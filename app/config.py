@@ -120,6 +120,14 @@ class Config:
     max_moderation_inputs: int = setting(256, "most texts in a moderation", low=1)
     max_input_items: int = setting(2048, "most items in an input", low=1)  # a thousand turns sent by value
     max_content_parts: int = setting(256, "most content parts in an item", low=1)
+    max_tools: int = setting(128, "most functions offered in a request", low=1)  # as the hosted API has it
+    max_tools_bytes: int = setting(
+        262144, "most bytes of JSON of all functions offered", low=1024
+    )  # 60,000 tokens: more than most contexts hold
+    max_schema_bytes: int = setting(
+        65536, "most bytes of JSON of a schema", low=64
+    )  # three times what 1,000 plain properties take
+    max_tool_nesting: int = setting(32, "deepest schema of a function", low=2)  # six times the hosted API's
     max_stop_strings: int = setting(16, "most stop strings", low=0)  # each is looked for after every token
     max_metadata_pairs: int = setting(16, "most metadata pairs", low=0)  # as the hosted API has it
     max_prompt_tokens: int | None = setting(

@@ -8,7 +8,8 @@ from typing import Final
 
 from app.store.record import StoredMessage, StoredResponse, context_ids
 from engine.interface import ChatTokenizer
-from engine.request import ChatMessage
+from engine.request import ChatMessage, Tool
+from protocol.codec import encode as encode_json
 from protocol.codes import ProtocolError
 
 PER_MESSAGE: Final = 16
@@ -27,10 +28,12 @@ class Conversation:
     history: tuple[ChatMessage, ...]
     new: tuple[ChatMessage, ...]
     stable_ids: list[int] | None = None
+    tools: tuple[Tool, ...] = ()
 
     @property
     def characters(self) -> int:
-        return sum(len(message.content) + PER_MESSAGE for message in self.history + self.new)
+        talk = sum(len(message.content) + PER_MESSAGE for message in self.history + self.new)
+        return talk + len(packed_tools(self.tools))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +45,46 @@ class Prompt:
     base: int | None  # None: the prompt does not begin with the parent's ids
     dropped: int = 0
     instructions: str | None = None  # as the input gate left them
+    tools: tuple[Tool, ...] = ()  # as the input gate left them
     root: str | None = None  # the id of the conversation's first response, None if this is it
 
 
 def conversation(
-    records: Sequence[StoredResponse], instructions: str | None, new: Sequence[ChatMessage]
+    records: Sequence[StoredResponse],
+    instructions: str | None,
+    new: Sequence[ChatMessage],
+    tools: tuple[Tool, ...] = (),
 ) -> Conversation:
     """The conversation along a lineage (root first), with this turn's instructions in front.
 
-    Instructions are not inherited: a turn that brings others than its parent's begins with other tokens.
+    Instructions and functions are not inherited: a turn that brings others than its parent's begins with other tokens.
     """
     history: list[ChatMessage] = []
     for record in records:
-        history += [ChatMessage(message.role, message.content) for message in record.input]
+        history += [ChatMessage(m.role, m.content, m.call, m.call_id) for m in record.input]
         if record.output_text:
             history.append(ChatMessage("assistant", record.output_text))
     if not records:
-        return Conversation((), _with_instructions(instructions, new), [])
+        return Conversation((), _with_instructions(instructions, new), [], tools)
     stable = None
-    if records[-1].instructions == instructions and records[-1].output_text:
+    last = records[-1]
+    if last.instructions == instructions and last.tools == packed_tools(tools) and last.output_text:
         stable = context_ids(records)
-    return Conversation(_with_instructions(instructions, history), tuple(new), stable)
+    return Conversation(_with_instructions(instructions, history), tuple(new), stable, tools)
 
 
 def encode(talk: Conversation, tokenizer: ChatTokenizer) -> Prompt:
     """Token ids of a conversation; CPU-bound in its length."""
     messages = talk.history + talk.new
     if not talk.history:
-        return Prompt(tokenizer.encode_chat(messages), messages, 0)
+        return Prompt(tokenizer.encode_chat(messages, talk.tools), messages, 0)
     if talk.stable_ids is not None:
-        ids = tokenizer.extend_chat(talk.stable_ids, talk.history, talk.new)
+        ids = tokenizer.extend_chat(talk.stable_ids, talk.history, talk.new, talk.tools)
         base = len(talk.stable_ids)
         if ids[:base] == talk.stable_ids:
             return Prompt(ids, messages, base)
         return Prompt(ids, messages, None)
-    return Prompt(tokenizer.encode_chat(messages), messages, None)
+    return Prompt(tokenizer.encode_chat(messages, talk.tools), messages, None)
 
 
 def truncate(talk: Conversation, tokenizer: ChatTokenizer, room: int) -> Prompt:
@@ -88,21 +96,22 @@ def truncate(talk: Conversation, tokenizer: ChatTokenizer, room: int) -> Prompt:
     head = 0
     while head < len(messages) - 1 and messages[head].role == "system":
         head += 1
-    # a reply never opens what is left: cut in front of user messages only, and at the very last message
-    cuts = [i for i in range(head + 1, len(messages)) if messages[i].role != "assistant"]
+    # neither a reply nor what its calls gave opens what is left: cut in front of user messages only, and at the very
+    # last message
+    cuts = [i for i in range(head + 1, len(messages)) if messages[i].role not in ("assistant", "tool")]
     low, high = 0, len(cuts)
     fitting: Prompt | None = None
     while low < high:  # fewer messages never need more tokens
         middle = (low + high) // 2
         kept = messages[:head] + messages[cuts[middle] :]
-        ids = tokenizer.encode_chat(kept)
+        ids = tokenizer.encode_chat(kept, talk.tools)
         if len(ids) <= room:
             fitting = Prompt(ids, kept, None, dropped=cuts[middle] - head)
             high = middle
         else:
             low = middle + 1
     if fitting is None:
-        least = len(tokenizer.encode_chat(messages[:head] + messages[-1:]))
+        least = len(tokenizer.encode_chat(messages[:head] + messages[-1:], talk.tools))
         raise ProtocolError(
             "context_length_exceeded",
             f"The instructions and the last message alone have {least} tokens; {room} fit. Shorten them.",
@@ -111,8 +120,13 @@ def truncate(talk: Conversation, tokenizer: ChatTokenizer, room: int) -> Prompt:
     return fitting
 
 
+def packed_tools(tools: Sequence[Tool]) -> bytes:
+    """b"" for none; equal for equal ones."""
+    return encode_json(tools) if tools else b""
+
+
 def stored_messages(new: Sequence[ChatMessage]) -> tuple[StoredMessage, ...]:
-    return tuple(StoredMessage(message.role, message.content) for message in new)
+    return tuple(StoredMessage(m.role, m.content, m.call, m.call_id) for m in new)
 
 
 def _with_instructions(instructions: str | None, messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:

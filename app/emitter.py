@@ -17,7 +17,7 @@ from protocol.events import (
     OutputTextDone,
     ResponseEvent,
 )
-from protocol.items import OutputMessage, OutputText
+from protocol.items import OutputItem, OutputMessage, OutputText
 from protocol.logprobs import TokenLogprob
 
 
@@ -146,10 +146,13 @@ class Emitter:
                 }
             )
 
-    def open_item(self) -> None:
-        self._item_open = True
-        if self.on_first_text is not None:
+    def _begun(self) -> None:
+        if not self._item_open and self.on_first_text is not None:
             self.on_first_text()
+        self._item_open = True
+
+    def open_item(self) -> None:
+        self._begun()
         item = OutputMessage(id=self._item_id, status="in_progress")
         self.emit(OutputItemAdded(sequence_number=self.number, output_index=0, item=item))
         self.emit(
@@ -196,6 +199,6 @@ class Emitter:
         )
         return OutputMessage(id=self._item_id, status=status, content=(part,))
 
-    def items(self, status: Any) -> tuple[OutputMessage, ...]:
+    def items(self, status: Any) -> tuple[OutputItem, ...]:
         """The output: one item, or none where none was opened."""
         return (self.item(status),) if self._item_open else ()

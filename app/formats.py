@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 from app.ask import Ask
+from app.offered import engine_tool
 from app.prompts import translated
 from app.workers import HERE_CHARACTERS, Workers
+from engine.calls.grammar import calls_format
 from engine.interface import Engine
 from engine.request import EngineError, OutputFormat
+from protocol.requests.create import CreateResponse
+from protocol.requests.tools import Offer
 
 
 async def compiled_format(ask: Ask, engine: Engine, workers: Workers) -> object | None:
     """For `EngineRequest.grammar`. Raises ProtocolError: not a format, not supported, too much waits already."""
-    asked = ask.create.format
-    if asked is None:
+    wanted = _wanted(ask.create, engine)
+    if wanted is None:
         return None
-    wanted = OutputFormat(asked.kind, asked.source, asked.param)
 
-    def compile() -> object:
+    def compile() -> object | None:
         try:
             return engine.compile(wanted)
         except EngineError as error:
-            raise translated(error, asked.param) from error
+            if _may_do_without(ask.create.offer):
+                return None
+            raise translated(error, wanted.param) from error
 
     # Never here: a short schema takes 1 ms and the first of all loads the library.
-    return await workers.run(ask.principal.tenant, max(len(asked.source), HERE_CHARACTERS + 1), compile)
+    return await workers.run(ask.principal.tenant, max(len(wanted.source), HERE_CHARACTERS + 1), compile)
+
+
+def _wanted(create: CreateResponse, engine: Engine) -> OutputFormat | None:
+    if create.format is not None:
+        return OutputFormat(create.format.kind, create.format.source, create.format.param)
+    offer = create.offer
+    if not offer.open:
+        return None
+    return calls_format(
+        engine.tokenizer.call_syntax,
+        [engine_tool(tool) for tool in offer.open],
+        forced=offer.forced,
+        parallel=offer.parallel and not offer.named,
+        param="tool_choice" if offer.forced else "tools",
+    )
+
+
+def _may_do_without(offer: Offer) -> bool:
+    """Whether calls are the model's to write well: nothing is forced, and no function is strict."""
+    return bool(offer.open) and not offer.forced and not any(tool.strict for tool in offer.open)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import UNSET
@@ -14,8 +15,9 @@ from msgspec.structs import replace
 
 from app.ask import Ask
 from app.auth import Authenticator
+from app.calls import CallingTurn
 from app.config import Config
-from app.context import Prompt, stored_messages
+from app.context import Prompt, packed_tools, stored_messages
 from app.emitter import Sink
 from app.flush import Flush
 from app.formats import compiled_format
@@ -29,6 +31,7 @@ from app.store.record import StoredResponse, pack_ids
 from app.store.responses import ResponseStores
 from app.turn import Turn
 from app.workers import Workers
+from engine.calls.parser import CallParser
 from engine.interface import Engine
 from engine.request import ChatMessage, EngineError, EngineRequest, Sampling
 from protocol.codec import encode as encode_json
@@ -264,6 +267,9 @@ class Hub:
             model=self.engine.model.id,
             previous_response_id=create.previous_response_id,
             instructions=prompt.instructions,
+            tools=create.offer.tools,
+            tool_choice=create.offer.choice,
+            parallel_tool_calls=create.offer.parallel,
             truncation=create.truncation,
             text=_text(create),
             temperature=sampling.temperature,
@@ -278,7 +284,12 @@ class Hub:
             prompt_cache_key=create.prompt_cache_key,
             truncated_messages=prompt.dropped or UNSET,
         )
-        return Turn(
+        open_tools = frozenset(tool.name for tool in create.offer.open)
+        begin: Callable[..., Turn] = Turn
+        if open_tools:
+            parser = CallParser(self.engine.tokenizer.call_syntax, open_tools)
+            begin = partial(CallingTurn, parser=parser, parallel=create.offer.parallel, new_id=new_id)
+        return begin(
             response=response,
             item_id=new_id("msg"),
             tenant=ask.principal.tenant,
@@ -342,6 +353,7 @@ class Hub:
             response=encode_json(response),
             parent_id=create.previous_response_id,
             instructions=prompt.instructions,
+            tools=packed_tools(prompt.tools),
             input=stored_messages(new),
             output_text=text,
             context_ids=ids,

@@ -8,13 +8,15 @@ from typing import Final
 from app.ask import Ask, CountAsk
 from app.context import PER_MESSAGE, Conversation, Prompt, conversation, encode, truncate
 from app.moderation import CompiledPolicy, check_input
+from app.offered import engine_tool, offered_json, read_offered
 from app.store.record import Lineage, StoredResponse
 from app.store.responses import ResponseStores
 from app.workers import Workers
 from engine.interface import Engine
-from engine.request import ChatMessage, EngineError
+from engine.request import ChatMessage, EngineError, Tool
 from protocol.codes import ProtocolError
 from protocol.requests.create import CreateResponse, InputTokens
+from protocol.requests.tools import Offer
 
 CHARACTERS_A_TOKEN: Final = 128
 """More than any tokenizer's longest token has, so a text longer than this for each token cannot fit."""
@@ -54,12 +56,14 @@ class Prompts:
             return await self._workers.run(
                 tenant, len(plain), lambda: self._plain_prompt(plain, ask.param)
             ), ()
-        characters = sum(len(message.content) + PER_MESSAGE for message in create.messages) + len(
-            create.instructions or ""
+        characters = (
+            sum(len(message.content) + PER_MESSAGE for message in create.messages)
+            + len(create.instructions or "")
+            + len(offered_json(create.offer))
         )
         if create.truncation == "disabled":
             self._check_characters(characters, ask.param)
-        new, instructions = await self._workers.run(
+        new, instructions, tools = await self._workers.run(
             tenant, characters, lambda: self._judged(create, ask.param)
         )
         lineage = Lineage()
@@ -72,13 +76,13 @@ class Prompts:
                 '"truncation": "auto" to leave out the oldest, or the conversation as input items.',
                 param="previous_response_id",
             )
-        talk = conversation(lineage.records, instructions, new)
+        talk = conversation(lineage.records, instructions, new, tools)
         prompt = await self._workers.run(
             tenant, talk.characters, lambda: self._prompt(talk, create, ask.param)
         )
         dropped = prompt.dropped + lineage.cut  # at least one, of those that were not read
         root = lineage.records[0].id if lineage.records else None
-        return replace(prompt, dropped=dropped, instructions=instructions, root=root), new
+        return replace(prompt, dropped=dropped, instructions=instructions, tools=tools, root=root), new
 
     def _check_model(self, model: str | None) -> None:
         served = self._engine.model.id
@@ -101,17 +105,37 @@ class Prompts:
 
     def _judged(
         self, create: CreateResponse | InputTokens, param: str
-    ) -> tuple[tuple[ChatMessage, ...], str | None]:
-        """This turn's messages and instructions as the input gate leaves them; replies passed it before."""
+    ) -> tuple[tuple[ChatMessage, ...], str | None, tuple[Tool, ...]]:
+        """This turn's messages, instructions and functions as the input gate leaves them; replies passed it before."""
         messages = tuple(
             ChatMessage(
                 message.role,
                 message.content if message.role == "assistant" else self._judge(message.content, param),
+                message.call,
+                message.call_id,
             )
             for message in create.messages
         )
         instructions = create.instructions
-        return messages, None if instructions is None else self._judge(instructions, "instructions")
+        if instructions is not None:
+            instructions = self._judge(instructions, "instructions")
+        return messages, instructions, self._judged_tools(create.offer)
+
+    def _judged_tools(self, offer: Offer) -> tuple[Tool, ...]:
+        """The functions that the model is told of. What the gate takes out of them must leave them what they are."""
+        source = offered_json(offer)
+        judged = self._judge(source, "tools") if source else ""
+        try:
+            told = read_offered(judged) if judged != source else offer.told
+        except ValueError:
+            told = ()
+        if [tool.name for tool in told] != [tool.name for tool in offer.told]:
+            raise ProtocolError(
+                "content_policy_violation",
+                f"The functions hold what policy {self._policy.version!r} takes out. Change their names or schemas.",
+                param="tools",
+            )
+        return tuple(engine_tool(tool) for tool in told)
 
     def _plain_prompt(self, text: str, param: str) -> Prompt:
         judged = self._judge(text, param)

@@ -71,9 +71,10 @@ ServiceTier: TypeAlias = Literal["auto", "default", "flex", "priority"]
 
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
-    """What a reply must be: JSON of a schema, given as JSON, or the whole match of a regular expression."""
+    """What a reply must be: JSON of a schema, given as JSON, the whole match of a regular expression, or what a grammar
+    of llguidance's describes (`engine.calls.grammar`)."""
 
-    kind: Literal["json_schema", "regex"]
+    kind: Literal["json_schema", "regex", "lark"]
     source: str
     param: str  # what the client calls it, for the errors about it
 

@@ -79,6 +79,11 @@ def _skeleton(data: bytes) -> bytes:
     return b"".join(unescaped.split(b'"')[::2]).translate(_SQUARE, _NOT_BRACKETS)
 
 
+def nests_deeper(json: bytes, limit: int) -> bool:
+    """Whether valid JSON has more than `limit` levels."""
+    return _brackets(json) > limit and _nests_deeper(_skeleton(json), limit)
+
+
 def _nests_deeper(brackets: bytes, limit: int) -> bool:
     """Whether the balanced `brackets` have more than `limit` levels; each pass takes the innermost away."""
     for _ in range(limit):

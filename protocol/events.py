@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
-from protocol.items import OutputMessage, OutputText
+from protocol.items import OutputItem, OutputText
 from protocol.logprobs import TokenLogprob
 from protocol.response import Response
 
@@ -34,7 +34,7 @@ class ResponseInProgress(_Event, frozen=True, tag="response.in_progress"):
 
 class OutputItemAdded(_Event, frozen=True, tag="response.output_item.added"):
     output_index: int
-    item: OutputMessage
+    item: OutputItem
 
 
 class ContentPartAdded(_Event, frozen=True, tag="response.content_part.added"):
@@ -69,7 +69,19 @@ class ContentPartDone(_Event, frozen=True, tag="response.content_part.done"):
 
 class OutputItemDone(_Event, frozen=True, tag="response.output_item.done"):
     output_index: int
-    item: OutputMessage
+    item: OutputItem
+
+
+class FunctionCallArgumentsDelta(_Event, frozen=True, tag="response.function_call_arguments.delta"):
+    item_id: str
+    output_index: int
+    delta: str
+
+
+class FunctionCallArgumentsDone(_Event, frozen=True, tag="response.function_call_arguments.done"):
+    item_id: str
+    output_index: int
+    arguments: str
 
 
 class ResponseCompleted(_Event, frozen=True, tag="response.completed"):
@@ -93,6 +105,8 @@ ResponseEvent: TypeAlias = (
     | OutputTextDelta
     | OutputTextDone
     | ContentPartDone
+    | FunctionCallArgumentsDelta
+    | FunctionCallArgumentsDone
     | OutputItemDone
     | ResponseCompleted
     | ResponseIncomplete

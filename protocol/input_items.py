@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, cast
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 from protocol.codes import ProtocolError
 from protocol.items import OutputText
-from protocol.requests.message import Role
+from protocol.requests.message import Message, SaidRole
 from protocol.requests.query import ItemPage
+from protocol.tools import FunctionCall, FunctionCallOutput
 
 
 class InputTextContent(Struct, frozen=True, tag_field="type", tag="input_text", kw_only=True):
@@ -23,35 +24,47 @@ class InputItem(Struct, frozen=True, tag_field="type", tag="message", kw_only=Tr
     """A message of the input as the gate left it and the model saw it; an assistant's is text of a reply."""
 
     id: str
-    role: Role
+    role: SaidRole
     status: Literal["completed"] = "completed"
     content: tuple[InputTextContent | OutputText, ...]
+
+
+AnyInputItem: TypeAlias = InputItem | FunctionCall | FunctionCallOutput
 
 
 class InputItemList(Struct, frozen=True, kw_only=True):
     """A page of items; `has_more` says that others follow in this order."""
 
     object: Literal["list"] = "list"
-    data: tuple[InputItem, ...]
+    data: tuple[AnyInputItem, ...]
     first_id: str | None
     last_id: str | None
     has_more: bool
 
 
-def input_items(response_id: str, messages: Iterable[tuple[str, str]]) -> list[InputItem]:
-    """The input of a response, roles and texts, as items in their order. The ids follow from the response's."""
+def input_items(response_id: str, messages: Iterable[Message]) -> list[AnyInputItem]:
+    """The input of a response as items in their order. The ids follow from the response's."""
     stem = response_id.removeprefix("resp_")
-    return [
-        InputItem(
-            id=f"msg_{stem}_{index}",
-            role=cast(Role, role),  # no request with another is read
-            content=(OutputText(text=text) if role == "assistant" else InputTextContent(text=text),),
+    return [_item(message, f"{stem}_{index}") for index, message in enumerate(messages)]
+
+
+def _item(message: Message, stem: str) -> AnyInputItem:
+    if message.call:
+        return FunctionCall(
+            id=f"fc_{stem}",
+            call_id=message.call_id,
+            name=message.call,
+            arguments=message.content,
+            status="completed",
         )
-        for index, (role, text) in enumerate(messages)
-    ]
+    if message.role == "tool":
+        return FunctionCallOutput(id=f"fco_{stem}", call_id=message.call_id, output=message.content)
+    text = message.content
+    part = OutputText(text=text) if message.role == "assistant" else InputTextContent(text=text)
+    return InputItem(id=f"msg_{stem}", role=message.role, content=(part,))
 
 
-def page_of(items: list[InputItem], page: ItemPage) -> InputItemList:
+def page_of(items: list[AnyInputItem], page: ItemPage) -> InputItemList:
     """Raises ProtocolError where `after` is none of the items."""
     ordered = items if page.order == "asc" else items[::-1]
     start = 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from protocol.logprobs import TokenLogprob
+from protocol.tools import FunctionCall
 
 
 class OutputText(Struct, frozen=True, tag_field="type", tag="output_text", kw_only=True):
@@ -24,3 +25,6 @@ class OutputMessage(Struct, frozen=True, tag_field="type", tag="message", kw_onl
     role: Literal["assistant"] = "assistant"
     status: Literal["in_progress", "completed", "incomplete"]
     content: tuple[OutputText, ...] = ()
+
+
+OutputItem: TypeAlias = OutputMessage | FunctionCall

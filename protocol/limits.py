@@ -31,6 +31,12 @@ class Limits:
     """Tokens with a bias: the standard names no number; a list of words to avoid has some hundreds."""
     max_schema_bytes: int = 65_536
     """Of a format's JSON schema: three times what 1,000 plain properties take; 100 kB compile in 78 ms."""
+    max_tools: int = 128
+    """Functions of one request, as the hosted API has it."""
+    max_tools_bytes: int = 262_144
+    """Of all functions' JSON: some 60,000 tokens, more than most contexts here."""
+    max_tool_nesting: int = 32
+    """Levels of a function's parameters: the hosted API takes 5 of its strict ones, six times that."""
     max_regex_chars: int = 4096
     """Of a format's regular expression; what it may cost is bounded where it is compiled."""
     max_metadata_pairs: int = 16

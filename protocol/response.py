@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
 from protocol.formats import ReplyFormat, TextFormat
-from protocol.items import OutputMessage
+from protocol.items import OutputItem
+from protocol.tools import FunctionTool, ToolChoice
 
 Status: TypeAlias = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
@@ -77,10 +78,10 @@ class Response(Struct, frozen=True, kw_only=True):
     model: str
     previous_response_id: str | None = None
     instructions: str | None = None
-    output: tuple[OutputMessage, ...] = ()
+    output: tuple[OutputItem, ...] = ()
     error: ResponseError | None = None
-    tools: tuple[dict[str, Any], ...] = ()
-    tool_choice: Literal["auto", "none"] = "auto"
+    tools: tuple[FunctionTool, ...] = ()
+    tool_choice: ToolChoice = "auto"
     truncation: Literal["auto", "disabled"] = "disabled"
     parallel_tool_calls: bool = True
     text: TextConfig = TextConfig()

@@ -63,12 +63,15 @@ _RECEIVED: Final[dict[type, Off]] = {
     bodies.StructuredOutputsBody: STRUCTURED_OFF,
     bodies.StreamOptionsBody: STREAM_OPTIONS_OFF,
     bodies.InputMessage: ITEM_OFF,
+    bodies.FunctionCallInput: ITEM_OFF,
+    bodies.FunctionCallOutputInput: ITEM_OFF,
     bodies.ChatInputMessage: CHAT_MESSAGE_OFF,
     bodies.InputTextPart: PART_OFF,
     bodies.OutputTextPart: PART_OFF,
     bodies.TextPart: PART_OFF,
     bodies.RefusalPart: PART_OFF,
 }
+_ITEMS: Final = (bodies.InputMessage, bodies.FunctionCallInput, bodies.FunctionCallOutputInput)
 REF: Final = "#/components/schemas/{name}"
 
 
@@ -86,6 +89,7 @@ def components() -> dict[str, Schema]:
         received[struct.__name__]["properties"].update(_off_properties(off))
     for schema in received.values():
         _drop_null_defaults(schema)
+        _admit_calls(schema.get("properties", {}).get("input", {}))
     return {**sent, **received}
 
 
@@ -104,6 +108,14 @@ def _drop_null_defaults(schema: Schema) -> None:
     for field in schema.get("properties", {}).values():
         if field.get("default", ...) is None:
             del field["default"]
+
+
+def _admit_calls(input: Schema) -> None:
+    """Where messages are, calls and what they gave may be: their kind tells, which a message may leave out, so that
+    msgspec has no union for them."""
+    for way in input.get("anyOf", ()):
+        if way.get("items") == reference(bodies.InputMessage):
+            way["items"] = {"anyOf": [reference(item) for item in _ITEMS]}
 
 
 def _off_properties(off: Off) -> dict[str, Schema]:

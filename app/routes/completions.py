@@ -50,6 +50,7 @@ async def chat(request: Request) -> HttpResponse | EventStream:
     asked = await service.read(request, principal.tenant, parse_chat)
     create = CreateResponse(
         messages=asked.messages,
+        offer=asked.offer,
         metadata=asked.metadata,
         prompt_cache_key=asked.prompt_cache_key,
         store=False,

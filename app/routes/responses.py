@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
@@ -19,6 +21,7 @@ from protocol.dialects.responses import deleted_answer, event_sse, input_tokens_
 from protocol.events import TERMINAL_TYPES
 from protocol.input_items import input_items, page_of
 from protocol.requests.create import parse_create, parse_input_tokens
+from protocol.requests.message import Message, Role
 from protocol.requests.query import parse_item_page, parse_retrieve
 
 
@@ -60,7 +63,7 @@ async def list_input(request: Request) -> HttpResponse:
             param="response_id",
         )
     record = await _stored(service, principal, response_id)
-    messages = ((message.role, message.content) for message in record.input)
+    messages = (Message(cast(Role, m.role), m.content, m.call, m.call_id) for m in record.input)
     return json_answer(page_of(input_items(response_id, messages), page))
 
 

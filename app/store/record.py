@@ -14,6 +14,8 @@ import msgspec
 class StoredMessage(msgspec.Struct, frozen=True, array_like=True):
     role: str
     content: str
+    call: str = ""
+    call_id: str = ""
 
 
 class StoredResponse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,6 +32,7 @@ class StoredResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     response: bytes  # the response object's JSON, as `GET` answers it
     parent_id: str | None = None
     instructions: str | None = None
+    tools: bytes = b""  # the functions on offer, as `context.Conversation` compares them
     input: tuple[StoredMessage, ...] = ()  # this turn's own
     output_text: str = ""  # released text only
     context_ids: bytes | None = None

@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from protocol.codec import encode
-from protocol.dialects.outcome import FinishReason, finish_reason, output_logprobs, output_text
+from protocol.dialects.outcome import FinishReason, calls, finish_reason, output_logprobs, output_text
 from protocol.dialects.stream import CompletionStream
-from protocol.events import OutputTextDelta
+from protocol.events import FunctionCallArgumentsDelta, OutputItemAdded, OutputTextDelta, ResponseEvent
 from protocol.logprobs import TokenLogprob
 from protocol.response import IncompleteDetails, Response
+from protocol.tools import FunctionCall
 from protocol.usage import CompletionUsage
+
+
+class CalledFunction(Struct, frozen=True):
+    name: str
+    arguments: str
+
+
+class ChatToolCall(Struct, frozen=True, kw_only=True):
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class FunctionDelta(Struct, frozen=True, kw_only=True):
+    name: str | UnsetType = UNSET
+    arguments: str
+
+
+class ChatToolCallDelta(Struct, frozen=True, kw_only=True):
+    """The first of a call has its id and name, those that follow more of the arguments."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+    function: FunctionDelta
 
 
 class ChatDelta(Struct, frozen=True, kw_only=True):
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    tool_calls: tuple[ChatToolCallDelta, ...] | UnsetType = UNSET
 
 
 class ChatLogprobs(Struct, frozen=True):
@@ -47,10 +74,13 @@ class ChatChunk(Struct, frozen=True, kw_only=True):
 
 
 class ChatMessage(Struct, frozen=True, kw_only=True):
+    """`content` is null where there are calls and no text."""
+
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
     annotations: tuple[()] = ()
+    tool_calls: tuple[ChatToolCall, ...] | UnsetType = UNSET
 
 
 class ChatChoice(Struct, frozen=True, kw_only=True):
@@ -83,9 +113,30 @@ class ChatStream(CompletionStream[ChatChunkChoice]):
 
     chunk = ChatChunk
     _opened = False
+    _calls = 0
 
     def _delta(self, text: str) -> ChatChunkChoice:
         return ChatChunkChoice(delta=ChatDelta(content=text))
+
+    def feed(self, event: ResponseEvent | str) -> bytes:
+        match event:
+            case OutputItemAdded(item=FunctionCall() as call):
+                opening = b"" if self._opened else self._first()
+                self._calls += 1
+                return opening + self._call(
+                    id=call.call_id, type="function", function=FunctionDelta(name=call.name, arguments="")
+                )
+            case OutputItemAdded() if self._opened:
+                return b""
+            case FunctionCallArgumentsDelta(delta=delta):
+                return self._call(function=FunctionDelta(arguments=delta))
+            case _:
+                return super().feed(event)
+
+    def _call(self, **delta: Any) -> bytes:
+        """Of the call that came last."""
+        call = ChatToolCallDelta(index=self._calls - 1, **delta)
+        return self._chunk(ChatChunkChoice(delta=ChatDelta(tool_calls=(call,))))
 
     def _scored(self, delta: OutputTextDelta) -> ChatChunkChoice:
         return ChatChunkChoice(delta=ChatDelta(content=delta.delta), logprobs=ChatLogprobs(delta.logprobs))
@@ -109,7 +160,7 @@ class ChatStream(CompletionStream[ChatChunkChoice]):
 def chat_completion(response: Response, completion_id: str, *, scored: bool = False) -> bytes:
     """The whole answer of a response that has ended and did not fail; `scored`: log probabilities were asked for."""
     choice = ChatChoice(
-        message=ChatMessage(content=output_text(response)),
+        message=_message(response),
         logprobs=ChatLogprobs(output_logprobs(response)) if scored else None,
         finish_reason=finish_reason(response),
         incomplete_details=response.incomplete_details or UNSET,
@@ -124,3 +175,12 @@ def chat_completion(response: Response, completion_id: str, *, scored: bool = Fa
             metadata=response.metadata,
         )
     )
+
+
+def _message(response: Response) -> ChatMessage:
+    made = tuple(
+        ChatToolCall(id=call.call_id, function=CalledFunction(call.name, call.arguments))
+        for call in calls(response)
+    )
+    text = output_text(response)
+    return ChatMessage(content=text if text or not made else None, tool_calls=made or UNSET)

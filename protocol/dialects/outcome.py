@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 from protocol.codes import ERRORS, ProtocolError
+from protocol.items import OutputMessage
 from protocol.logprobs import TokenLogprob
 from protocol.response import Response
+from protocol.tools import FunctionCall
 
-FinishReason: TypeAlias = Literal["stop", "length", "content_filter"]
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "tool_calls"]
 
 
 def output_text(response: Response) -> str:
     """The released text of all output."""
-    return "".join(part.text for item in response.output for part in item.content)
+    return "".join(part.text for message in _messages(response) for part in message.content)
+
+
+def _messages(response: Response) -> Iterator[OutputMessage]:
+    return (item for item in response.output if isinstance(item, OutputMessage))
+
+
+def calls(response: Response) -> tuple[FunctionCall, ...]:
+    return tuple(item for item in response.output if isinstance(item, FunctionCall))
 
 
 def output_logprobs(response: Response) -> tuple[TokenLogprob, ...]:
     """The scores of all its tokens."""
-    return tuple(score for item in response.output for part in item.content for score in part.logprobs)
+    return tuple(
+        score for message in _messages(response) for part in message.content for score in part.logprobs
+    )
 
 
 def finish_reason(response: Response) -> FinishReason:
@@ -33,7 +46,7 @@ def finish_reason(response: Response) -> FinishReason:
         case "content_filter":
             return "content_filter"
         case _:
-            return "stop"
+            return "tool_calls" if calls(response) else "stop"
 
 
 def failure(response: Response) -> ProtocolError | None:

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from protocol.requests.completion import MAX_COMPLETION_TOP
 from protocol.requests.format import SCHEMA_NAME
+from protocol.requests.message import FUNCTION_NAME
 from protocol.requests.sampling import (
     LEAST_FACTOR,
     MAX_BIAS,
@@ -30,6 +31,7 @@ _TokenId: TypeAlias = Annotated[str, Meta(pattern=f"^{TOKEN_ID}$")]
 _Bias: TypeAlias = Annotated[float, Meta(ge=-MAX_BIAS, le=MAX_BIAS)]
 _Top: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_TOP)]
 _Marks: TypeAlias = list[Any] | None
+_FunctionName: TypeAlias = Annotated[str, Meta(pattern=f"^{FUNCTION_NAME}$")]
 
 
 class _Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,12 +80,85 @@ class InputMessage(_Body, frozen=True, kw_only=True):
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
-class ChatInputMessage(_Body, frozen=True, kw_only=True):
-    """A message of a chat. An assistant's `refusal` stands in for content that is null."""
+class FunctionCallInput(_Body, frozen=True, kw_only=True, tag_field="type", tag="function_call"):
+    """A call that is fed back."""
 
-    role: Role
+    call_id: _Label
+    name: _FunctionName
+    arguments: str
+    id: _Label | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class FunctionCallOutputInput(_Body, frozen=True, kw_only=True, tag_field="type", tag="function_call_output"):
+    """What a call gave."""
+
+    call_id: _Label
+    output: Content
+    id: _Label | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class CalledFunctionBody(_Body, frozen=True, kw_only=True):
+    name: _FunctionName
+    arguments: str
+
+
+class ChatToolCallBody(_Body, frozen=True, kw_only=True):
+    id: _Label
+    type: Literal["function"]
+    function: CalledFunctionBody
+
+
+class ChatInputMessage(_Body, frozen=True, kw_only=True):
+    """A message of a chat. An assistant's `refusal` or `tool_calls` stand in for content that is null; a tool's has
+    the `tool_call_id` of the call that it answers."""
+
+    role: Role | Literal["tool"]
     content: Content | None = None
     refusal: str | None = None
+    tool_calls: list[ChatToolCallBody] | None = None
+    tool_call_id: _Label | None = None
+
+
+class _FunctionBody(_Body, frozen=True, kw_only=True):
+    name: _FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionToolBody(_FunctionBody, frozen=True, kw_only=True):
+    """A function that the model may call; `parameters` is the schema of an object."""
+
+    type: Literal["function"]
+
+
+class ChatFunctionBody(_FunctionBody, frozen=True, kw_only=True):
+    pass
+
+
+class ChatToolBody(_Body, frozen=True, kw_only=True):
+    type: Literal["function"]
+    function: ChatFunctionBody
+
+
+class FunctionNameBody(_Body, frozen=True, kw_only=True):
+    name: _FunctionName
+
+
+class ChosenFunctionBody(_Body, frozen=True, kw_only=True):
+    type: Literal["function"]
+    name: _FunctionName
+
+
+class ChatChosenFunctionBody(_Body, frozen=True, kw_only=True):
+    type: Literal["function"]
+    function: FunctionNameBody
+
+
+ToolMode: TypeAlias = Literal["auto", "none", "required"]
+_Tools: TypeAlias = list[FunctionToolBody] | None
 
 
 class TextFormatBody(_Body, frozen=True, kw_only=True, tag_field="type", tag="text"):
@@ -145,6 +220,8 @@ class _SampledBody(_Body, frozen=True, kw_only=True):
 class _ResponseBody(_SampledBody, frozen=True, kw_only=True):
     input: _Label | Annotated[list[InputMessage], Meta(min_length=1)]
     instructions: str | None = None
+    tools: _Tools = None
+    tool_choice: ToolMode | ChosenFunctionBody | None = None
     previous_response_id: _Label | None = None
     max_output_tokens: _Count | None = None
     store: bool | None = None
@@ -184,6 +261,8 @@ class InputTokensBody(_Body, frozen=True, kw_only=True):
     model: _Label | None = None
     input: _Label | Annotated[list[InputMessage], Meta(min_length=1)]
     instructions: str | None = None
+    tools: _Tools = None
+    tool_choice: ToolMode | ChosenFunctionBody | None = None
     previous_response_id: _Label | None = None
     truncation: Literal["auto", "disabled"] | None = None
     parallel_tool_calls: bool | None = None
@@ -198,6 +277,8 @@ class ChatBody(_SampledBody, frozen=True, kw_only=True):
     """`max_tokens` is the older name of `max_completion_tokens`."""
 
     messages: Annotated[list[ChatInputMessage], Meta(min_length=1)]
+    tools: list[ChatToolBody] | None = None
+    tool_choice: ToolMode | ChatChosenFunctionBody | None = None
     stream: bool | None = None
     stream_options: StreamOptionsBody | None = None
     max_completion_tokens: _Count | None = None

@@ -11,6 +11,7 @@ from protocol.requests.fields import Fields, Off
 from protocol.requests.format import read_response_format
 from protocol.requests.message import Message, read_chat_messages
 from protocol.requests.sampling import Sampled, read_metadata, read_sampled, read_top_logprobs
+from protocol.requests.tools import Offer, check_offer, read_chat_tools
 
 STREAM_OPTIONS_OFF: Final[Off] = {"include_obfuscation": (False,)}
 CHAT_OFF: Final[Off] = {
@@ -26,8 +27,6 @@ CHAT_OFF: Final[Off] = {
     "reasoning_effort": ("none",),
     "service_tier": ("auto", "default"),
     "store": (False,),
-    "tool_choice": ("auto", "none"),
-    "tools": ([],),
     "verbosity": ("medium",),
     "web_search_options": (),
 }
@@ -37,6 +36,7 @@ class ChatRequest(Sampled, frozen=True, kw_only=True):
     """One chat completion, asked for. `include_usage` adds a last chunk with the token counts to a stream."""
 
     messages: tuple[Message, ...]
+    offer: Offer = Offer()
     stream: bool = False
     include_usage: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
@@ -46,22 +46,25 @@ class ChatRequest(Sampled, frozen=True, kw_only=True):
 def parse_chat(body: dict[str, Any], limits: Limits) -> ChatRequest:
     """Check the body of POST /v1/chat/completions. Raises ProtocolError, `param` naming the field."""
     fields = Fields(body)
+    offer = read_chat_tools(fields, limits)
+    sampled = read_sampled(
+        fields,
+        limits,
+        "max_completion_tokens",
+        "max_tokens",
+        format=read_response_format(fields, limits),
+        logprobs=read_top_logprobs(fields, "'logprobs'", fields.flag("logprobs") or False),
+    )
+    check_offer(offer, sampled)
     chat = ChatRequest(
         messages=read_chat_messages(fields, limits),
+        offer=offer,
         stream=fields.flag("stream") or False,
         include_usage=read_include_usage(fields),
         metadata=read_metadata(fields, limits),
         prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
-        **read_sampled(
-            fields,
-            limits,
-            "max_completion_tokens",
-            "max_tokens",
-            format=read_response_format(fields, limits),
-            logprobs=read_top_logprobs(fields, "'logprobs'", fields.flag("logprobs") or False),
-        ),
+        **sampled,
     )
-    fields.flag("parallel_tool_calls")  # without tools, either way is no tools
     fields.off(CHAT_OFF)
     fields.finish()
     return chat

@@ -11,11 +11,10 @@ from protocol.requests.fields import Fields, Off, invalid, lane_name, unsupporte
 from protocol.requests.format import read_text
 from protocol.requests.message import Message, read_input
 from protocol.requests.sampling import Sampled, read_metadata, read_sampled, read_top_logprobs
+from protocol.requests.tools import Offer, check_offer, read_tools
 
 LOGPROBS: Final = "message.output_text.logprobs"
-_TOOLS_OFF: Final[Off] = {
-    "tools": ([],),
-    "tool_choice": ("auto", "none"),
+_REASONING_OFF: Final[Off] = {
     "reasoning": {
         "effort": ("none",),
         "context": ("auto",),
@@ -26,7 +25,7 @@ _TOOLS_OFF: Final[Off] = {
     "conversation": (),
 }
 CREATE_OFF: Final[Off] = {
-    **_TOOLS_OFF,
+    **_REASONING_OFF,
     "access_programs": ({},),
     "background": (False,),
     "background_options": ({},),
@@ -41,7 +40,7 @@ CREATE_OFF: Final[Off] = {
     "service_tier": ("auto", "default"),
     "stream_options": {"include_obfuscation": (False,)},
 }
-INPUT_TOKENS_OFF: Final[Off] = {**_TOOLS_OFF, "personality": ()}
+INPUT_TOKENS_OFF: Final[Off] = {**_REASONING_OFF, "personality": ()}
 
 
 class CreateResponse(Sampled, frozen=True, kw_only=True):
@@ -49,6 +48,7 @@ class CreateResponse(Sampled, frozen=True, kw_only=True):
 
     messages: tuple[Message, ...]
     instructions: str | None = None
+    offer: Offer = Offer()
     previous_response_id: str | None = None
     stream: bool = False
     store: bool = True
@@ -66,6 +66,7 @@ class InputTokens(Struct, frozen=True, kw_only=True):
     model: str | None = None
     messages: tuple[Message, ...]
     instructions: str | None = None
+    offer: Offer = Offer()
     previous_response_id: str | None = None
     truncation: Literal["auto", "disabled"] = "disabled"
 
@@ -76,9 +77,19 @@ def parse_create(body: dict[str, Any], limits: Limits, *, socket: bool) -> Creat
     Raises ProtocolError, `param` naming the field.
     """
     fields = Fields(body)
+    offer = read_tools(fields, limits)
+    sampled = read_sampled(
+        fields,
+        limits,
+        "max_output_tokens",
+        format=read_text(fields, limits),
+        logprobs=read_top_logprobs(fields, f"'{LOGPROBS}' in 'include'", _read_include(fields)),
+    )
+    check_offer(offer, sampled)
     create = CreateResponse(
         messages=read_input(fields, limits),
         instructions=fields.text("instructions"),
+        offer=offer,
         previous_response_id=fields.label("previous_response_id", limits.max_label_chars),
         stream=_read_stream(fields, socket),
         store=_default_true(fields.flag("store")),
@@ -88,15 +99,8 @@ def parse_create(body: dict[str, Any], limits: Limits, *, socket: bool) -> Creat
         truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
         metadata=read_metadata(fields, limits),
         prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
-        **read_sampled(
-            fields,
-            limits,
-            "max_output_tokens",
-            format=read_text(fields, limits),
-            logprobs=read_top_logprobs(fields, f"'{LOGPROBS}' in 'include'", _read_include(fields)),
-        ),
+        **sampled,
     )
-    fields.flag("parallel_tool_calls")  # without tools, either way is no tools
     fields.off(CREATE_OFF)
     fields.finish()
     return create
@@ -109,10 +113,10 @@ def parse_input_tokens(body: dict[str, Any], limits: Limits) -> InputTokens:
         model=fields.label("model", limits.max_label_chars),
         messages=read_input(fields, limits),
         instructions=fields.text("instructions"),
+        offer=read_tools(fields, limits),
         previous_response_id=fields.label("previous_response_id", limits.max_label_chars),
         truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
     )
-    fields.flag("parallel_tool_calls")
     read_text(fields, limits)  # a format takes no tokens
     fields.off(INPUT_TOKENS_OFF)
     fields.finish()

@@ -1,7 +1,9 @@
-"""Messages as clients send them, in both shapes, made one: a role and a text."""
+"""Messages as clients send them, in both shapes, made one: a role and a text. Calls and what they gave are messages
+too."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
@@ -11,7 +13,8 @@ from protocol.codes import ProtocolError
 from protocol.limits import Limits
 from protocol.requests.fields import Fields, Off, invalid, missing, nested, unsupported
 
-Role: TypeAlias = Literal["user", "assistant", "system"]
+SaidRole: TypeAlias = Literal["user", "assistant", "system"]
+Role: TypeAlias = SaidRole | Literal["tool"]
 
 _ROLES: Final[dict[str, Role]] = {
     "user": "user",
@@ -19,12 +22,13 @@ _ROLES: Final[dict[str, Role]] = {
     "system": "system",
     "developer": "system",  # chat templates know one word for it
 }
-_TOOL_ROLES: Final = frozenset({"tool", "function"})
 _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text"})
 _OTHER_PARTS: Final = frozenset(
     {"input_image", "input_file", "input_audio", "image_url", "file", "summary_text", "reasoning_text"}
 )
 
+FUNCTION_NAME: Final = "[A-Za-z0-9_-]{1,64}"
+_FUNCTION_NAME: Final = re.compile(FUNCTION_NAME)
 ITEM_OFF: Final[Off] = {"phase": ()}
 PART_OFF: Final[Off] = {"prompt_cache_breakpoint": ()}
 CHAT_MESSAGE_OFF: Final[Off] = {
@@ -32,19 +36,24 @@ CHAT_MESSAGE_OFF: Final[Off] = {
     "audio": (),
     "function_call": (),
     "name": (),
-    "tool_calls": ([],),
 }
 
 
 class Message(Struct, frozen=True):
-    """One message of a conversation; text parts are joined as they stand."""
+    """One message of a conversation; text parts are joined as they stand.
+
+    An assistant's with a `call` is a call of that function, its content the arguments; a tool's is what the call of
+    `call_id` gave.
+    """
 
     role: Role
     content: str
+    call: str = ""
+    call_id: str = ""
 
 
 def read_input(fields: Fields, limits: Limits) -> tuple[Message, ...]:
-    """`input` of a response: a string, or items of which only messages are supported."""
+    """`input` of a response: a string, or items: messages, calls of functions and what these gave."""
     value = fields.required("input")
     path = fields.path("input")
     if isinstance(value, str):
@@ -66,57 +75,134 @@ def read_chat_messages(fields: Fields, limits: Limits) -> tuple[Message, ...]:
 
 
 def _each(
-    value: list[Any], path: str, limits: Limits, read: Callable[[Fields, Limits], Message]
+    value: list[Any], path: str, limits: Limits, read: Callable[[Fields, Limits], tuple[Message, ...]]
 ) -> tuple[Message, ...]:
     if not 1 <= len(value) <= limits.max_input_items:
         raise invalid(path, f"an array of 1 to {limits.max_input_items} items")
-    return tuple(read(nested(item, f"{path}[{index}]"), limits) for index, item in enumerate(value))
+    read_each = (read(nested(item, f"{path}[{index}]"), limits) for index, item in enumerate(value))
+    messages = tuple(message for read_one in read_each for message in read_one)
+    if not messages:
+        raise invalid(path, "an array with a message that is not empty")
+    return messages
 
 
-def _read_item(item: Fields, limits: Limits) -> Message:
+def _read_item(item: Fields, limits: Limits) -> tuple[Message]:
     kind = item.take("type")
     if kind is None and item.peek("role") is None:
         raise missing(item.path("role"))
-    if kind not in (None, "message"):
-        if not isinstance(kind, str):
-            raise invalid(item.path("type"), "'message'")
-        raise unsupported(item.path("type"), "names an item other than a message, which is not supported")
-    role = _read_role(item)
-    content = _read_content(item, role, limits)
+    match kind:
+        case None | "message":
+            role = _read_role(item)
+            message = Message(role, _read_content(item, role, limits))
+        case "function_call":
+            call_id = _read_call_id(item, "call_id", limits)
+            message = Message(
+                "assistant", _read_arguments(item), call=read_function_name(item), call_id=call_id
+            )
+        case "function_call_output":
+            call_id = _read_call_id(item, "call_id", limits)
+            message = Message("tool", _read_content(item, "tool", limits, "output"), call_id=call_id)
+        case str():
+            raise unsupported(
+                item.path("type"), "names an item other than a message or a function's call or output"
+            )
+        case _:
+            raise invalid(item.path("type"), "'message', 'function_call' or 'function_call_output'")
     # What an output item carries when it is fed back; it adds nothing to the conversation.
     item.label("id", limits.max_label_chars)
     item.choice("status", "in_progress", "completed", "incomplete")
     item.off(ITEM_OFF)
     item.finish()
-    return Message(role, content)
+    return (message,)
 
 
-def _read_chat_message(message: Fields, limits: Limits) -> Message:
-    role = _read_role(message)
+def _read_chat_message(message: Fields, limits: Limits) -> tuple[Message, ...]:
+    if message.peek("role") == "tool":
+        message.take("role")
+        call_id = _read_call_id(message, "tool_call_id", limits)
+        read: tuple[Message, ...] = (
+            Message("tool", _read_content(message, "tool", limits), call_id=call_id),
+        )
+    else:
+        read = _read_said(message, limits)
+    message.off(CHAT_MESSAGE_OFF)
+    message.finish()
+    return read
+
+
+def _read_said(message: Fields, limits: Limits) -> tuple[Message, ...]:
+    """A message that is no tool's; an assistant's may have calls, with content or without."""
+    role = _read_role(message, others=", 'developer' or 'tool'")
+    calls = _read_calls(message, limits) if role == "assistant" else ()
     refusal = message.text("refusal") if role == "assistant" else None
-    if refusal is not None and message.peek("content") is None:
-        content = refusal
+    if message.peek("content") is None and (refusal is not None or calls):
+        content = refusal or ""
         message.take("content")
     else:
         content = _read_content(message, role, limits)
-    message.off(CHAT_MESSAGE_OFF)
-    message.finish()
-    return Message(role, content)
+    if role != "assistant":
+        message.off({"tool_calls": ([],)})
+    return (*([Message(role, content)] if content or not calls else []), *calls)
 
 
-def _read_role(fields: Fields) -> Role:
+def _read_calls(message: Fields, limits: Limits) -> tuple[Message, ...]:
+    value = message.take("tool_calls")
+    path = message.path("tool_calls")
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > limits.max_parts:
+        raise invalid(path, f"an array of at most {limits.max_parts} calls")
+    return tuple(_read_call(nested(call, f"{path}[{index}]"), limits) for index, call in enumerate(value))
+
+
+def _read_call(call: Fields, limits: Limits) -> Message:
+    if call.required("type") != "function":
+        raise invalid(call.path("type"), "'function'")
+    function = call.inner("function")
+    if function is None:
+        raise missing(call.path("function"))
+    call_id = _read_call_id(call, "id", limits)
+    read = Message("assistant", _read_arguments(function), call=read_function_name(function), call_id=call_id)
+    function.finish()
+    call.finish()
+    return read
+
+
+def _read_call_id(fields: Fields, name: str, limits: Limits) -> str:
+    call_id = fields.label(name, limits.max_label_chars)
+    if call_id is None:
+        raise missing(fields.path(name))
+    return call_id
+
+
+def read_function_name(fields: Fields) -> str:
+    name = fields.required("name")
+    if not isinstance(name, str) or not _FUNCTION_NAME.fullmatch(name):
+        raise invalid(fields.path("name"), "1 to 64 characters of A-Z, a-z, 0-9, '_' and '-'")
+    return name
+
+
+def _read_arguments(fields: Fields) -> str:
+    arguments = fields.text("arguments")
+    if arguments is None:
+        raise missing(fields.path("arguments"))
+    return arguments
+
+
+def _read_role(fields: Fields, others: str = " or 'developer'") -> Role:
     role = fields.required("role")
-    if isinstance(role, str):
-        if role in _ROLES:
-            return _ROLES[role]
-        if role in _TOOL_ROLES:
-            raise unsupported(fields.path("role"), "names a tool's message, which is not supported")
-    raise invalid(fields.path("role"), "'user', 'assistant', 'system' or 'developer'")
+    if isinstance(role, str) and role in _ROLES:
+        return _ROLES[role]
+    if role in ("tool", "function"):
+        raise unsupported(
+            fields.path("role"), "names a role that is not there: send a function's call and output"
+        )
+    raise invalid(fields.path("role"), f"'user', 'assistant', 'system'{others}")
 
 
-def _read_content(fields: Fields, role: Role, limits: Limits) -> str:
-    value = fields.required("content")
-    path = fields.path("content")
+def _read_content(fields: Fields, role: Role, limits: Limits, name: str = "content") -> str:
+    value = fields.required(name)
+    path = fields.path(name)
     if isinstance(value, str):
         return value
     if not isinstance(value, list):

@@ -85,7 +85,7 @@ async def test_usage_comes_with_a_stream_that_asks_for_it(served: Served, dialec
 async def test_refusals_are_as_the_documents_say(served: Served, dialect: str) -> None:
     refusals: list[tuple[dict[str, Any], str, int]] = [
         ({"temperature": 3}, "invalid_value", 400),
-        ({"tools": [{"type": "function"}]}, "unsupported_parameter", 400),
+        ({"moderation": {"model": "m"}}, "unsupported_parameter", 400),
         ({"colour": "red"}, "unsupported_parameter", 400),
         ({"model": "none"}, "model_not_found", 404),
     ]

@@ -152,7 +152,7 @@ async def test_the_older_dialects(client: AsyncOpenAI) -> None:
 async def test_refusals_have_their_own_exceptions(client: AsyncOpenAI, served: Served) -> None:
     with pytest.raises(openai.BadRequestError) as bad:
         await client.responses.create(input="x", model="scripted", tools=[{"type": "web_search"}])
-    assert (bad.value.code, bad.value.param) == ("unsupported_parameter", "tools")
+    assert (bad.value.code, bad.value.param) == ("unsupported_parameter", "tools[0].type")
     with pytest.raises(openai.NotFoundError) as missing:
         await client.responses.create(input="x", model="other")
     assert missing.value.code == "model_not_found"

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from protocol.events import (
     ContentPartAdded,
     ContentPartDone,
+    FunctionCallArgumentsDelta,
+    FunctionCallArgumentsDone,
     OutputItemAdded,
     OutputItemDone,
     OutputTextDelta,
@@ -24,6 +26,7 @@ from protocol.events import (
 )
 from protocol.items import OutputMessage, OutputText
 from protocol.response import IncompleteDetails, Response, ResponseError, ResponseUsage, Status
+from protocol.tools import FunctionCall, FunctionTool
 
 RESPONSE_ID = "resp_1"
 ITEM_ID = "msg_1"
@@ -74,7 +77,26 @@ def failed() -> ResponseFailed:
     return ResponseFailed(sequence_number=5, response=final)
 
 
+CALL = FunctionCall(id="fc_1", call_id="call_1", name="f", arguments='{"a":1}', status="completed")
+
+
+def called() -> list[ResponseEvent]:
+    """A turn that calls a function and says nothing."""
+    item = replace(CALL, arguments="", status="in_progress")
+    final = response("completed", usage=USAGE, tools=(FunctionTool(name="f"),), output=(CALL,))
+    at: dict[str, Any] = {"item_id": CALL.id, "output_index": 0}
+    return [
+        *begun()[:3],
+        OutputItemAdded(sequence_number=3, output_index=0, item=item),
+        FunctionCallArgumentsDelta(sequence_number=4, delta='{"a"', **at),
+        FunctionCallArgumentsDelta(sequence_number=5, delta=":1}", **at),
+        FunctionCallArgumentsDone(sequence_number=6, arguments=CALL.arguments, **at),
+        OutputItemDone(sequence_number=7, output_index=0, item=CALL),
+        ResponseCompleted(sequence_number=8, response=final),
+    ]
+
+
 def each_event() -> list[ResponseEvent]:
-    """One event of every type."""
+    """One event of every type, and of every item."""
     cut = turn(["Hel"], "incomplete", incomplete_details=CUT)[-1]
-    return [*turn(["Hel"]), cut, failed()]
+    return [*turn(["Hel"]), cut, failed(), *called()[3:5], *called()[6:]]

@@ -128,7 +128,12 @@ def test_a_refused_create_takes_no_lane_and_no_turn() -> None:
         ('{"type":"response.create"}', "missing_required_parameter", "input", None),
         ('{"type":"response.create","input":"x","stream_id":"a b"}', "invalid_value", "stream_id", None),
         ('{"type":"response.create","input":"x","stream_id":7}', "invalid_value", "stream_id", None),
-        ('{"type":"response.create","input":"x","tools":[{}]}', "unsupported_parameter", "tools", None),
+        (
+            '{"type":"response.create","input":"x","tools":[{}]}',
+            "missing_required_parameter",
+            "tools[0].type",
+            None,
+        ),
         ('{"type":"response.cancel"}', "missing_required_parameter", "response_id", None),
         ('{"type":"response.cancel","response_id":""}', "invalid_value", "response_id", None),
         ('{"type":"response.cancel","response_id":1,"stream_id":"a"}', "invalid_value", "response_id", "a"),

@@ -12,10 +12,16 @@ from openai.types.responses import ResponseItemList
 from protocol.codec import encode
 from protocol.codes import ProtocolError
 from protocol.input_items import input_items, page_of
+from protocol.requests.message import Message
 from protocol.requests.query import MAX_ITEMS, ItemPage
 from tests.protocol.validation import validate
 
-TALK = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Who are you?")]
+TALK = [
+    Message("system", "Be brief."),
+    Message("user", "Hi"),
+    Message("assistant", "Hello."),
+    Message("user", "Who are you?"),
+]
 
 
 def test_the_newest_item_comes_first_unless_asked_otherwise() -> None:
@@ -39,6 +45,28 @@ def test_the_items_are_of_the_standards_types() -> None:
     ]
 
 
+def test_calls_and_what_they_gave_are_items_of_their_own() -> None:
+    talk = [Message("assistant", '{"a": 1}', "f", "call_1"), Message("tool", "2", call_id="call_1")]
+    page = encode(page_of(input_items("resp_7f", talk), ItemPage(order="asc")))
+    validate(page, "InputItemList")
+    call, gave = ResponseItemList.model_validate_json(page, strict=True).data
+    assert call.to_dict() == {
+        "type": "function_call",
+        "id": "fc_7f_0",
+        "call_id": "call_1",
+        "name": "f",
+        "arguments": '{"a": 1}',
+        "status": "completed",
+    }
+    assert gave.to_dict() == {
+        "type": "function_call_output",
+        "id": "fco_7f_1",
+        "call_id": "call_1",
+        "output": "2",
+        "status": "completed",
+    }
+
+
 def test_a_page_past_the_last_item_is_empty() -> None:
     page = page_of(input_items("resp_7f", TALK), ItemPage(after="msg_7f_0"))
     assert (page.data, page.first_id, page.last_id, page.has_more) == ((), None, None, False)
@@ -54,7 +82,7 @@ def test_an_item_of_another_response_is_no_place_to_go_on_from() -> None:
 def test_the_pages_of_any_size_are_the_items_once_each(
     count: int, limit: int, order: Literal["asc", "desc"]
 ) -> None:
-    items = input_items("resp_7f", [("user", str(index)) for index in range(count)])
+    items = input_items("resp_7f", [Message("user", str(index)) for index in range(count)])
     read, after, more = [], None, True
     while more:
         page = page_of(items, ItemPage(order=order, after=after, limit=limit))

@@ -196,6 +196,11 @@ def agreed_bodies() -> Iterator[tuple[str, dict[str, Any], bool]]:
         ([{"role": "user", "content": [{**part, "type": "input_image"}]}], False),
         ([{"role": "tool", "content": "x"}], False),
         ([{"type": "function_call"}], False),
+        ([{"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "id": "fc_1"}], True),
+        ([{"type": "function_call", "call_id": "c", "name": "a b", "arguments": "{}"}], False),
+        ([{"type": "function_call_output", "call_id": "c", "output": "2", "status": "completed"}], True),
+        ([{"type": "function_call_output", "call_id": "c", "output": [part]}], True),
+        ([{"type": "function_call_output", "call_id": "c", "output": 2}], False),
         ([{**USER, "phase": "commentary"}], False),
         ([{**USER, "name": "Ann"}], False),
         ([], False),
@@ -203,6 +208,28 @@ def agreed_bodies() -> Iterator[tuple[str, dict[str, Any], bool]]:
     ]:
         yield "CreateResponseBody", {"input": items}, good
         yield "InputTokensBody", {"input": items}, good
+    function = {"name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
+    named = {"type": "function", "name": "f"}
+    for tools, choice, good in [
+        ([], "none", True),
+        ([{"type": "function", **function}], "required", True),
+        ([{"type": "function", **function}], named, True),
+        ([{"type": "function", "name": "f"}], {"type": "custom", "name": "f"}, False),
+        ([{"type": "function", "name": "a b"}], "auto", False),
+        ([{"type": "function", "name": "f", "surprise": 1}], "auto", False),
+        ([{"type": "function", "function": function}], "auto", False),
+        ([{"type": "web_search"}], "auto", False),
+    ]:
+        yield "CreateResponseBody", {"input": "hi", "tools": tools, "tool_choice": choice}, good
+        yield "InputTokensBody", {"input": "hi", "tools": tools, "tool_choice": choice}, good
+    chat_tool = {"type": "function", "function": function}
+    chat_named = {"type": "function", "function": {"name": "f"}}
+    yield "ChatBody", {**chat, "tools": [chat_tool], "tool_choice": chat_named}, True
+    yield "ChatBody", {**chat, "tools": [chat_tool], "tool_choice": named}, False
+    yield "ChatBody", {**chat, "tools": [{"type": "function", **function}]}, False
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    yield "ChatBody", {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}, True
+    yield "ChatBody", {"messages": [{"role": "tool", "tool_call_id": "c", "content": "2"}]}, True
     schema = {"name": "r", "schema": {"type": "object"}, "strict": None}
     for format, good in [
         (None, True),

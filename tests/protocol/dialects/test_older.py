@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from openai.types import Completion as SdkCompletion
 from openai.types.chat import ChatCompletion as SdkChatCompletion
 from openai.types.chat import ChatCompletionChunk as SdkChatChunk
@@ -29,7 +30,7 @@ from protocol.events import (
 from protocol.items import OutputMessage, OutputText
 from protocol.logprobs import TokenLogprob, TopLogprob
 from protocol.response import IncompleteDetails, Response, ResponseError
-from tests.protocol.samples import CUT, LENGTH, begun, failed, response, turn
+from tests.protocol.samples import CUT, LENGTH, begun, called, failed, response, turn
 from tests.protocol.validation import validate
 
 USAGE = {
@@ -307,4 +308,47 @@ def test_log_probabilities_of_whole_answers() -> None:
     assert json.loads(chat_completion(empty, "c", scored=True))["choices"][0]["logprobs"] == {
         "content": [],
         "refusal": None,
+    }
+
+
+def test_a_call_is_streamed_as_chunks_of_a_chat() -> None:
+    chunks = streamed(chat(), called())
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas == [
+        {"role": "assistant", "content": ""},
+        {
+            "tool_calls": [
+                {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": ""}}
+            ]
+        },
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"a"'}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]},
+        {},
+    ]
+    assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_text_and_calls_share_one_opening() -> None:
+    events = called()
+    added = [replace(events[3], output_index=index) for index in (1, 2)]
+    deltas = [
+        chunk["choices"][0]["delta"] for chunk in streamed(chat(), [*begun(), *added, begun()[3], events[-1]])
+    ]
+    assert [delta.get("role") for delta in deltas] == ["assistant", None, None, None]
+    assert [delta["tool_calls"][0]["index"] for delta in deltas[1:3]] == [0, 1]
+
+
+def test_a_whole_chat_answer_has_the_calls() -> None:
+    [*_, end] = called()
+    assert isinstance(end, ResponseCompleted)
+    answer = chat_completion(end.response, "chatcmpl-1")
+    validate(answer, "ChatCompletion")
+    [choice] = SdkChatCompletion.model_validate_json(answer, strict=True).choices
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+    assert choice.message.tool_calls is not None
+    [call] = choice.message.tool_calls
+    assert call.to_dict() == {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{"a":1}'},
     }

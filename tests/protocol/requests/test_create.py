@@ -24,7 +24,7 @@ OFF: dict[str, list[Any]] = {
     "image": [{}, {"context_compression": "auto"}],
     "max_tool_calls": [],
     "moderation": [],
-    "parallel_tool_calls": [True, False],
+    "parallel_tool_calls": [True],
     "prompt": [],
     "prompt_cache_options": [{}, {"mode": "implicit"}],
     "prompt_cache_retention": ["in_memory"],
@@ -32,7 +32,7 @@ OFF: dict[str, list[Any]] = {
     "service_tier": ["auto", "default"],
     "stream_options": [{}, {"include_obfuscation": False}],
     "text": [{}, {"format": {"type": "text"}}, {"format": None, "verbosity": "medium"}],
-    "tool_choice": ["auto", "none"],
+    "tool_choice": ["auto"],
     "tools": [[]],
 }
 ON: list[tuple[str, Any, str]] = [
@@ -61,8 +61,8 @@ ON: list[tuple[str, Any, str]] = [
     ("structured_outputs", {"choice": ["a", "b"]}, "structured_outputs.choice"),
     ("structured_outputs", {"surprise": 1}, "structured_outputs.surprise"),
     ("text", {"verbosity": "low"}, "text.verbosity"),
-    ("tool_choice", "required", "tool_choice"),
-    ("tools", [{"type": "function", "name": "f"}], "tools"),
+    ("tool_choice", {"type": "allowed_tools", "mode": "auto", "tools": []}, "tool_choice"),
+    ("tools", [{"type": "web_search"}], "tools[0].type"),
     ("messages", [{"role": "user", "content": "hi"}], "messages"),
     ("max_tokens", 5, "max_tokens"),
     ("surprise", 0, "surprise"),

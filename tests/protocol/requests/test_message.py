@@ -84,6 +84,28 @@ def test_an_assistant_may_have_refused() -> None:
     assert refusal(lambda: read([user([refused])])) == ("invalid_value", "input[0].content[0].type")
 
 
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+
+
+def test_a_call_and_what_it_gave_are_messages() -> None:
+    call = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": '{"a": 1}'}
+    gave = {"type": "function_call_output", "call_id": "call_1", "output": "2"}
+    fed_back = {"id": "fc_1", "status": "completed"}
+    parts = {**gave, "output": [{"type": "input_text", "text": "2"}]}
+    called, answered = Message("assistant", '{"a": 1}', "f", "call_1"), Message("tool", "2", "", "call_1")
+    assert read([{**call, **fed_back}, gave, parts]) == (called, answered, answered)
+
+
+def test_calls_of_a_chat_stand_in_its_assistants_messages() -> None:
+    called, answered = Message("assistant", '{"a": 1}', "f", "call_1"), Message("tool", "2", "", "call_1")
+    gave = {"role": "tool", "tool_call_id": "call_1", "content": "2"}
+    for content in (None, ""):
+        asked = {"role": "assistant", "content": content, "tool_calls": [CALL, CALL]}
+        assert read_chat(asked, gave) == (called, called, answered)
+    said = {"role": "assistant", "content": "Well.", "tool_calls": [CALL]}
+    assert read_chat(said) == (Message("assistant", "Well."), called)
+
+
 def test_an_empty_message_is_a_message() -> None:
     assert read([user("")]) == (Message("user", ""),)
 
@@ -117,6 +139,15 @@ def test_what_a_chat_answer_carries_can_be_fed_back() -> None:
         ([{"id": "msg_1"}], "missing_required_parameter", "input[0].role"),
         ([{"role": "user"}], "missing_required_parameter", "input[0].content"),
         ([{"role": "tool", "content": "x"}], "unsupported_parameter", "input[0].role"),
+        ([{"type": "function_call", "name": "f"}], "missing_required_parameter", "input[0].call_id"),
+        ([{"type": "function_call", "call_id": "c"}], "missing_required_parameter", "input[0].arguments"),
+        (
+            [{"type": "function_call", "call_id": "c", "arguments": "", "name": "a b"}],
+            "invalid_value",
+            "input[0].name",
+        ),
+        ([{"type": "function_call_output", "call_id": "c"}], "missing_required_parameter", "input[0].output"),
+        ([{"type": "function_call_output", "output": ""}], "missing_required_parameter", "input[0].call_id"),
         ([{"role": "robot", "content": "x"}], "invalid_value", "input[0].role"),
         ([{"role": 1, "content": "x"}], "invalid_value", "input[0].role"),
         ([{"role": ["user"], "content": "x"}], "invalid_value", "input[0].role"),
@@ -147,8 +178,6 @@ def test_what_a_chat_answer_carries_can_be_fed_back() -> None:
         ),
         ([user([part("input_file", file_id="f")])], "unsupported_parameter", "input[0].content[0].type"),
         ([user([part("input_audio")])], "unsupported_parameter", "input[0].content[0].type"),
-        ([{"type": "function_call", "name": "f"}], "unsupported_parameter", "input[0].type"),
-        ([{"type": "function_call_output", "output": ""}], "unsupported_parameter", "input[0].type"),
         ([{"type": "item_reference", "id": "msg_1"}], "unsupported_parameter", "input[0].type"),
         ([{"type": 3, "role": "user", "content": "x"}], "invalid_value", "input[0].type"),
         ([user("x", id="")], "invalid_value", "input[0].id"),
@@ -168,14 +197,32 @@ def test_an_input_that_is_refused(value: Any, code: str, param: str) -> None:
         ({"content": "x"}, "missing_required_parameter", "messages[0].role"),
         ({"role": "user", "content": None}, "missing_required_parameter", "messages[0].content"),
         ({"role": "assistant"}, "missing_required_parameter", "messages[0].content"),
-        ({"role": "tool", "content": "x", "tool_call_id": "c"}, "unsupported_parameter", "messages[0].role"),
+        ({"role": "tool", "content": "x"}, "missing_required_parameter", "messages[0].tool_call_id"),
+        ({"role": "tool", "tool_call_id": "c"}, "missing_required_parameter", "messages[0].content"),
+        (
+            {"role": "user", "content": "x", "tool_calls": [CALL]},
+            "unsupported_parameter",
+            "messages[0].tool_calls",
+        ),
+        ({"role": "assistant", "tool_calls": {}}, "invalid_value", "messages[0].tool_calls"),
+        ({"role": "assistant", "tool_calls": [CALL] * 257}, "invalid_value", "messages[0].tool_calls"),
+        (
+            {"role": "assistant", "tool_calls": [{**CALL, "type": "custom"}]},
+            "invalid_value",
+            "messages[0].tool_calls[0].type",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{**CALL, "function": None}]},
+            "missing_required_parameter",
+            "messages[0].tool_calls[0].function",
+        ),
         ({"role": "function", "content": "x"}, "unsupported_parameter", "messages[0].role"),
         (user("x", refusal="No."), "unsupported_parameter", "messages[0].refusal"),
         (user("x", name="Ann"), "unsupported_parameter", "messages[0].name"),
         (
             {"role": "assistant", "content": "x", "tool_calls": [{"id": "c"}]},
-            "unsupported_parameter",
-            "messages[0].tool_calls",
+            "missing_required_parameter",
+            "messages[0].tool_calls[0].type",
         ),
         (
             user([part("image_url", image_url={"url": "u"})]),

@@ -1,0 +1,212 @@
+"""A response that may call functions: what passed the gate is taken apart and goes out as items, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.moderation import Annotation
+from app.turn import Turn
+from engine.calls.parser import CallParser
+from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece
+from protocol.events import (
+    ContentPartAdded,
+    ContentPartDone,
+    FunctionCallArgumentsDelta,
+    FunctionCallArgumentsDone,
+    OutputItemAdded,
+    OutputItemDone,
+    OutputTextDelta,
+    OutputTextDone,
+)
+from protocol.items import OutputItem, OutputMessage, OutputText
+from protocol.tools import FunctionCall
+
+
+@dataclass(slots=True, eq=False)
+class _Said:
+    """A message while it is made."""
+
+    id: str
+    pieces: list[str] = field(default_factory=list)
+    annotations: tuple[dict[str, Any], ...] = ()
+
+    def item(self, status: Any) -> OutputMessage:
+        part = OutputText(text="".join(self.pieces), annotations=self.annotations)
+        return OutputMessage(id=self.id, status=status, content=(part,))
+
+
+@dataclass(slots=True, eq=False)
+class _Called:
+    """A call while it is made."""
+
+    id: str
+    call_id: str
+    name: str
+    pieces: list[str] = field(default_factory=list)
+    whole: bool = False
+
+    def item(self, status: Any) -> FunctionCall:
+        if self.whole:
+            status = "completed"
+        elif status == "completed":
+            status = "incomplete"
+        return FunctionCall(
+            id=self.id, call_id=self.call_id, name=self.name, arguments="".join(self.pieces), status=status
+        )
+
+
+class CallingTurn(Turn):
+    """A turn with several items. Its `text` is all of the reply as the model wrote it, calls too: the history's."""
+
+    __slots__ = ("_items", "_new_id", "_open", "_parallel", "_parser", "_released", "_skipping")
+
+    def __init__(
+        self, *, parser: CallParser, parallel: bool, new_id: Callable[[str], str], **turn: Any
+    ) -> None:
+        """`parallel`: a reply may have several calls; without, what follows the first is left out. `new_id` makes an
+        id with a prefix."""
+        super().__init__(**turn)
+        self._parser = parser
+        self._parallel = parallel
+        self._new_id = new_id
+        self._released: list[str] = []
+        self._items: list[_Said | _Called] = []
+        self._open: _Said | _Called | None = None
+        self._skipping = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self._released)
+
+    def release(self, text: str) -> None:
+        self._released.append(text)
+        for piece in self._parser.push(text):
+            self._send(piece)
+
+    def annotate(self, notes: tuple[Annotation, ...]) -> None:
+        """Notes on the text before the first call, where places in the reply are places in the item; no item has room
+        for one on a call."""
+        if len(self._items) < 2 and not isinstance(self._open, _Called):
+            super().annotate(notes)
+
+    def open_item(self) -> None:
+        self._open_message()
+
+    def close_item(self, status: Any) -> None:
+        for piece in self._parser.finish():
+            self._send(piece)
+        self._close(status)
+
+    def items(self, status: Any) -> tuple[OutputItem, ...]:
+        last = len(self._items) - 1
+        return tuple(
+            item.item(status if index == last else "completed") for index, item in enumerate(self._items)
+        )
+
+    def _send(self, piece: Piece) -> None:
+        match piece:
+            case CallBegin(name):
+                self._skipping = not self._parallel and any(isinstance(item, _Called) for item in self._items)
+                if not self._skipping:
+                    self._open_call(name)
+            case Arguments(text):
+                if not self._skipping:
+                    self._say_arguments(text)
+            case CallEnd():
+                if not self._skipping:
+                    assert isinstance(self._open, _Called)
+                    self._open.whole = True
+                    self._close("completed")
+            case _:
+                self._say(piece)
+
+    def _say(self, text: str) -> None:
+        message = self._open if isinstance(self._open, _Said) else self._open_message()
+        message.pieces.append(text)
+        self.emit(
+            OutputTextDelta(
+                sequence_number=self.number,
+                item_id=message.id,
+                output_index=len(self._items) - 1,
+                content_index=0,
+                delta=text,
+            )
+        )
+
+    def _say_arguments(self, text: str) -> None:
+        assert isinstance(self._open, _Called)
+        self._open.pieces.append(text)
+        self.emit(
+            FunctionCallArgumentsDelta(
+                sequence_number=self.number,
+                item_id=self._open.id,
+                output_index=len(self._items) - 1,
+                delta=text,
+            )
+        )
+
+    def _open_message(self) -> _Said:
+        message = _Said(self._item_id if not self._items else self._new_id("msg"))
+        item = OutputMessage(id=message.id, status="in_progress")
+        self._begin(message, item)
+        self.emit(
+            ContentPartAdded(
+                sequence_number=self.number,
+                item_id=message.id,
+                output_index=len(self._items) - 1,
+                content_index=0,
+                part=OutputText(text=""),
+            )
+        )
+        return message
+
+    def _open_call(self, name: str) -> None:
+        self._close("completed")
+        call = _Called(self._new_id("fc"), self._new_id("call"), name)
+        self._begin(call, call.item("in_progress"))
+
+    def _begin(self, made: _Said | _Called, item: OutputItem) -> None:
+        self._begun()
+        self._open = made
+        self._items.append(made)
+        self.emit(OutputItemAdded(sequence_number=self.number, output_index=len(self._items) - 1, item=item))
+
+    def _close(self, status: Any) -> None:
+        """Say what the open item holds in the end, if there is one."""
+        match self._open:
+            case _Said() as message:
+                if message is self._items[0]:
+                    message.annotations = tuple(self._annotations)
+                item = message.item(status)
+                self._close_part(message.id, item.content[0])
+                self._done(item)
+            case _Called() as call:
+                made = call.item(status)
+                self.emit(
+                    FunctionCallArgumentsDone(
+                        sequence_number=self.number,
+                        item_id=made.id,
+                        output_index=len(self._items) - 1,
+                        arguments=made.arguments,
+                    )
+                )
+                self._done(made)
+        self._open = None
+
+    def _close_part(self, item_id: str, part: OutputText) -> None:
+        at = len(self._items) - 1
+        self.emit(
+            OutputTextDone(
+                sequence_number=self.number, item_id=item_id, output_index=at, content_index=0, text=part.text
+            )
+        )
+        self.emit(
+            ContentPartDone(
+                sequence_number=self.number, item_id=item_id, output_index=at, content_index=0, part=part
+            )
+        )
+
+    def _done(self, item: OutputItem) -> None:
+        self.emit(OutputItemDone(sequence_number=self.number, output_index=len(self._items) - 1, item=item))

@@ -1,0 +1,57 @@
+"""Masks of calls: what may be said where calls are forced, and where they are free."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.calls.grammar import calls_format
+from engine.calls.hermes import HERMES
+from engine.calls.llama import LLAMA
+from engine.calls.syntax import CallSyntax
+from engine.request import Tool
+from tests.engine.test_grammar import END, compiler
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Rome", "Oslo"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+TOOLS = [Tool("weather", "d", CITY), Tool("f", "d", {"type": "object", "properties": {}})]
+SYNTAXES = pytest.mark.parametrize("syntax", [HERMES, LLAMA], ids=["hermes", "llama"])
+
+
+def taken(syntax: CallSyntax, text: str, *, forced: bool, parallel: bool = True) -> tuple[str, bool]:
+    """How much of `text` may be said, and whether the reply may end there."""
+    format = calls_format(syntax, TOOLS, forced=forced, parallel=parallel, param="tools")
+    state = compiler().compile(format).follow()
+    for at, byte in enumerate(text.encode()):
+        if not state.allowed()[byte]:
+            return text[:at], bool(state.allowed()[END])
+        state.follow(byte)
+    return text, bool(state.allowed()[END])
+
+
+@SYNTAXES
+def test_forced_reply_is_a_call_and_nothing_else(syntax: CallSyntax) -> None:
+    call = syntax.written("weather", '{"city": "Rome"}')
+    assert taken(syntax, "Well", forced=True) == ("", False)
+    assert taken(syntax, call, forced=True) == (call, True)
+    assert taken(syntax, f"{call}\n{call}", forced=True) == (f"{call}\n{call}", True)
+    assert taken(syntax, f"{call}\n{call}", forced=True, parallel=False) == (call, True)
+
+
+@SYNTAXES
+@pytest.mark.parametrize("forced", [True, False])
+def test_call_that_began_is_of_an_offered_function_and_its_schema(syntax: CallSyntax, forced: bool) -> None:
+    opening = syntax.opening("weather") + '{"city": "'
+    assert taken(syntax, f"{opening}Paris", forced=forced) == (opening, False)
+    unknown = syntax.opening("g")
+    assert taken(syntax, unknown, forced=forced) == (unknown.partition('g"')[0], False)
+
+
+@SYNTAXES
+def test_free_reply_is_any_text_with_calls_or_without(syntax: CallSyntax) -> None:
+    call = syntax.written("f", "{}")
+    for text in ("", "Hi <tool_cal {", call, f"Well. {call} And {call}\nSo."):
+        assert taken(syntax, text, forced=False) == (text, True)
