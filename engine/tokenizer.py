@@ -85,6 +85,15 @@ class HFTokenizer:
         """Of the chat template; None if it must be told of tools in words."""
         return template_syntax(self._render_raw)
 
+    @cached_property
+    def _first_role(self) -> str:
+        """Who may speak first: some templates refuse a system message."""
+        try:
+            self._render([ChatMessage("system", "a"), ChatMessage("user", "b")])
+        except EngineError:
+            return "user"
+        return "system"
+
     @property
     def call_syntax(self) -> CallSyntax:
         return self._own_syntax or HERMES
@@ -112,7 +121,7 @@ class HFTokenizer:
         if not tools and not any(message.call or message.role == "tool" for message in messages):
             return messages
         if self._own_syntax is None:
-            return with_tools(messages, tools, HERMES)
+            return with_tools(messages, tools, HERMES, self._first_role)
         return written_out(messages, self._own_syntax, tool_role=True)
 
     def _offered(self, tools: Sequence[Tool]) -> str:

@@ -41,7 +41,7 @@ class StoredResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     def size(self) -> int:
         """About how many bytes it holds."""
         text = sum(len(message.content) for message in self.input) + len(self.output_text)
-        return len(self.response) + text + len(self.context_ids or b"")
+        return len(self.response) + text + len(self.tools) + len(self.context_ids or b"")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ What the function gives comes back in <tool_response> tags."""
 
 
 def with_tools(
-    messages: Sequence[ChatMessage], tools: Sequence[Tool], syntax: CallSyntax
+    messages: Sequence[ChatMessage], tools: Sequence[Tool], syntax: CallSyntax, role: str = "system"
 ) -> list[ChatMessage]:
-    """For a template that knows no tools: they are described in the system message, and answers come from the user."""
+    """For a template that knows no tools: they are described in the first message, and answers come from the user.
+    `role` is that message's; a user's where the template has no system messages."""
     told = written_out(messages, syntax)
     if not tools:
         return told
@@ -32,7 +33,9 @@ def with_tools(
     )
     if told and told[0].role == "system":
         return [replace(told[0], content=f"{told[0].content}\n\n{block}"), *told[1:]]
-    return [ChatMessage("system", block), *told]
+    if told and told[0].role == role:
+        return [replace(told[0], content=f"{block}\n\n{told[0].content}"), *told[1:]]
+    return [ChatMessage(role, block), *told]
 
 
 def written_out(

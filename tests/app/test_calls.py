@@ -118,6 +118,50 @@ async def test_sdk_puts_a_streamed_call_together(client: AsyncOpenAI) -> None:
     assert call.arguments == ARGUMENTS
 
 
+async def test_two_steps_over_the_sdks_socket(client: AsyncOpenAI) -> None:
+    async with client.responses.connect() as connection:
+        await connection.response.create(input=CALL, model="scripted", tools=[TOOL], store=False)
+        async for event in connection:
+            if event.type == "response.completed":
+                break
+        [call] = event.response.output
+        assert call.type == "function_call"
+        assert call.arguments == ARGUMENTS
+        gave: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+        await connection.response.create(
+            input=[gave], model="scripted", tools=[TOOL], previous_response_id=event.response.id, store=False
+        )
+        async for event in connection:
+            if event.type == "response.completed":
+                break
+        assert event.response.output_text == "sunny"
+
+
+async def test_call_that_is_cancelled(served: Served) -> None:
+    slow = CALL.replace("Rome", "Rome " * 3000)
+    async with talking(served) as talk:
+        await talk.send(type="response.create", input=slow, tools=[TOOL], model="scripted")
+        created = await talk.next()
+        while (await talk.next())["type"] != "response.function_call_arguments.delta":
+            pass
+        await talk.send(type="response.cancel", response_id=created["response"]["id"])
+        while (event := await talk.next())["type"] != "response.incomplete":
+            assert event["type"] != "response.completed"
+    [call] = event["response"]["output"]
+    assert (event["response"]["status"], call["type"], call["status"]) == (
+        "cancelled",
+        "function_call",
+        "incomplete",
+    )
+
+
+async def test_warm_up_with_functions_says_nothing(client: AsyncOpenAI) -> None:
+    warm = await client.responses.create(
+        model="scripted", input=CALL, tools=[TOOL], extra_body={"generate": False}
+    )
+    assert (warm.status, warm.output) == ("completed", [])
+
+
 async def test_replay_of_a_call_is_the_same(client: AsyncOpenAI) -> None:
     made = await client.responses.create(model="scripted", input=CALL, tools=[TOOL])
     replayed = [event async for event in await client.responses.retrieve(made.id, stream=True)]

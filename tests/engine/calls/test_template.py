@@ -86,6 +86,15 @@ def test_template_that_knows_no_tools_is_told_in_words() -> None:
     assert "<|im_start|>user\n<tool_response>\nsunny\n</tool_response><|im_end|>" in text
 
 
+def test_template_without_system_messages_is_told_by_the_user() -> None:
+    one = HFTokenizer(tiny.outer(tiny.byte_fallback(), tiny.GEMMA, bos_token="<bos>"))
+    text = str(
+        one._inner.decode(one.encode_chat([ASKED, CALL, ANSWER], [WEATHER]), skip_special_tokens=False)
+    )
+    assert text.startswith("<bos><start_of_turn>user\nYou can call functions.")
+    assert "tags.\n\nIs it dry?<end_of_turn>\n<start_of_turn>model\n<tool_call>" in text
+
+
 @pytest.mark.parametrize("template", [QWEN, LLAMA31, tiny.CHATML])
 def test_next_turn_begins_with_the_tokens_of_the_last(template: str) -> None:
     one = tokenizer(template)
