@@ -77,7 +77,9 @@ class CallParser:
     def _read_text(self) -> bool:
         held = self._held
         at = 0
-        while found := self._candidate.search(held, at):
+        while True:
+            found = self._candidate.search(held, at)
+            assert found is not None  # the end is always one
             start = found.start()
             for head in self._heads:
                 opened = head.match(held, start)
@@ -92,9 +94,6 @@ class CallParser:
                 self._held = held[start:]
                 return False
             at = found.end()
-        self._say(held)
-        self._held = ""
-        return False
 
     def _read_arguments(self) -> None:
         """Up to the brace that closes them, or to the end of what there is."""

@@ -80,10 +80,7 @@ def _each(
     if not 1 <= len(value) <= limits.max_input_items:
         raise invalid(path, f"an array of 1 to {limits.max_input_items} items")
     read_each = (read(nested(item, f"{path}[{index}]"), limits) for index, item in enumerate(value))
-    messages = tuple(message for read_one in read_each for message in read_one)
-    if not messages:
-        raise invalid(path, "an array with a message that is not empty")
-    return messages
+    return tuple(message for read_one in read_each for message in read_one)
 
 
 def _read_item(item: Fields, limits: Limits) -> tuple[Message]:

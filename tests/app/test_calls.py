@@ -304,6 +304,30 @@ async def test_gate_judges_what_functions_say_of_themselves(gated: AsyncOpenAI) 
     assert (await gated.responses.create(model="scripted", input="x", tools=[hidden])).output_text == "x"
 
 
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {**TOOL, "name": "secretname"},
+        {**TOOL, "parameters": {"type": "object", "minProperties": 777, "properties": {}}},
+    ],
+)
+async def test_function_that_the_gate_would_break_is_refused(tmp_path: Path, tool: Any) -> None:
+    policy = write_policy(tmp_path, rule("pii", "redact", INPUT, "secretname", "777"))
+    async with serving(policy=policy) as served, sdk(served) as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.responses.create(model="scripted", input="x", tools=[tool])
+    assert (refused.value.code, refused.value.param) == ("content_policy_violation", "tools")
+
+
+async def test_reply_that_ends_before_its_call_does(gated: AsyncOpenAI) -> None:
+    made = await said(gated, CALL.partition(', "days"')[0])
+    [call] = made.output
+    assert (made.status, call.status, call.arguments) == ("completed", "incomplete", '{"city": "Rome"')
+    begun = await said(gated, "Well.\n<tool_call>")
+    assert begun.output_text == "Well.\n<tool_call>"
+    assert [item.type for item in (await said(gated, "")).output] == ["message"]
+
+
 async def test_engine_without_masks_cannot_force_a_call(client: AsyncOpenAI) -> None:
     for fields, param in [({"tool_choice": "required"}, "tool_choice"), ({}, "tools")]:
         tool: Any = {**TOOL, "strict": True}
