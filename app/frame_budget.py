@@ -8,7 +8,7 @@ PER_S: Final = 1_000
 """Pings, pongs and tiny fragments a second, for as long as a client likes; heartbeats are one in some seconds."""
 AT_ONCE: Final = 10_000
 """What may come in a burst, after a stall of the network say."""
-TINY_BYTES: Final = 128
+TINY_BYTES: Final = 64
 """A fragment shorter than this costs more to parse than to send."""
 
 

@@ -3,8 +3,9 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+
+#include "threads.h"
 #ifdef _OPENMP
-#include <omp.h>
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -50,42 +51,74 @@ INLINE __m512 power(__m512 x) {
     return _mm512_scalef_ps(sum, n);
 }
 
+typedef struct {
+    void *x;
+    const void *more;
+    const float *weight;
+    void *out;
+    int bfloat16;
+    long rows, size;
+    float eps;
+} Norm;
+
+static void norm_share(void *given) {
+    const Norm *n = given;
+    const int bfloat16 = n->bfloat16;
+    const Share share = share_of(n->rows);
+    for (long row = share.first; row < share.end; row++) {
+        const long first = row * n->size, end = first + n->size;
+        __m512 squares = _mm512_setzero_ps();
+        for (long at = first; at < end; at += LANES) {
+            if (n->more)
+                store(n->x, at, _mm512_add_ps(load(n->x, at, bfloat16), load(n->more, at, bfloat16)), bfloat16);
+            __m512 value = load(n->x, at, bfloat16);
+            squares = _mm512_fmadd_ps(value, value, squares);
+        }
+        __m512 factor =
+            _mm512_set1_ps(1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(squares) / (float)n->size + n->eps));
+        for (long at = 0; at < n->size; at += LANES) {
+            __m512 value = _mm512_mul_ps(load(n->x, first + at, bfloat16), factor);
+            store(n->out, first + at, _mm512_mul_ps(value, _mm512_loadu_ps(n->weight + at)), bfloat16);
+        }
+    }
+}
+
 /* x += more (if there is any), then out = x / sqrt(mean(x^2) + eps) * weight. All [rows, size] but weight: [size]. */
 void sluice_norm(void *x, const void *more, const float *weight, void *out, int bfloat16, long rows, long size,
                  float eps, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && rows > 15)
-    for (long row = 0; row < rows; row++) {
-        const long first = row * size;
-        __m512 squares = _mm512_setzero_ps();
-        for (long at = first; at < first + size; at += LANES) {
-            if (more) store(x, at, _mm512_add_ps(load(x, at, bfloat16), load(more, at, bfloat16)), bfloat16);
-            __m512 value = load(x, at, bfloat16);
-            squares = _mm512_fmadd_ps(value, value, squares);
+    Norm given = {x, more, weight, out, bfloat16, rows, size, eps};
+    run(norm_share, &given, rows > 15 ? threads : 1);
+}
+
+typedef struct {
+    const void *x;
+    void *out;
+    int bfloat16, gelu;
+    long rows, size;
+} Gate;
+
+static void gate_share(void *given) {
+    const Gate *g = given;
+    const __m512 one = _mm512_set1_ps(1.0f);
+    const Share share = share_of(g->rows);
+    for (long row = share.first; row < share.end; row++)
+        for (long at = 0; at < g->size; at += LANES) {
+            __m512 gate = load(g->x, 2 * row * g->size + at, g->bfloat16), exponent = gate;
+            if (g->gelu) {
+                __m512 cubic = _mm512_mul_ps(_mm512_mul_ps(gate, gate), _mm512_set1_ps(0.044715f));
+                exponent = _mm512_mul_ps(_mm512_fmadd_ps(cubic, gate, gate), _mm512_set1_ps(1.59576912f));
+            }
+            __m512 below = _mm512_add_ps(one, power(_mm512_sub_ps(_mm512_setzero_ps(), exponent)));
+            __m512 up = load(g->x, (2 * row + 1) * g->size + at, g->bfloat16);
+            store(g->out, row * g->size + at, _mm512_mul_ps(_mm512_div_ps(gate, below), up), g->bfloat16);
         }
-        __m512 factor = _mm512_set1_ps(1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(squares) / (float)size + eps));
-        for (long at = 0; at < size; at += LANES) {
-            __m512 value = _mm512_mul_ps(load(x, first + at, bfloat16), factor);
-            store(out, first + at, _mm512_mul_ps(value, _mm512_loadu_ps(weight + at)), bfloat16);
-        }
-    }
 }
 
 /* out = act(gate) * up; x: [rows, 2 size], gate before up; out: [rows, size]. act: SiLU, or GELU by tanh, which is
    SiLU's form with another exponent. */
 void sluice_gate(const void *x, void *out, int bfloat16, long rows, long size, int gelu, int threads) {
-    const __m512 one = _mm512_set1_ps(1.0f);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && rows > 7)
-    for (long row = 0; row < rows; row++)
-        for (long at = 0; at < size; at += LANES) {
-            __m512 gate = load(x, 2 * row * size + at, bfloat16), exponent = gate;
-            if (gelu) {
-                __m512 cubic = _mm512_mul_ps(_mm512_mul_ps(gate, gate), _mm512_set1_ps(0.044715f));
-                exponent = _mm512_mul_ps(_mm512_fmadd_ps(cubic, gate, gate), _mm512_set1_ps(1.59576912f));
-            }
-            __m512 below = _mm512_add_ps(one, power(_mm512_sub_ps(_mm512_setzero_ps(), exponent)));
-            __m512 up = load(x, (2 * row + 1) * size + at, bfloat16);
-            store(out, row * size + at, _mm512_mul_ps(_mm512_div_ps(gate, below), up), bfloat16);
-        }
+    Gate given = {x, out, bfloat16, gelu, rows, size};
+    run(gate_share, &given, rows > 7 ? threads : 1);
 }
 
 typedef struct {
@@ -208,6 +241,47 @@ INLINE void turn(const void *x, long first, long dim, const float *cos, const fl
     }
 }
 
+typedef struct {
+    const void *qkv;
+    const float *turns;
+    char *pool;
+    const int32_t *tables;
+    const int64_t *starts, *positions;
+    char *out;
+    float *scratch;
+    long width, head_bytes, rows, heads, kv_heads, dim, page_tokens, window;
+    int bfloat16;
+    float scale;
+} Attend;
+
+static void attend_one(const Attend *a, long row, long head, float *scores) {
+    const int group = (int)(a->heads / a->kv_heads), bytes = a->bfloat16 ? 2 : 4;
+    const long dim = a->dim, position = a->positions[row];
+    const long row_first = row * (a->heads + 2 * a->kv_heads) * dim;
+    const float *cos = a->turns ? a->turns + 2 * row * dim : 0, *sin = a->turns ? cos + dim : 0;
+    char *keys = a->pool + head * a->head_bytes, *values = keys + a->kv_heads * a->head_bytes;
+    Context context = {keys, values, a->tables + a->starts[row], a->page_tokens, dim, 0, position + 1, a->bfloat16};
+    if (position >= a->window) context.low = position + 1 - a->window;
+    float queries[MOST_GROUP * MOST_DIM], key[MOST_DIM];
+    for (int g = 0; g < group; g++)
+        turn(a->qkv, row_first + (head * group + g) * dim, dim, cos, sin, a->scale, a->bfloat16, queries + g * dim);
+    turn(a->qkv, row_first + (a->heads + head) * dim, dim, cos, sin, 1.0f, a->bfloat16, key);
+    const long own = place(&context, position), value = row_first + (a->heads + a->kv_heads + head) * dim;
+    for (long at = 0; at < dim; at += LANES) {
+        store(keys, own + at, _mm512_loadu_ps(key + at), a->bfloat16);
+        store(values, own + at, load(a->qkv, value + at, a->bfloat16), a->bfloat16);
+    }
+    attend_group(group, &context, queries, scores, a->width, a->out + (row * a->heads + head * group) * dim * bytes);
+}
+
+static void attend_share(void *given) {
+    const Attend *a = given;
+    const Share share = share_of(a->rows * a->kv_heads);
+    float *scores = a->scratch + omp_get_thread_num() * (a->heads / a->kv_heads) * a->width;
+    for (long unit = share.first; unit < share.end; unit++)
+        attend_one(a, unit / a->kv_heads, unit % a->kv_heads, scores);
+}
+
 /* One token of each row: its keys and values are stored, then it attends to the row's pages.
 
    qkv: [rows, heads + 2 kv_heads, dim], turns: [rows, 2, dim] or null if queries and keys are turned already.
@@ -219,30 +293,8 @@ void sluice_attend(const void *qkv, const float *turns, void *pool, long pool_pa
                    const int64_t *starts, const int64_t *positions, void *out, float *scratch, long width,
                    int bfloat16, long rows, long heads, long kv_heads, long dim, long page_tokens, long window,
                    float scale, int threads) {
-    const int group = (int)(heads / kv_heads), bytes = bfloat16 ? 2 : 4;
-    const long head_bytes = pool_pages * page_tokens * dim * bytes;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (long unit = 0; unit < rows * kv_heads; unit++) {
-        const long row = unit / kv_heads, head = unit % kv_heads, position = positions[row];
-        const long row_first = row * (heads + 2 * kv_heads) * dim;
-        const float *cos = turns ? turns + 2 * row * dim : 0, *sin = turns ? cos + dim : 0;
-        char *keys = (char *)pool + head * head_bytes, *values = keys + kv_heads * head_bytes;
-        Context context = {keys, values, tables + starts[row], page_tokens, dim, 0, position + 1, bfloat16};
-        if (position >= window) context.low = position + 1 - window;
-        float queries[MOST_GROUP * MOST_DIM], key[MOST_DIM];
-        for (int g = 0; g < group; g++)
-            turn(qkv, row_first + (head * group + g) * dim, dim, cos, sin, scale, bfloat16, queries + g * dim);
-        turn(qkv, row_first + (heads + head) * dim, dim, cos, sin, 1.0f, bfloat16, key);
-        const long own = place(&context, position), value = row_first + (heads + kv_heads + head) * dim;
-        for (long at = 0; at < dim; at += LANES) {
-            store(keys, own + at, _mm512_loadu_ps(key + at), bfloat16);
-            store(values, own + at, load(qkv, value + at, bfloat16), bfloat16);
-        }
-#ifdef _OPENMP
-        float *scores = scratch + (long)omp_get_thread_num() * group * width;
-#else
-        float *scores = scratch;
-#endif
-        attend_group(group, &context, queries, scores, width, (char *)out + (row * heads + head * group) * dim * bytes);
-    }
+    const long head_bytes = pool_pages * page_tokens * dim * (bfloat16 ? 2 : 4);
+    Attend given = {qkv,   turns,      pool, tables, starts,   positions, out,         scratch, width,
+                    head_bytes, rows,  heads, kv_heads, dim, page_tokens, window, bfloat16, scale};
+    run(attend_share, &given, threads);
 }

@@ -7,15 +7,18 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import torch
 
-_FLAGS: Final = ("-O3", "-fPIC", "-fopenmp")
-_COMPILERS: Final = ("gcc", "cc")
+_FLAGS: Final = ("-O3", "-fPIC", "-shared")
+_COMPILERS: Final = ("gcc", "cc", "clang")
+_PACKAGED: Final = "ziglang"  # a C compiler as a Python package, for machines that have none
 _COMPILE_TIMEOUT_S: Final = 120.0
 
 
@@ -32,7 +35,8 @@ def load_library(source: Path, features: Sequence[str], folder: Path) -> ctypes.
     if missing := [name for name in features if not available.get(name)]:
         raise LibraryError(f"the processor lacks {missing[0]}")
     flags = (*_FLAGS, *(f"-m{name.replace('_', '')}" for name in features))
-    key = hashlib.sha256(source.read_bytes() + " ".join(flags).encode()).hexdigest()[:16]
+    text = b"".join(path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h"))))
+    key = hashlib.sha256(text + " ".join(flags).encode()).hexdigest()[:16]
     library = folder / f"{source.stem}-{key}.so"
     try:
         if not library.exists():
@@ -42,16 +46,22 @@ def load_library(source: Path, features: Sequence[str], folder: Path) -> ctypes.
         raise LibraryError(f"{library} cannot be had ({error}); delete it or mend its folder") from error
 
 
+def find_compiler() -> list[str] | None:
+    """The command of a C compiler: the machine's own, or the one that a package brings."""
+    if own := next(filter(None, map(shutil.which, _COMPILERS)), None):
+        return [own]
+    return [sys.executable, "-m", _PACKAGED, "cc"] if find_spec(_PACKAGED) else None
+
+
 def _compile(source: Path, flags: Sequence[str], library: Path) -> None:
-    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    compiler = find_compiler()
     if compiler is None:
-        raise LibraryError("there is no C compiler here; install gcc")
+        raise LibraryError(f"there is no C compiler here; install gcc, or {_PACKAGED} with pip")
     library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=library.parent) as work:
-        part, whole = Path(work, "part.o"), Path(work, "whole.so")
-        _run([compiler, *flags, "-c", str(source), "-o", str(part)])
+        whole = Path(work, "whole.so")
         # Linked without OpenMP's library: torch has loaded its own, and two would not share their threads.
-        _run([compiler, "-shared", str(part), "-o", str(whole)])
+        _run([*compiler, *flags, str(source), "-o", str(whole)])
         os.replace(whole, library)
 
 
@@ -59,7 +69,7 @@ def _run(command: list[str]) -> None:
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
-        raise LibraryError(f"{command[0]} takes too long; install another gcc") from error
+        raise LibraryError(f"{Path(command[0]).name} takes too long; install another C compiler") from error
     if ended.returncode:
         first = next(iter(ended.stderr.strip().splitlines()), f"it ended with {ended.returncode}")
-        raise LibraryError(f"{command[0]} cannot compile: {first}; install a newer gcc")
+        raise LibraryError(f"{Path(command[0]).name} cannot compile: {first}; install a newer gcc")

@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "threads.h"
+
 enum { GROUP = 32, LANES = 16, TILE = 8, BYTES4 = 320, BYTES8 = 544, AHEAD = 4096 };
 #define FINE (1.0f / 254)
 
@@ -157,35 +159,53 @@ TILES(tile8, 8, 0)
 TILES(precise4, 4, 1)
 TILES(precise8, 8, 1)
 
+typedef struct {
+    const void *x;
+    const uint8_t *weights;
+    const float *bias;
+    Inputs *inputs;
+    void *out;
+    long rows, width, outputs, lane_bytes;
+    void (*tiled)(int, const Inputs *, int, const uint8_t *, __m512 *);
+    int x_bfloat16, out_bfloat16, precise, groups;
+} Product;
+
+static void sixteen(const Product *p, long first) {
+    const long left = p->outputs - first;
+    const __mmask16 lanes = left < LANES ? (__mmask16)((1u << left) - 1) : (__mmask16)0xffff;
+    const __m512 start = p->bias ? _mm512_maskz_loadu_ps(lanes, p->bias + first) : _mm512_setzero_ps();
+    for (long row = 0; row < p->rows; row += TILE) {
+        int count = p->rows - row < TILE ? (int)(p->rows - row) : TILE;
+        __m512 sums[TILE];
+        for (int each = 0; each < count; each++) sums[each] = start;
+        p->tiled(count, p->inputs + row * p->groups, p->groups, p->weights + first / LANES * p->lane_bytes, sums);
+        for (int each = 0; each < count; each++)
+            store(p->out, (row + each) * p->outputs + first, sums[each], lanes, p->out_bfloat16);
+    }
+}
+
+static void product_share(void *given) {
+    const Product *p = given;
+    const Share rows = share_of(p->rows), lanes = share_of((p->outputs + LANES - 1) / LANES);
+    for (long row = rows.first; row < rows.end; row++)
+        for (int group = 0; group < p->groups; group++)
+            quantize(p->x, row * p->width + group * GROUP, p->x_bfloat16, p->precise, p->inputs + row * p->groups + group);
+    if (omp_get_num_threads() > 1) GOMP_barrier();
+    for (long lane = lanes.first; lane < lanes.end; lane++) sixteen(p, lane * LANES);
+}
+
 /* out = x * weights + bias. x: [rows, inputs], out: [rows, outputs], bias: [outputs] or null; scratch holds
    rows * inputs / 32 of Inputs. The weights of 16 outputs lie together, group after group. */
 void sluice_product(const void *x, int x_bfloat16, const uint8_t *weights, int bits, const float *bias,
                     Inputs *scratch, void *out, int out_bfloat16, long rows, long inputs, long outputs,
                     int precise, int threads) {
     const int groups = (int)(inputs / GROUP);
-    void (*const tiled)(int, const Inputs *, int, const uint8_t *, __m512 *) =
-        bits == 4 ? (precise ? precise4 : tile4) : (precise ? precise8 : tile8);
-    const long lane_bytes = (long)groups * (bits == 4 ? BYTES4 : BYTES8);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-#pragma omp for schedule(static)
-        for (long row = 0; row < rows; row++)
-            for (int group = 0; group < groups; group++)
-                quantize(x, row * inputs + group * GROUP, x_bfloat16, precise,
-                         scratch + row * groups + group);
-#pragma omp for schedule(static)
-        for (long first = 0; first < outputs; first += LANES) {
-            long left = outputs - first;
-            __mmask16 lanes = left < LANES ? (__mmask16)((1u << left) - 1) : (__mmask16)0xffff;
-            __m512 start = bias ? _mm512_maskz_loadu_ps(lanes, bias + first) : _mm512_setzero_ps();
-            for (long row = 0; row < rows; row += TILE) {
-                int count = rows - row < TILE ? (int)(rows - row) : TILE;
-                __m512 sums[TILE];
-                for (int each = 0; each < count; each++) sums[each] = start;
-                tiled(count, scratch + row * groups, groups, weights + first / LANES * lane_bytes, sums);
-                for (int each = 0; each < count; each++)
-                    store(out, (row + each) * outputs + first, sums[each], lanes, out_bfloat16);
-            }
-        }
-    }
+    Product given = {
+        .x = x, .weights = weights, .bias = bias, .inputs = scratch, .out = out,
+        .rows = rows, .width = inputs, .outputs = outputs,
+        .lane_bytes = (long)groups * (bits == 4 ? BYTES4 : BYTES8),
+        .tiled = bits == 4 ? (precise ? precise4 : tile4) : (precise ? precise8 : tile8),
+        .x_bfloat16 = x_bfloat16, .out_bfloat16 = out_bfloat16, .precise = precise, .groups = groups,
+    };
+    run(product_share, &given, threads);
 }

@@ -71,6 +71,7 @@ def install(kind: str) -> None:
         # Before everything else: nothing that asks for torch may then choose another build.
         _call(*PIP, "torch")
         _call(*PIP, *requirements(kind))
+        _install_compiler()
         # Twice quiet: the build warns of what every editable installation is.
         _say("Installing Sluice itself, some seconds")
         _call(*PIP, "--quiet", "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
@@ -132,6 +133,14 @@ def _venv_works() -> bool:
 def _make_venv() -> None:
     _say(f"Making {VENV.name} with Python {sys.version.split()[0]}, some seconds")
     _call(sys.executable, "-m", "venv", "--clear", str(VENV))
+
+
+def _install_compiler() -> None:
+    """A C compiler for the engine's own C, where the machine has none. Without it the engine is slower, no more."""
+    if any(map(shutil.which, ("gcc", "cc", "clang"))):
+        return
+    _say("Installing a C compiler into the virtual environment: 100 MB")
+    subprocess.run([*PIP, "ziglang"], check=False)
 
 
 def _install_debian_packages() -> None:

@@ -88,6 +88,7 @@ IMPORTS = sorted(
         for path in (ROOT / root).rglob("*.py")
         for name in imported_by(path.read_text())
         if name not in sys.stdlib_module_names and not (ROOT / name).is_dir()
+        if "peers" not in path.parts  # other servers, each in an environment of its own
     }
 )
 

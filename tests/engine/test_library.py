@@ -43,8 +43,25 @@ def test_a_processor_without_a_feature(source: Path, tmp_path: Path) -> None:
 
 def test_no_compiler(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LibraryError, match="there is no C compiler here; install gcc"):
+    monkeypatch.setattr(library, "_PACKAGED", "no_such_compiler")
+    with pytest.raises(LibraryError, match="there is no C compiler here; install gcc, or no_such_compiler"):
         load_library(source, (), tmp_path / "kept")
+
+
+def test_without_a_compiler_of_the_machine_a_package_brings_one(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any package whose `cc` takes a compiler's arguments; here one that hands them to the machine's own."""
+    own = library.find_compiler()
+    assert own is not None
+    (tmp_path / "packaged.py").write_text(
+        f"import subprocess, sys\nassert sys.argv[1] == 'cc'\nsys.exit(subprocess.call({own!r} + sys.argv[2:]))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(library, "_PACKAGED", "packaged")
+    monkeypatch.setattr(library, "_COMPILERS", ())
+    assert load_library(source, (), tmp_path / "kept").answer() == 42
 
 
 def test_a_source_that_the_compiler_refuses_leaves_nothing(source: Path, tmp_path: Path) -> None:

@@ -98,4 +98,4 @@ def test_without_a_compiler_torch_computes_everything(
     with caplog.at_level(logging.WARNING):
         loaded = load_model(folder, EngineSettings(dtype="float32", native_dir=tmp_path / "native"))
     assert loaded.kernels is None
-    assert "there is no C compiler here; install gcc" in caplog.text
+    assert "there is no C compiler here; install gcc, or" in caplog.text

@@ -53,7 +53,7 @@ class Machine:
 
 
 def make_machine(folder: Path) -> Machine:
-    """A machine with a shell, make and a virtual environment whose Python does as told; nothing else."""
+    """A machine with a shell, make, a C compiler and a virtual environment whose Python does as told; nothing else."""
     machine = Machine(folder / "sluice", folder / "bin")
     machine.folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
@@ -66,5 +66,6 @@ def make_machine(folder: Path) -> Machine:
         there = shutil.which(name)
         assert there is not None
         os.symlink(there, machine.bin / name)
+    machine.tool("gcc")
     machine.program(machine.venv_python)
     return machine

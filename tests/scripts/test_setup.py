@@ -137,6 +137,12 @@ def test_continuous_integration_does_not_go_on_with_a_tool_missing(machine: Mach
     assert tested.returncode == 1
 
 
+def test_a_compiler_comes_from_a_package_where_there_is_none(machine: Machine) -> None:
+    (machine.bin / "gcc").unlink()
+    machine.setup("run")
+    assert pip_calls(machine)[-2] == "ziglang"
+
+
 def test_debian_packages_are_installed_where_this_user_may(machine: Machine) -> None:
     with_all_tools(machine)
     (machine.bin / "redis-server").unlink()
