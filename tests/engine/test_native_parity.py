@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine import library
 from engine.batch import Row
 from engine.config import EngineSettings
 from engine.models import load_model
@@ -95,6 +96,7 @@ def test_without_a_compiler_torch_computes_everything(
 ) -> None:
     folder = save_tiny("llama-wide", tmp_path / "model")
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(library, "_PACKAGED", "no_such_compiler")
     with caplog.at_level(logging.WARNING):
         loaded = load_model(folder, EngineSettings(dtype="float32", native_dir=tmp_path / "native"))
     assert loaded.kernels is None
