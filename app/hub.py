@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from app.ask import Ask
+from app.asked import engine_request, first_response, record_of
 from app.auth import Authenticator
 from app.calls import CallingTurn
 from app.config import Config
-from app.context import Prompt, packed_tools, stored_messages
+from app.context import Prompt
 from app.emitter import Sink
 from app.flush import Flush
 from app.formats import compiled_format
@@ -27,24 +27,19 @@ from app.metrics import Metrics
 from app.moderation import CompiledPolicy, Gate
 from app.prompts import Prompts, translated
 from app.scores import ScoreBook
-from app.store.record import StoredResponse, pack_ids
 from app.store.responses import ResponseStores
 from app.turn import Turn
 from app.workers import Workers
 from engine.calls.parser import CallParser
 from engine.interface import Engine
-from engine.request import ChatMessage, EngineError, EngineRequest, Sampling
-from protocol.codec import encode as encode_json
+from engine.request import ChatMessage, EngineError
 from protocol.codes import ProtocolError
-from protocol.requests.create import CreateResponse
-from protocol.response import Response, ResponseError, TextConfig
+from protocol.response import Response, ResponseError
 
 if TYPE_CHECKING:
     from app.connection import Connection
 
 log = logging.getLogger("sluice.hub")
-
-T = TypeVar("T", int, float)
 
 
 @dataclass(slots=True, eq=False)
@@ -237,53 +232,9 @@ class Hub:
                 "draining", "This server is shutting down. Send the request again.", retry_after_s=1.0
             )
 
-    def sampling(self, create: CreateResponse) -> Sampling:
-        """The request's sampling over the model's defaults."""
-        defaults = self.engine.model.defaults
-        return Sampling(
-            temperature=_or(create.temperature, defaults.temperature),
-            top_p=_or(create.top_p, defaults.top_p),
-            top_k=_or(create.top_k, defaults.top_k),
-            min_p=_or(create.min_p, defaults.min_p),
-            seed=create.seed,
-            max_tokens=create.max_output_tokens,
-            stop=create.stop,
-            ignore_eos=create.ignore_eos,
-            presence_penalty=_or(create.presence_penalty, defaults.presence_penalty),
-            frequency_penalty=_or(create.frequency_penalty, defaults.frequency_penalty),
-            repetition_penalty=_or(create.repetition_penalty, defaults.repetition_penalty),
-            logit_bias=create.logit_bias,
-            min_tokens=create.min_tokens,
-            logprobs=create.logprobs,
-        )
-
     def _turn(self, ask: Ask, prompt: Prompt) -> Turn:
         create = ask.create
-        sampling = self.sampling(create)
-        response = Response(
-            id=new_id("resp"),
-            created_at=int(time.time()),
-            status="in_progress",
-            model=self.engine.model.id,
-            previous_response_id=create.previous_response_id,
-            instructions=prompt.instructions,
-            tools=create.offer.tools,
-            tool_choice=create.offer.choice,
-            parallel_tool_calls=create.offer.parallel,
-            truncation=create.truncation,
-            text=_text(create),
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            presence_penalty=sampling.presence_penalty,
-            frequency_penalty=sampling.frequency_penalty,
-            top_logprobs=create.logprobs or 0,
-            max_output_tokens=create.max_output_tokens,
-            store=create.store,
-            metadata=create.metadata,
-            safety_identifier=create.safety_identifier,
-            prompt_cache_key=create.prompt_cache_key,
-            truncated_messages=prompt.dropped or UNSET,
-        )
+        response = first_response(ask, prompt, self.engine.model, new_id("resp"), int(time.time()))
         open_tools = frozenset(tool.name for tool in create.offer.open)
         begin: Callable[..., Turn] = Turn
         if open_tools:
@@ -304,18 +255,7 @@ class Hub:
         self._live[turn.id] = turn
         try:
             turn.submit(
-                EngineRequest(
-                    id=turn.id,
-                    prompt_ids=prompt.ids,
-                    source=prompt.source,
-                    sampling=self.sampling(ask.create),
-                    salt=ask.principal.tenant,
-                    session=(prompt.root or turn.id) if ask.keep else ask.create.prompt_cache_key or "",
-                    prefill_only=not ask.create.generate,
-                    first_token_timeout_s=self.config.first_token_timeout_s,
-                    total_timeout_s=self.config.total_timeout_s,
-                    grammar=grammar,
-                )
+                engine_request(turn.id, ask, prompt, self.engine.model.defaults, grammar, self.config)
             )
         except EngineError as error:
             del self._live[turn.id]
@@ -341,24 +281,8 @@ class Hub:
         """Make the response readable, as a parent and by GET, before its terminal event is sent."""
         if not ask.keep:
             return
-        create = ask.create
-        text = turn.text
-        ids = None
-        if prompt.base is not None and text:
-            ids = pack_ids([*prompt.ids[prompt.base :], *reply])
-        record = StoredResponse(
-            id=turn.id,
-            created_at=response.created_at,
-            model=response.model,
-            response=encode_json(response),
-            parent_id=create.previous_response_id,
-            instructions=prompt.instructions,
-            tools=packed_tools(prompt.tools),
-            input=stored_messages(new),
-            output_text=text,
-            context_ids=ids,
-        )
-        if create.store:
+        record = record_of(response, turn.text, reply, ask, prompt, new)
+        if ask.create.store:
             await self.stores.of(ask.principal.tenant).put(record)
         else:
             ask.local[turn.id] = record
@@ -384,13 +308,3 @@ class Hub:
 
     def __repr__(self) -> str:
         return f"<Hub live={len(self._live)} connections={len(self.connections)} draining={self.draining}>"
-
-
-def _text(create: CreateResponse) -> TextConfig:
-    """The format as the response shows it."""
-    asked = create.format
-    return TextConfig() if asked is None or asked.shown is None else TextConfig(asked.shown)
-
-
-def _or(value: T | None, default: T) -> T:
-    return default if value is None else value
