@@ -116,7 +116,9 @@ class Config:
     max_nesting: int = setting(
         64, "deepest JSON", low=4, high=512
     )  # requests use 6; json's recursion limit is 1,000
-    max_containers: int = setting(65536, "most objects and arrays in a body", low=16)  # 2,048 items use 8,000
+    max_containers: int = setting(
+        65536, "most objects and arrays in a body, and most names in objects", low=16
+    )  # 2,048 items use 8,000
     max_moderation_inputs: int = setting(256, "most texts in a moderation", low=1)
     max_input_items: int = setting(2048, "most items in an input", low=1)  # a thousand turns sent by value
     max_content_parts: int = setting(256, "most content parts in an item", low=1)

@@ -47,6 +47,7 @@ class SluiceWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        self.conn.debug = False  # it would log every frame and header: keys, and text that no gate has seen
         self._unread = bytearray()  # at most two reads: reading is paused until it has been parsed
         self._budget = FrameBudget(self.loop.time())
 

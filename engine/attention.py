@@ -101,6 +101,7 @@ class StepAttention:
         """`spans`: those of one token first, ordered by `start`. slots: [T], where each token's keys go."""
         self._cache, self._spans, self._slots = cache, spans, slots
         self._decodes = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
+        self.decoding = self._decodes == len(spans)
         self._tables = tables_of(spans[: self._decodes]) if cache.kernels and self._decodes else None
         self._plans: dict[tuple[int | None, int], list[_Group]] = {}
 

@@ -47,7 +47,7 @@ class Decoder:
         kernels: Kernels | None = None,
     ) -> None:
         """Raises ModelError if the checkpoint does not fit. Without `kernels` torch computes everything."""
-        self._architecture, self._kernels = architecture, kernels
+        self._architecture, self._kernels, self._linears = architecture, kernels, linears
         self._embedding = weights.take("embed_tokens.weight")
         self._ropes: dict[str | None, Rope] = {
             kind: rope_for(config, kind, self._embedding.device) for kind in set(architecture.rope_kinds)
@@ -72,6 +72,7 @@ class Decoder:
 
     def forward(self, tokens: Tensor, positions: Tensor, attention: StepAttention, chosen: Tensor) -> Tensor:
         """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V]."""
+        self._linears.begin(attention.decoding)
         hidden = self._embedding[tokens]
         if self._architecture.embedding_scale is not None:
             hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)

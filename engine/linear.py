@@ -71,6 +71,11 @@ class Linears:
         quantised to blocks of as many bits."""
         self._weights, self._products, self._bits = weights, products, bits
 
+    def begin(self, decoding: bool) -> None:
+        """Say what the next step is: only rows that decode, or prompts too."""
+        if self._products is not None:
+            self._products.decoding = decoding
+
     def of(self, names: list[str], bias: Tensor | None = None) -> Linear:
         """The product with the matrices of these names, one below the other. Raises ModelError."""
         weights = self._weights

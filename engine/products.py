@@ -14,19 +14,20 @@ from engine.quantized import Blocks
 
 _SOURCE: Final = Path(__file__).with_name("products.c")
 _FEATURES: Final = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni")
-# Inputs are quantised to 8 bits for as many rows, to 15 bits else: with fewer rows the weights' way from memory is what
-# takes the time, and more are a prompt, which is computed once and then attended to by all that follows.
+# Inputs are quantised to 8 bits where more rows than these decode, to 15 bits else: with fewer rows the weights' way
+# from memory is what takes the time, and a prompt is computed once and then attended to by all that follows.
 _FEW: Final = 4
-_MANY: Final = 32
 _LANES: Final = 16  # outputs that lie together, see products.c
 _INPUTS_BYTES: Final = 80  # of a group of inputs, see products.c
 
 
 class Products:
-    """The compiled products, for a number of threads. May be called from any thread."""
+    """The compiled products, for a number of threads. Used by one thread at a time."""
 
     def __init__(self, library: ctypes.CDLL, threads: int) -> None:
         self._threads = threads
+        self.decoding = False
+        """Whether the step has no prompt in it, however short: set before each."""
         self._product = library.sluice_product
         pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
         self._product.argtypes = [pointer, whole, pointer, whole, pointer, pointer, pointer, whole]
@@ -58,7 +59,7 @@ class Products:
             rows,
             x.shape[1],
             packed.outputs,
-            not _FEW < rows <= _MANY,
+            not (self.decoding and rows > _FEW),
             self._threads,
         )
         return out

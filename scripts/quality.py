@@ -31,7 +31,8 @@ from engine.torch_engine import load_tokenizer
 from scripts.bench_gate import PROSE
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-STEPS: Final = (8, 64)
+STREAMS: Final = 8
+STEPS: Final = (STREAMS, 64)
 PAGE: Final = 16
 LICENCE_CHARACTERS: Final = 3000
 QUESTIONS: Final = (
@@ -76,6 +77,7 @@ def logits_of(loaded: LoadedModel, ids: list[int], step: int) -> Iterator[Tensor
         part = torch.tensor(ids[start : start + step])
         places = torch.arange(start, start + len(part))
         attention = StepAttention(cache, [Span(0, len(part), start, pages)], places)
+        attention.decoding = step == STREAMS  # what a batch of streams would be
         yield loaded.model.forward(part, places, attention, torch.arange(len(part)))
 
 

@@ -9,7 +9,7 @@ export const NUMBERS = [
   { name: "top_k", label: "Top K", min: 0, step: 1, hint: "Only this many of the likeliest tokens; 0 for all." },
   { name: "min_p", label: "Min P", min: 0, max: 1, step: 0.01, hint: "Only tokens this likely beside the likeliest one." },
   { name: "max_output_tokens", label: "Max output tokens", min: 1, step: 1, hint: "The reply stops there." },
-  { name: "seed", label: "Seed", min: 0, step: 1, hint: "The same seed gives the same text." },
+  { name: "seed", label: "Seed", min: 0, step: 1, hint: "The same seed gives the same text, but for ties that rounding decides." },
 ];
 
 export const EMPTY = Object.freeze({

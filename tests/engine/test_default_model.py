@@ -101,6 +101,7 @@ def likeliest(folder: Path, settings: EngineSettings, step: int) -> torch.Tensor
         part = torch.tensor(ids[start : start + step])
         places = torch.arange(start, start + len(part))
         attention = StepAttention(cache, [Span(0, len(part), start, pages)], places)
+        attention.decoding = step == 8  # as a batch of eight streams
         with torch.inference_mode():
             logits = loaded.model.forward(part, places, attention, torch.arange(len(part)))
         tokens.append(logits.argmax(-1))
@@ -132,3 +133,24 @@ async def test_it_knows_the_capital_of_france(compiled: bool, folder: Path, nati
         await engine.close()
     assert "Paris" in heard.text
     assert heard.finished.reason is FinishReason.STOP
+
+
+@pytest.mark.native
+async def test_it_knows_as_much_whatever_of_the_question_was_cached(folder: Path, native_dir: Path) -> None:
+    """The second time all but its last token is found, the first time only how every chat begins."""
+    engine = build_torch_engine(folder, EngineSettings(kv_bytes=64 << 20, native_dir=native_dir))
+    engine.start(asyncio.get_running_loop())
+    sampling = Sampling(temperature=0, max_tokens=COUNT)
+    cached = []
+    try:
+        for country, capital in [("Germany", ""), ("France", "Paris"), ("France", "Paris")]:
+            messages = (ChatMessage("user", f"What is the capital of {country}?"),)
+            request_id, heard = f"resp_{len(cached)}", Heard()
+            ids = engine.tokenizer.encode_chat(messages)
+            engine.submit(EngineRequest(request_id, ids, messages, sampling), heard)
+            cached.append((await heard.end()).usage.cached)
+            engine.commit(request_id, [])
+            assert capital in heard.text
+    finally:
+        await engine.close()
+    assert 0 == cached[0] < cached[1] < cached[2]

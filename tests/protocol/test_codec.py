@@ -120,6 +120,17 @@ def test_arrays_and_objects_under_at_and_over_their_number(opened: str) -> None:
         decode_object(body(101), max_nesting=4, max_containers=100)
 
 
+def test_a_body_of_very_many_names_is_refused_before_they_are_read() -> None:
+    """Each is an object of its own, made while nothing else runs."""
+
+    def body(names: int) -> bytes:
+        return encode({f"a:{number}": ":" for number in range(names)})
+
+    assert len(decode_object(body(100), max_nesting=4, max_containers=100)) == 100
+    with pytest.raises(ProtocolError, match="more than 100 names"):
+        decode_object(body(101), max_nesting=4, max_containers=100)
+
+
 def depth(value: Any) -> int:
     if isinstance(value, dict):
         return 1 + max(map(depth, value.values()), default=0)
