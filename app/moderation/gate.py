@@ -107,6 +107,11 @@ class Gate:
         return tuple(self._hidden)
 
     @property
+    def redacted_to(self) -> int:
+        """Where the last redaction ended, in raw characters; -1 where none was. It may grow while it is `decided`."""
+        return self._redacted_to
+
+    @property
     def cut(self) -> Cut | None:
         return self._cut
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.moderation import Gate
+from app.moderation import CompiledPolicy, Gate
 from app.scores import BEFORE, ScoreBook
 from engine.request import Candidate, Score, Scored
 from protocol.logprobs import TokenLogprob
@@ -102,6 +102,73 @@ def test_a_special_token_may_stand_among_the_likeliest() -> None:
     assert logprob.top_logprobs[0].bytes == ()
 
 
+def spelled(token: str, likely: tuple[bytes, ...], end: int) -> tuple[Score, ...]:
+    """The scores of a character that comes as one token a byte."""
+    top = tuple(Candidate("\ufffd", data, -2.0) for data in likely)
+    return tuple(Score(Candidate("\ufffd", bytes([byte]), -1.0), top, end) for byte in token.encode())
+
+
+def test_no_byte_of_a_redacted_character_is_told() -> None:
+    rules = policy('[[rule]]\ncategory = "secret"\naction = "redact"\nterms = ["code 𓀀𓂀"]\nsubstring = true')
+    start = scored(["my ", "code "])
+    out = run([*start, Scored("𓀀", spelled("𓀀", (), 9)), Scored("𓂀", spelled("𓂀", (), 10))], rules)
+    assert "".join(text for text, _ in out) == "my [redacted]"
+    assert [one.token for _, logprobs in out for one in logprobs] == ["my "]
+
+
+def test_no_byte_of_the_character_at_which_the_text_is_cut_is_told() -> None:
+    rules = policy('[[rule]]\ncategory = "custom/a"\naction = "block"\nterms = ["𓂀"]\nsubstring = true')
+    whole = Scored("my 𓂀 x", (*scored(["my "])[0].scores, *spelled("𓂀", (), 4)))
+    assert [one.token for _, logprobs in run([whole], rules) for one in logprobs] == ["my "]
+
+
+def test_a_byte_that_would_make_a_redacted_character_is_left_out() -> None:
+    rules = policy('[[rule]]\ncategory = "secret"\naction = "redact"\nterms = ["𓂀"]\nsubstring = true')
+    shown = Scored("𓂁", spelled("𓂁", (b"\x80", b"\x82"), 1))
+    told = [one for _, logprobs in run([shown, *scored([])], rules) for one in logprobs]
+    assert [bytes(one.bytes) for one in told] == [b"\xf0", b"\x93", b"\x82", b"\x81"]
+    assert bytes(told[3].top_logprobs[0].bytes) == b"\x82"
+    assert len(told[3].top_logprobs) == 1
+    assert [bytes(top.bytes) for top in told[2].top_logprobs] == [b"\x80", b"\x82"]
+
+
+def test_directly_behind_a_redaction_no_alternative_is_told() -> None:
+    rules = policy(
+        '[[rule]]\ncategory = "secret"\naction = "redact"\npatterns = ["secret-[a-z0-9]{4,20}"]\nmax_width = 40'
+    )
+    out = run(scored(["my ", "secret-", "abcd", " is", " out"], ("efgh", "1234", " is")), rules)
+    likely = {one.token: [top.token for top in one.top_logprobs] for _, told in out for one in told}
+    assert "".join(text for text, _ in out) == "my [redacted] is out"
+    assert likely == {
+        "my ": ["efgh", "1234", " is"],
+        " is": [" is"],
+        " out": ["efgh", "1234", " is"],
+    }
+
+
+@pytest.mark.parametrize("action", ["block", "redact"])
+def test_an_alternative_that_completes_a_long_term_is_left_out(action: str) -> None:
+    begun = ["many", *(f" words{n}" for n in range(20)), " "]
+    term = "".join(begun) + "zebra"
+    rules = policy(f'[[rule]]\ncategory = "custom/a"\naction = "{action}"\nterms = ["{term}"]')
+    out = run(scored(["so ", *begun, "horse", "."], ("zebra", "mule")), rules)
+    likely = {one.token: [top.token for top in one.top_logprobs] for _, told in out for one in told}
+    assert len(term) > 2 * BEFORE
+    assert likely["horse"] == ["mule"]
+    assert likely["many"] == likely["."] == ["zebra", "mule"]
+
+
+def test_behind_more_undecided_text_than_an_alternative_can_be_judged_with_none_is_told() -> None:
+    rules = policy(
+        'at_hold_cap = "release"',
+        '[[rule]]\ncategory = "custom/a"\naction = "block"\npatterns = ["<[a-z]{1,250}>"]',
+    )
+    out = run(scored(["<", "a" * 245, "b", " ", "c"], (">", "d" * 20, "ok")), rules)
+    likely = {one.token: [top.token for top in one.top_logprobs] for _, told in out for one in told}
+    assert likely["b"] == ["ok"]
+    assert likely["c"] == [">", "d" * 20, "ok"]
+
+
 words = st.sampled_from(
     ["a", " ", "b ", "foo", "fo", "o", "forbidden", " phrase", " phr", "ase", "open", " sesame", "é", "."]
 )
@@ -138,6 +205,31 @@ def test_what_goes_out_does_not_depend_on_the_deltas_and_matches_the_text(
     assert sum(len(one.token) for one in told) <= len(shown)
     if "[redacted]" not in shown and shown == text:
         assert "".join(one.token for one in told) == text
+
+
+PATTERNS = policy(
+    '[[rule]]\ncategory = "custom/a"\naction = "block"\nterms = ["phrase"]',
+    '[[rule]]\ncategory = "custom/b"\naction = "block"\npatterns = ["b a{0,3}foo"]',
+    '[[rule]]\ncategory = "secret"\naction = "redact"\npatterns = ["fo{1,3}[a-z]{0,12}", "(open ){1,9}é"]',
+    '[[rule]]\ncategory = "secret"\naction = "redact"\nterms = ["é.", "aa"]\nsubstring = true',
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(words, max_size=15), st.sampled_from([RULES, PATTERNS]))
+def test_an_alternative_that_is_told_would_have_been_shown(tokens: list[str], rules: CompiledPolicy) -> None:
+    alternatives = ("a", "o", "foo", " phrase", "phr", "open ", " sesame", "é", ".", " ", "x")
+    for _, told in run(scored(tokens, alternatives), rules):
+        for one in told:
+            begin = len("".join(tokens[: -int(one.logprob)]))
+            for top in one.top_logprobs:
+                if top.token == one.token:
+                    continue
+                gate = Gate(rules)
+                gate.push("".join(tokens)[:begin] + top.token)
+                gate.finish()
+                assert gate.cut is None, (one, top)
+                assert all(end <= begin for _, end in gate.hidden), (one, top)
 
 
 @pytest.mark.parametrize("rules", [RULES, NONE])
