@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from app.ask import Ask
 from app.offered import engine_tool
 from app.prompts import translated
@@ -13,13 +15,20 @@ from protocol.requests.create import CreateResponse
 from protocol.requests.tools import Offer
 
 
-async def compiled_format(ask: Ask, engine: Engine, workers: Workers) -> object | None:
-    """For `EngineRequest.grammar`. Raises ProtocolError: not a format, not supported, too much waits already."""
+async def compiled_format(
+    ask: Ask, engine: Engine, workers: Workers, gone: Callable[[], bool]
+) -> object | None:
+    """For `EngineRequest.grammar`; `gone` says that nobody waits for it any more.
+
+    Raises ProtocolError: not a format, not supported, too much waits already.
+    """
     wanted = _wanted(ask.create, engine)
     if wanted is None:
         return None
 
     def compile() -> object | None:
+        if gone():
+            return None
         try:
             return engine.compile(wanted)
         except EngineError as error:

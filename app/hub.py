@@ -176,7 +176,7 @@ class Hub:
                 self._check_open()
                 if ask.keep and ask.create.store:
                     await self.stores.store.ping()  # a stored turn needs the store: say so before it begins
-                grammar = await compiled_format(ask, self.engine, self.workers)
+                grammar = await compiled_format(ask, self.engine, self.workers, lambda: handle.left)
                 prompt, new = await self.prompts.of(ask)
                 if handle.left:
                     self._check_open()

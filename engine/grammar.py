@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +19,12 @@ from torch import Tensor
 
 from engine.json_rule import json_rule
 from engine.request import EngineError, OutputFormat
+from engine.schema_bounds import excess
 
 KEPT: Final = 32
 """Compiled formats kept for the next request: 100 kB of schema take 78 ms to compile, a copy 20 us."""
+KEPT_BYTES: Final = 256 << 10
+"""Of the sources of those: what a compiled format takes grows with its source."""
 MAX_LEXER_STATES: Final = 16_384
 """Of one reply's automaton; a state takes 1 to 2 kB, so a hostile format cannot fill the memory."""
 _MAX_SHOWN_CHARS: Final = 300
@@ -84,6 +87,7 @@ class GrammarCompiler:
         self._vocabulary: Any = None
         self._size = 0
         self._kept: OrderedDict[tuple[str, str], Grammar] = OrderedDict()
+        self._kept_bytes = 0
         self._lock = threading.Lock()
 
     def compile(self, format: OutputFormat) -> Grammar:
@@ -97,10 +101,16 @@ class GrammarCompiler:
                 self._prepare()
         grammar = self._compile(format)
         with self._lock:
-            self._kept[key] = grammar
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            self._keep(key, grammar)
         return grammar
+
+    def _keep(self, key: tuple[str, str], grammar: Grammar) -> None:
+        if key not in self._kept:
+            self._kept_bytes += len(key[1].encode())
+        self._kept[key] = grammar
+        while len(self._kept) > KEPT or self._kept_bytes > KEPT_BYTES:
+            (_, source), _ = self._kept.popitem(last=False)
+            self._kept_bytes -= len(source.encode())
 
     def _prepare(self) -> None:
         from llguidance import LLTokenizer
@@ -113,16 +123,20 @@ class GrammarCompiler:
     def _compile(self, format: OutputFormat) -> Grammar:
         from llguidance import LLMatcher, LLParserLimits
 
+        if fault := excess(_schemas(format)):
+            raise _refused(format, fault)
         limits = LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
-        grammar = LLMatcher.grammar_from_lark(f"{_OPTIONS}\n{_lark(format)}")
-        matcher = LLMatcher(self._vocabulary, grammar, log_level=0, limits=limits)
+        source = LLMatcher.grammar_from_lark(f"{_OPTIONS}\n{_lark(format)}")
+        matcher = LLMatcher(self._vocabulary, source, log_level=0, limits=limits)
         if matcher.is_error():
-            raise EngineError(
-                "invalid_value",
-                f"Invalid value for '{format.param}': {_reason(matcher.get_error())}.",
-                param=format.param,
-            )
-        return Grammar(matcher, self._size)
+            raise _refused(format, _reason(matcher.get_error()))
+        grammar = Grammar(matcher, self._size)
+        try:
+            grammar.follow().allowed()
+        except EngineError as error:
+            fault = "no reply can be of it, or it is too complex to begin. Ask for less"
+            raise _refused(format, fault) from error
+        return grammar
 
 
 def compiler_for(
@@ -150,6 +164,14 @@ def _regex(pattern: str) -> str:
     from llguidance import regex_to_lark
 
     return f"/{regex_to_lark(pattern, use_ascii='d')}/"
+
+
+def _schemas(format: OutputFormat) -> Sequence[Mapping[str, Any]]:
+    return (json.loads(format.source),) if format.kind == "json_schema" else format.schemas
+
+
+def _refused(format: OutputFormat, fault: str) -> EngineError:
+    return EngineError("invalid_value", f"Invalid value for '{format.param}': {fault}.", param=format.param)
 
 
 def _lark(format: OutputFormat) -> str:

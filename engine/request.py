@@ -6,7 +6,7 @@ Everything here is plain data. Time, seeds and ids are arguments; nothing knows 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -77,6 +77,7 @@ class OutputFormat:
     kind: Literal["json_schema", "regex", "lark"]
     source: str
     param: str  # what the client calls it, for the errors about it
+    schemas: tuple[Mapping[str, Any], ...] = ()  # all that a grammar contains
 
 
 @dataclass(frozen=True, slots=True)

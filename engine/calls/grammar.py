@@ -15,9 +15,8 @@ def calls_format(
 ) -> OutputFormat:
     """`forced`: the reply is a call and nothing else; otherwise any text, in which every call that begins is one.
     `parallel`: it may have several."""
-    return OutputFormat(
-        "lark", _forced(syntax, tools, parallel) if forced else _free(syntax, tools, parallel), param
-    )
+    source = _forced(syntax, tools, parallel) if forced else _free(syntax, tools, parallel)
+    return OutputFormat("lark", source, param, tuple(tool.parameters for tool in tools))
 
 
 def _forced(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:

@@ -16,7 +16,15 @@ from jsonschema import Draft202012Validator
 from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
 
+from app.ask import Ask
 from app.engines import build_engine
+from app.formats import compiled_format
+from app.principal import Principal
+from app.workers import Workers
+from engine.scripted import ScriptedEngine
+from protocol.codes import ProtocolError
+from protocol.requests.create import CreateResponse
+from protocol.requests.format import AskedFormat
 from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
 from tests.app.serving import Served, config_for, serving
 from tests.engine.schemas import random_root
@@ -136,6 +144,30 @@ async def test_the_response_shows_the_format_again(served: Served) -> None:
             "response_format.json_schema.schema",
         ),
         (
+            "/v1/chat/completions",
+            {
+                "messages": [{"role": "user", "content": "hi"}],
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "r", "schema": {"type": "integer", "multipleOf": 99_999_989}},
+                },
+            },
+            "response_format.json_schema.schema",
+        ),
+        (
+            "/v1/responses",
+            {
+                "input": "hi",
+                "text": {"format": {"type": "json_schema", "name": "r", "schema": {"$ref": "#"}}},
+            },
+            "text.format.schema",
+        ),
+        (
+            "/v1/completions",
+            {"prompt": "hi", "structured_outputs": {"regex": "[a&&b]"}},
+            "structured_outputs.regex",
+        ),
+        (
             "/v1/completions",
             {"prompt": "hi", "structured_outputs": {"regex": "("}},
             "structured_outputs.regex",
@@ -152,6 +184,18 @@ async def test_a_format_that_cannot_be_is_refused_before_anything_begins(
             error = answer.json()["error"]
             assert (error["code"], error["param"]) == ("invalid_value", param)
             assert param in error["message"]
+
+
+async def test_a_format_is_not_compiled_for_a_caller_who_has_left() -> None:
+    create = CreateResponse(messages=(), format=AskedFormat("regex", "a", "structured_outputs.regex"))
+    ask = Ask(create, Principal("key_1", "tenant", frozenset()))
+    workers = Workers()
+    try:
+        assert await compiled_format(ask, ScriptedEngine(), workers, lambda: True) is None
+        with pytest.raises(ProtocolError):  # which this engine says of any format
+            await compiled_format(ask, ScriptedEngine(), workers, lambda: False)
+    finally:
+        workers.close()
 
 
 async def test_an_engine_that_cannot_refuses_by_name(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 
 from engine import grammar
 from engine.config import EngineSettings
-from engine.grammar import KEPT, GrammarCompiler, compiler_for
+from engine.grammar import KEPT, KEPT_BYTES, GrammarCompiler, compiler_for
 from engine.loop import StepEngine
 from engine.request import EngineError, EngineRequest, FinishReason, OutputFormat, Sampling
 from engine.sampler import Choice, sample
@@ -101,6 +101,11 @@ def test_whitespace_is_enough_to_indent_and_has_an_end() -> None:
         ),
         (schema({"not": {}, "x-guidance": {"lenient": True}}), "not"),
         (schema({"type": "string", "pattern": "(?=a)b"}), "look-around"),
+        (schema({"type": "integer", "multipleOf": 99_999_989}), "multipleOf"),
+        (schema({"type": "string", "allOf": [{"pattern": f"^a{{{i}}}"} for i in range(20)]}), "patterns"),
+        (schema({"$ref": "#"}), "no reply can be of it"),
+        (regex("[a&&b]"), "no reply can be of it"),
+        (regex(r"[^\x00-\U0010ffff]"), "no reply can be of it"),
         (regex("["), "unclosed"),
         (regex(r"a\b"), "lookaround"),
     ],
@@ -126,6 +131,29 @@ def test_the_same_format_is_compiled_once_while_it_is_kept() -> None:
     for count in range(1, KEPT + 1):
         compiler().compile(regex(f"c{{{count}}}"))
     assert compiler().compile(regex("a+")) is not first
+
+
+def test_formats_are_kept_while_their_sources_together_are_small() -> None:
+    fresh = compiler_for(lambda token: bytes([token]), 256, {0})
+    assert fresh is not None
+    half = KEPT_BYTES // 2
+    first = fresh.compile(described("1", half))
+    assert fresh.compile(described("2", half)) is not first
+    assert fresh.compile(described("1", half)) is first
+    fresh.compile(described("3", half))
+    assert fresh.compile(described("1", half)) is first
+    huge = fresh.compile(described("4", KEPT_BYTES + 1))
+    assert fresh.compile(described("4", KEPT_BYTES + 1)) is not huge
+    small = fresh.compile(regex("a+"))
+    assert fresh.compile(regex("a+")) is small
+
+
+def described(by: str, size: int) -> OutputFormat:
+    """A source of so many bytes, in which only the description differs."""
+    frame = schema({"type": "integer", "description": ""}).source
+    return OutputFormat(
+        "json_schema", frame.replace('""', f'"{by * (size - len(frame))}"'), "text.format.schema"
+    )
 
 
 def test_replies_of_one_format_do_not_share_their_place() -> None:
@@ -180,7 +208,7 @@ def test_a_format_goes_before_a_bias_and_lets_a_reply_end_early_only_if_it_must(
 
 
 def test_a_row_whose_format_grew_too_much_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grammar, "MAX_LEXER_STATES", 12)
+    monkeypatch.setattr(grammar, "MAX_LEXER_STATES", 24)
     logits = torch.zeros(2, SIZE)
     logits[:, ord("a")] = 5
     heavy = compiler().compile(regex("(a|b)*a(a|b){11}")).follow()

@@ -8,7 +8,7 @@ from engine.calls.grammar import calls_format
 from engine.calls.hermes import HERMES
 from engine.calls.llama import LLAMA
 from engine.calls.syntax import CallSyntax
-from engine.request import Tool
+from engine.request import EngineError, Tool
 from tests.engine.test_grammar import END, compiler
 
 CITY = {
@@ -55,3 +55,15 @@ def test_free_reply_is_any_text_with_calls_or_without(syntax: CallSyntax) -> Non
     call = syntax.written("f", "{}")
     for text in ("", "Hi <tool_cal {", call, f"Well. {call} And {call}\nSo."):
         assert taken(syntax, text, forced=False) == (text, True)
+
+
+@SYNTAXES
+@pytest.mark.parametrize("forced", [True, False])
+def test_functions_whose_schemas_are_too_much_to_compile_are_refused_by_name(
+    syntax: CallSyntax, forced: bool
+) -> None:
+    large = Tool("large", "d", {"type": "object", "properties": {"n": {"multipleOf": 99_999_989}}})
+    format = calls_format(syntax, [*TOOLS, large], forced=forced, parallel=True, param="tools")
+    with pytest.raises(EngineError, match="multipleOf") as refused:
+        compiler().compile(format)
+    assert (refused.value.code, refused.value.param) == ("invalid_value", "tools")
