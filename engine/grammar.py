@@ -24,7 +24,7 @@ from engine.schema_bounds import excess
 KEPT: Final = 32
 """Compiled formats kept for the next request: 100 kB of schema take 78 ms to compile, a copy 20 us."""
 KEPT_BYTES: Final = 256 << 10
-"""Of the sources of those: 32 of 7 kB, of bounded integers alone, took 92 MiB, and 32 with all of MAX_MULTIPLES 76 MiB."""
+"""Of the sources of those: 32 of 7 kB, of bounded integers, took 92 MiB, and 32 with all of MAX_MULTIPLES 76 MiB."""
 MAX_LEXER_STATES: Final = 16_384
 """Of one reply's automaton; a state takes 1 to 2 kB, so a hostile format cannot fill the memory."""
 _MAX_SHOWN_CHARS: Final = 300
