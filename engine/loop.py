@@ -1,27 +1,22 @@
-"""The engine around a runner: a thread that steps, and one hop a step to the event loop."""
+"""The engine around a runner: a thread that steps, seen from the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Set
 from collections.abc import Sequence as Items
-from queue import Empty, SimpleQueue
-from typing import Final, Protocol, TypeAlias
+from typing import Final
 
 from engine.batch import Runner
 from engine.blocks import BlockPool
 from engine.delivery import hand_out
-from engine.detokenize import TextStream
 from engine.grammar import Grammar, GrammarCompiler
-from engine.interface import ChatTokenizer, EngineStats, ModelInfo
+from engine.interface import EngineStats, ModelInfo
 from engine.limits import Limits
-from engine.reply import Reply, ShapedReply
+from engine.replies import Replies, StreamingTokenizer
 from engine.request import (
     Deliver,
     Draft,
@@ -29,15 +24,12 @@ from engine.request import (
     EngineRequest,
     Finished,
     FinishReason,
-    Output,
     OutputFormat,
     Usage,
 )
 from engine.scheduler import Scheduler
-from engine.scored_reply import ScoredReply
 from engine.sequence import Sequence
-from engine.shaping import shaping_of
-from engine.stepper import Stepper
+from engine.thread import Batch, EngineThread
 
 log = logging.getLogger(__name__)
 
@@ -47,30 +39,15 @@ when they are answered, not what is computed."""
 UNREADY_S: Final = 10.0  # a step of 512 tokens of the largest model that a CPU serves at all takes less
 CLOSE_S: Final = 3.0  # most steps take less; of the time that container runtimes give, it leaves the most
 
-Batch = list[tuple[Sequence, Output]]
-Command: TypeAlias = Callable[[], None] | None
-"""For the engine's thread: a call of its scheduler, or the end."""
-MAX_COMMANDS: Final = 4096  # hints that come while so many commands wait are dropped: the engine hangs
-
-
-class StreamingTokenizer(ChatTokenizer, Protocol):
-    def stream(self) -> TextStream:
-        """A fresh stream for one reply."""
-        ...
-
-    def named(self, token: int) -> tuple[str, bytes]:
-        """What a token is called, and its text as bytes: none for a special token."""
-        ...
-
 
 class StepEngine:
     """An Engine over a Runner. Submissions and cancels go through an inbox, outputs come back a step at a
     time.
 
-    The event loop's thread owns `_live`, `_asked` and the answers at the door; the engine's thread owns
-    runner and scheduler, and the inbox's other end. It never waits for a consumer: what is undelivered is
-    bounded by each request's max tokens. If a step hangs, the event loop takes scheduler and inbox meanwhile
-    (see Stepper), so that every request still ends exactly once, by the scheduler's word.
+    The event loop's thread owns `_live`, `_asked` and the answers at the door; the engine's thread owns runner and
+    scheduler (see EngineThread). It never waits for a consumer: what is undelivered is bounded by each request's max
+    tokens. If a step hangs, the event loop takes scheduler and inbox meanwhile, so that every request still ends
+    exactly once, by the scheduler's word.
     """
 
     def __init__(
@@ -90,20 +67,6 @@ class StepEngine:
     ) -> None:
         if limits.context_tokens > runner.context_tokens:
             raise ValueError("the runner's context is shorter than the limit")
-        eos_ids = frozenset(eos_ids)
-
-        def reply_for(request: EngineRequest, max_output: int) -> Reply:
-            stream, sampling = tokenizer.stream(), request.sampling
-            grammar = request.grammar.follow() if isinstance(request.grammar, Grammar) else None
-            shaping = shaping_of(sampling, request.prompt_ids, eos_ids, grammar)
-            if shaping is None:
-                return Reply(stream, sampling, max_output, eos_ids)
-            if shaping.scores is None:
-                return ShapedReply(stream, sampling, max_output, eos_ids, shaping)
-            return ScoredReply(
-                stream, sampling, max_output, eos_ids, shaping, shaping.scores, tokenizer.named
-            )
-
         self._model = model
         self._tokenizer = tokenizer
         self._compiler = compiler
@@ -111,19 +74,16 @@ class StepEngine:
         self._clock = clock
         self._stand_in_s, self._unready_s, self._close_s = stand_in_s, unready_s, close_s
         pool = BlockPool(runner.pages_total, runner.page_tokens)
-        self._scheduler = Scheduler(limits, pool, reply_for, draw_seed)
-        self._stepper = Stepper(self._scheduler, runner, clock)
-        # Bounded by `_live` and by those that have just ended.
-        self._inbox: SimpleQueue[Command] = SimpleQueue()
-        self._outbox: deque[Batch] = deque()
-        self._hop_pending = False
+        replies = Replies(tokenizer, frozenset(eos_ids))
+        self._scheduler = Scheduler(limits, pool, replies.begin, draw_seed)
+        self._thread = EngineThread(
+            self._scheduler, runner, clock, on_outputs=self._flush, on_death=self._bury
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._live: dict[str, Sequence] = {}
         self._asked: set[str] = set()  # live ids whose cancel is on its way
         self._refusal: EngineError | None = EngineError("model_loading", "The engine has not started.")
-        self._ending = False  # the inbox's end has been read
         self._buried = False
         self._closed = False
         self._idle = asyncio.Event()
@@ -139,7 +99,7 @@ class StepEngine:
 
     @property
     def ready(self) -> bool:
-        return self._refusal is None and self._stepper.stuck_s() < self._unready_s
+        return self._refusal is None and self._thread.stuck_s() < self._unready_s
 
     def compile(self, format: OutputFormat) -> Grammar:
         if self._compiler is None:
@@ -152,11 +112,10 @@ class StepEngine:
         return self._compiler.compile(format)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        assert self._thread is None, "an engine starts once"
+        assert self._loop is None, "an engine starts once"
         self._loop = loop
         self._refusal = None
-        self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
-        self._thread.start()
+        self._thread.begin(loop)
 
     def submit(self, request: EngineRequest, deliver: Deliver) -> None:
         if self._refusal is not None:
@@ -167,28 +126,26 @@ class StepEngine:
         sequence = self._scheduler.prepare(request, deliver, self._clock())
         self._live[request.id] = sequence
         self._idle.clear()
-        self._inbox.put(lambda: self._scheduler.enter(sequence))
+        self._thread.put(lambda: self._scheduler.enter(sequence))
         if self._watch is None:
             self._look_again()
 
     def cancel(self, request_id: str) -> None:
         if request_id in self._live and request_id not in self._asked:
             self._asked.add(request_id)
-            self._inbox.put(lambda: self._scheduler.cancel(request_id))
+            self._thread.put(lambda: self._scheduler.cancel(request_id))
 
     def commit(self, request_id: str, released: Items[int]) -> None:
-        self._inbox.put(lambda: self._scheduler.commit_reply(request_id, released, self._clock()))
+        self._thread.put(lambda: self._scheduler.commit_reply(request_id, released, self._clock()))
 
     def prefill(self, draft: Draft) -> None:
         if self._refusal is not None:
             raise self._refusal
         sequence = self._scheduler.prepare_draft(draft, self._clock())
-        if self._inbox.qsize() < MAX_COMMANDS:
-            self._inbox.put(lambda: self._scheduler.enter_draft(sequence))
+        self._thread.put_hint(lambda: self._scheduler.enter_draft(sequence))
 
     def forget(self, draft_id: str, salt: str = "") -> None:
-        if self._inbox.qsize() < MAX_COMMANDS:
-            self._inbox.put(lambda: self._scheduler.end_draft(salt, draft_id))
+        self._thread.put_hint(lambda: self._scheduler.end_draft(salt, draft_id))
 
     def stats(self) -> EngineStats:
         return self._scheduler.stats()
@@ -205,17 +162,16 @@ class StepEngine:
 
     async def close(self) -> None:
         self._refuse("draining", "The engine takes no new requests.")
-        if self._thread is None:
+        if self._loop is None:
             if not self._closed:
                 self._runner.close()
             self._closed = True
             return
-        assert self._loop is not None
-        self._inbox.put(None)
+        self._thread.put(None)
         await self._loop.run_in_executor(None, self._thread.join, self._close_s)
         self._flush()  # the last hop may still be on its way; it will find nothing
         if self._thread.is_alive():
-            log.critical("engine_left_behind step_s=%.1f", self._stepper.stuck_s())
+            log.critical("engine_left_behind step_s=%.1f", self._thread.stuck_s())
             self._stand_in()
         if self._live:
             self._bury()
@@ -232,94 +188,35 @@ class StepEngine:
     def _look(self) -> None:
         """See that the engine's thread goes on, as long as it owes something."""
         self._watch = None
-        if self._stepper.stuck_s() >= self._stand_in_s:
+        if self._thread.stuck_s() >= self._stand_in_s:
             self._stand_in()
         if self._live:
             self._look_again()
 
     def _stand_in(self) -> None:
-        """Do what the engine's thread would do between two steps, but for the steps."""
-        with self._stepper.stand_in() as ours:
-            if ours:
-                while not self._inbox.empty():
-                    self._obey(self._inbox.get_nowait())
-                self._scheduler.end_overdue(self._clock())
-                if self._ending:
-                    self._scheduler.cancel_all()
-                self._outbox.append(self._scheduler.outputs)
-                self._scheduler.outputs = []
+        self._thread.stand_in()
         self._flush()
 
     def _flush(self) -> None:
-        self._hop_pending = False  # before the look into the outbox: what comes after it asks for a new hop
-        if self._buried:
-            self._outbox.clear()
-        while self._outbox:
-            batch = self._outbox.popleft()
-            for sequence, output in batch:
-                if type(output) is Finished:
-                    self._live.pop(sequence.request.id, None)
-                    self._asked.discard(sequence.request.id)
-            hand_out(batch)
+        for batch in self._thread.take():
+            if not self._buried:
+                self._hand_out(batch)
         if not self._live:
             self._idle.set()
+
+    def _hand_out(self, batch: Batch) -> None:
+        for sequence, output in batch:
+            if type(output) is Finished:
+                self._live.pop(sequence.request.id, None)
+                self._asked.discard(sequence.request.id)
+        hand_out(batch)
 
     def _bury(self) -> None:
         """The engine's thread died, or hangs, of a fault of ours: end what it owed, refuse what comes."""
         self._refuse("internal_error", "The engine has stopped.")
         self._flush()
+        self._buried = True
         error = EngineError("internal_error", "The engine stopped while it served this request.")
         owed = [*self._live.values()]
-        self._outbox.append([(s, Finished(FinishReason.FAILED, Usage(), error=error)) for s in owed])
-        self._flush()
-        self._buried = True
-
-    def _serve(self) -> None:
-        try:
-            while self._take_commands():
-                self._stepper.step()
-                self._post()
-            self._scheduler.cancel_all()
-            self._post()
-        except Exception:
-            log.critical("engine_stopped", exc_info=True)
-            self._hop(self._bury)
-        finally:
-            self._runner.close()
-
-    def _take_commands(self) -> bool:
-        """Take what has come, or wait for something if there is no work. False at the end."""
-        while not self._ending:
-            try:
-                self._obey(self._inbox.get(timeout=self._patience_s()))
-            except Empty:
-                return True
-        return False
-
-    def _obey(self, command: Command) -> None:
-        if command is None:
-            self._ending = True
-        else:
-            command()
-
-    def _patience_s(self) -> float | None:
-        """How long to wait for the next command: not at all with work or outputs at hand."""
-        if self._scheduler.busy or self._scheduler.outputs:
-            return 0.0
-        due = self._scheduler.next_deadline
-        return None if due == math.inf else max(0.0, due - self._clock())
-
-    def _post(self) -> None:
-        if outputs := self._scheduler.outputs:
-            self._scheduler.outputs = []
-            self._outbox.append(outputs)
-            if not self._hop_pending:
-                self._hop_pending = True
-                self._hop(self._flush)
-
-    def _hop(self, call: Callable[[], None]) -> None:
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # the loop is closed, and whoever waited on it is gone
-            log.warning("event_loop_closed undelivered=%d", len(self._outbox))
+        self._hand_out([(s, Finished(FinishReason.FAILED, Usage(), error=error)) for s in owed])
+        self._idle.set()

@@ -1,9 +1,8 @@
-"""The engine's thread: what fails in it harms one request, and what it owes is delivered."""
+"""An engine around a runner: what fails in it harms one request, and what it owes is delivered."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from engine.batch import Row
 from engine.interface import ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
-from engine.request import ChatMessage, Draft, EngineError, EngineRequest, FinishReason, Sampling, Started
+from engine.request import ChatMessage, EngineError, EngineRequest, FinishReason, Sampling, Started
 from tests.engine.contract import ENDLESS, Heard
 from tests.engine.paged_runner import EOS, PagedRunner
 from tests.engine.toy_tokenizer import ToyTokenizer
@@ -205,27 +204,6 @@ async def test_close_while_draining_ends_both() -> None:
     assert heard.finished.reason is FinishReason.CANCELLED
 
 
-def test_a_loop_that_is_gone_is_no_fault_of_the_engine(caplog: pytest.LogCaptureFixture) -> None:
-    engine, runner = build()
-    held = threading.Semaphore(0)
-    runner.fault = lambda rows: (held.acquire() and None) or None
-
-    async def leave() -> None:
-        engine.start(asyncio.get_running_loop())
-        ask(engine, "a")
-
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(leave())
-        for _ in range(20):
-            held.release()
-        engine._inbox.put(None)
-        assert engine._thread is not None
-        engine._thread.join(30)
-    assert not engine._thread.is_alive()
-    assert "event_loop_closed" in caplog.text
-    assert runner.closed == 1
-
-
 async def test_the_runner_must_hold_the_context() -> None:
     runner = PagedRunner(8, 16, 64)
     with pytest.raises(ValueError, match="context"):
@@ -240,38 +218,3 @@ async def test_the_first_words_come_before_the_reply_is_done() -> None:
         assert isinstance(heard.outputs[1], str)
         assert not heard.ended
         assert engine.model.id == "paged"
-
-
-async def test_a_time_limit_wakes_a_thread_that_has_nothing_to_do() -> None:
-    engine, _ = build()
-    now = 0.0
-    engine._clock = lambda: now
-    engine._scheduler.next_deadline = 5.0
-    assert engine._patience_s() == 5.0
-    now = 7.0
-    assert engine._patience_s() == 0.0
-    engine._scheduler.next_deadline = float("inf")
-    assert engine._patience_s() is None
-    await engine.close()
-
-
-async def test_hints_are_dropped_while_too_many_commands_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving() as (engine, runner):
-        gate = threading.Semaphore(0)
-        entered = threading.Semaphore(0)
-
-        def hang(rows: Sequence[Row]) -> None:
-            entered.release()
-            gate.acquire()
-
-        runner.fault = hang
-        heard = ask(engine, "a")
-        await asyncio.get_running_loop().run_in_executor(None, entered.acquire)
-        monkeypatch.setattr("engine.loop.MAX_COMMANDS", 3)
-        for n in range(10):
-            engine.prefill(Draft(f"d{n}", (1, 2, 3)))
-            engine.forget(f"d{n}")
-        assert engine._inbox.qsize() == 3
-        runner.fault = lambda rows: None
-        gate.release()
-        await heard.end()

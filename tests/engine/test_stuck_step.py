@@ -188,7 +188,6 @@ async def test_close_leaves_the_thread_behind_and_delivers_what_is_owed() -> Non
     waiting = ask(engine, "b")
     await asyncio.gather(engine.close(), engine.close())
     assert asked.finished.reason is waiting.finished.reason is FinishReason.CANCELLED
-    assert engine._thread is not None
     assert engine._thread.is_alive()
     assert runner.closed == 0, "the step still uses it"
     gate.open()
@@ -206,11 +205,10 @@ async def test_a_thread_that_hangs_outside_of_its_step_is_buried() -> None:
     engine.start(asyncio.get_running_loop())
     asked = await streaming(engine, "a")
     await gate.hang()
-    with engine._stepper._turn:  # as if it hung while it commits
+    with engine._thread._stepper._turn:  # as if it hung while it commits
         await engine.close()
         assert fault_of(asked) == (FinishReason.FAILED, "internal_error")
         gate.open()
-    assert engine._thread is not None
     await asyncio.to_thread(engine._thread.join, 60)
     await asyncio.sleep(0)
     assert isinstance(asked.finished, tuple), "nothing came after its end"
