@@ -10,7 +10,8 @@ from typing import Final
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.ask import Ask
-from app.hub import Handle, Hub
+from app.handle import Handle
+from app.hub import Hub
 from app.principal import Principal
 from app.socket_outbox import SocketOutbox
 from app.store.record import StoredResponse

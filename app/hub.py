@@ -6,31 +6,27 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from app.ask import Ask
-from app.asked import engine_request, first_response, record_of
+from app.asked import engine_request, record_of
 from app.auth import Authenticator
-from app.calls import CallingTurn
 from app.config import Config
 from app.context import Prompt
 from app.emitter import Sink
 from app.flush import Flush
 from app.formats import compiled_format
-from app.ids import new_id
+from app.handle import Handle
 from app.journal import Journal, Ring
 from app.metrics import Metrics
-from app.moderation import CompiledPolicy, Gate
+from app.moderation import CompiledPolicy
 from app.prompts import Prompts, translated
-from app.scores import ScoreBook
 from app.store.responses import ResponseStores
 from app.turn import Turn
+from app.turns import Turns
 from app.workers import Workers
-from engine.calls.parser import CallParser
 from engine.interface import Engine
 from engine.request import ChatMessage, EngineError
 from protocol.codes import ProtocolError
@@ -40,20 +36,6 @@ if TYPE_CHECKING:
     from app.connection import Connection
 
 log = logging.getLogger("sluice.hub")
-
-
-@dataclass(slots=True, eq=False)
-class Handle:
-    """A caller's hold on a response that it asked for."""
-
-    turn: Turn | None = None
-    left: bool = False
-
-    def leave(self) -> None:
-        """The caller is gone: end the response."""
-        self.left = True
-        if self.turn is not None:
-            self.turn.cancel()
 
 
 class Hub:
@@ -86,6 +68,7 @@ class Hub:
             max_turns=config.max_turns,
             max_prompt_tokens=config.max_prompt_tokens,
         )
+        self._turns = Turns(engine, policy, config.replay_events)
         self.flush = Flush(loop)
         self.connections: set[Connection] = set()
         self.draining = False
@@ -181,7 +164,7 @@ class Hub:
                 if handle.left:
                     self._check_open()
                     return  # nobody is there to be told
-                turn = self._turn(ask, prompt)
+                turn = self._turns.begin(ask, prompt)
                 turn.on_first_text = lambda: self.metrics.first_token.observe(time.monotonic() - began)
                 turn.attach(sink)
                 handle.turn = turn
@@ -231,25 +214,6 @@ class Hub:
             raise ProtocolError(
                 "draining", "This server is shutting down. Send the request again.", retry_after_s=1.0
             )
-
-    def _turn(self, ask: Ask, prompt: Prompt) -> Turn:
-        create = ask.create
-        response = first_response(ask, prompt, self.engine.model, new_id("resp"), int(time.time()))
-        open_tools = frozenset(tool.name for tool in create.offer.open)
-        begin: Callable[..., Turn] = Turn
-        if open_tools:
-            parser = CallParser(self.engine.tokenizer.call_syntax, open_tools)
-            begin = partial(CallingTurn, parser=parser, parallel=create.offer.parallel, new_id=new_id)
-        return begin(
-            response=response,
-            item_id=new_id("msg"),
-            tenant=ask.principal.tenant,
-            gate=Gate(self.policy),
-            engine=self.engine,
-            max_events=self.config.replay_events if ask.keep else 0,
-            warm_up=not create.generate,
-            scores=None if create.logprobs is None else ScoreBook(self.policy),
-        )
 
     def _submit(self, turn: Turn, ask: Ask, prompt: Prompt, grammar: object | None) -> None:
         self._live[turn.id] = turn
