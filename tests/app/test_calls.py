@@ -17,8 +17,7 @@ from engine.scripted import ScriptedEngine
 from tests.app.policies import FORBIDDEN, INPUT, NOTED, OUTPUT, UNSAID, rule, write_policy
 from tests.app.serving import Served, config_for, serving
 from tests.app.talk import talking
-from tests.engine.tiny_models import save_tiny
-from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
+from tests.engine.tiny_chat import save_tiny_chat
 from tests.needs import find_default_model
 from tests.protocol.validation import validate, validate_event
 
@@ -344,16 +343,7 @@ async def test_tools_count_as_input(client: AsyncOpenAI) -> None:
 
 @pytest.fixture(scope="module")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokenizer = outer(byte_level(), CHATML, eos_token="<|im_end|>", bos_token="<|im_start|>")
-    folder = save_tiny(
-        "llama",
-        tmp_path_factory.mktemp("models") / "calls",
-        vocab_size=len(tokenizer),
-        max_position_embeddings=2048,
-        num_hidden_layers=1,
-    )
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_tiny_chat(tmp_path_factory.mktemp("models") / "calls", max_position_embeddings=2048)
 
 
 async def test_random_model_must_call(random_model: Path, tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from jsonschema import Draft202012Validator
 from openai import AsyncOpenAI
@@ -25,11 +22,9 @@ from engine.scripted import ScriptedEngine
 from protocol.codes import ProtocolError
 from protocol.requests.create import CreateResponse
 from protocol.requests.format import AskedFormat
-from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
+from tests.app.dialects import DIALECTS, client_of, take_turn
 from tests.app.serving import Served, config_for, serving
-from tests.engine.schemas import random_root
-from tests.engine.tiny_models import save_tiny
-from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
+from tests.engine.tiny_chat import save_tiny_chat
 
 pytestmark = pytest.mark.anyio
 
@@ -38,16 +33,7 @@ COLOURS = {"type": "object", "properties": {"c": {"enum": ["red", "dark green"]}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokenizer = outer(byte_level(), CHATML, eos_token="<|im_end|>", bos_token="<|im_start|>")
-    folder = save_tiny(
-        "llama",
-        tmp_path_factory.mktemp("models") / "formats",
-        vocab_size=len(tokenizer),
-        max_position_embeddings=600,
-        num_hidden_layers=1,
-    )
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_tiny_chat(tmp_path_factory.mktemp("models") / "formats")
 
 
 @pytest.fixture
@@ -81,27 +67,6 @@ async def test_a_regular_expression_is_matched_in_every_dialect(served: Served) 
         outcome = await take_turn(served, dialect, "a key", structured_outputs={"regex": pattern})
         assert outcome.end == "stop"
         assert re.fullmatch(pattern, outcome.text)
-
-
-async def test_100_random_schemas_pass_the_gate_whole(served: Served) -> None:
-    draw = random.Random(7)
-    limit = anyio.CapacityLimiter(16)
-    ended: list[str] = []
-
-    async def one(number: int, schema: dict[str, Any]) -> None:
-        async with limit:
-            dialect = ("json", "sse", "chat", "chat-stream", "socket")[number % 5]
-            most = {limit_field(dialect): 300, "seed": number}
-            outcome = await take_turn(served, dialect, "Go on.", **most, **asked(dialect, schema))
-        assert outcome.end in ("stop", "length")
-        if outcome.end == "stop":
-            Draft202012Validator(schema).validate(json.loads(outcome.text))
-            ended.append(outcome.text)
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(100):
-            group.create_task(one(number, random_root(draw)))
-    assert len(ended) > 80
 
 
 async def test_the_response_shows_the_format_again(served: Served) -> None:

@@ -28,8 +28,7 @@ from engine.shaping import shaping_of
 from engine.torch_engine import build_torch_engine
 from tests.engine.contract import Heard
 from tests.engine.schemas import random_root
-from tests.engine.tiny_models import save_tiny
-from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
+from tests.engine.tiny_chat import save_tiny_chat
 
 pytestmark = pytest.mark.anyio
 
@@ -244,16 +243,7 @@ def test_the_scripted_engine_refuses_formats_by_name() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokenizer = outer(byte_level(), CHATML, eos_token="<|im_end|>", bos_token="<|im_start|>")
-    folder = save_tiny(
-        "llama",
-        tmp_path_factory.mktemp("formats"),
-        vocab_size=len(tokenizer) + 7,  # output matrices are often padded
-        max_position_embeddings=600,
-        num_hidden_layers=1,
-    )
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_tiny_chat(tmp_path_factory.mktemp("formats"), padding=7)
 
 
 @asynccontextmanager
@@ -274,21 +264,19 @@ def ask(engine: StepEngine, id: str, format: OutputFormat, **sampling: Any) -> H
     return heard
 
 
-async def test_500_random_schemas_are_satisfied_by_every_reply_that_ended(folder: Path) -> None:
+async def test_random_schemas_are_satisfied_by_every_reply_that_ended(folder: Path) -> None:
     draw = random.Random(20_260)
-    schemas = [random_root(draw) for _ in range(500)]
+    schemas = [random_root(draw) for _ in range(100)]
     ended = 0
     async with serving(folder) as engine:
-        for first in range(0, len(schemas), 100):
-            batch = schemas[first : first + 100]
-            heard = [ask(engine, f"r{n}", schema(one), seed=n) for n, one in enumerate(batch)]
-            for one, reply in zip(batch, heard, strict=True):
-                finished = await reply.end()
-                assert finished.error is None
-                if finished.reason is FinishReason.STOP:
-                    Draft202012Validator(one).validate(json.loads(reply.text))
-                    ended += 1
-    assert ended > 400, "most come to their end within the limit"
+        heard = [ask(engine, f"r{n}", schema(one), seed=n) for n, one in enumerate(schemas)]
+        for one, reply in zip(schemas, heard, strict=True):
+            finished = await reply.end()
+            assert finished.error is None
+            if finished.reason is FinishReason.STOP:
+                Draft202012Validator(one).validate(json.loads(reply.text))
+                ended += 1
+    assert ended > 80, "most come to their end within the limit"
 
 
 async def test_a_reply_of_a_format_ends_without_a_token_for_the_end(folder: Path) -> None:
