@@ -50,7 +50,7 @@ class BlocksLinear:
 
     def __init__(self, products: Products, blocks: Blocks, bias: Tensor | None, dtype: torch.dtype) -> None:
         """The outputs are in `dtype`."""
-        self._products, self._packed, self._dtype = products, Packed(blocks), dtype
+        self._products, self._packed, self._dtype = products, Packed(blocks, products.arena), dtype
         self._bias = None if bias is None else bias.float()
 
     @property

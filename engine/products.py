@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.library import LibraryError, load_library
+from engine.memory import Arena
 from engine.quantized import Blocks
 
 _SOURCE: Final = Path(__file__).with_name("products.c")
@@ -26,6 +27,7 @@ class Products:
 
     def __init__(self, library: ctypes.CDLL, threads: int) -> None:
         self._threads = threads
+        self.arena = Arena()
         self.decoding = False
         """Whether the step has no prompt in it, however short: set before each."""
         self._product = library.sluice_product
@@ -68,12 +70,13 @@ class Products:
 class Packed:
     """Blocks in the order in which `products.c` reads them: 16 outputs together, group after group."""
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: Blocks, arena: Arena) -> None:
         self.bits, self.outputs, self.groups = blocks.bits, blocks.outputs, blocks.codes.shape[1]
         codes = blocks.codes if blocks.bits == 4 else blocks.codes.view(torch.uint8) ^ 128
         parts = codes.view(torch.int32)  # [N, G, 4 or 8]: four inputs each
         scales = _in_lanes(blocks.scales).flatten(2).view(torch.int32)
-        self.data = torch.cat((_in_lanes(parts).flatten(2), scales), dim=-1)  # [N / 16, G, 80 or 136]
+        joined = torch.cat((_in_lanes(parts).flatten(2), scales), dim=-1)
+        self.data = arena.keep(joined)  # [N / 16, G, 80 or 136]
 
 
 def _in_lanes(values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.library import LibraryError
+from engine.memory import Arena
 from engine.products import Packed, Products
 from engine.quantized import BITS, dequantize, quantize
 
@@ -46,7 +47,7 @@ def test_products_are_those_of_the_dequantised_weights(
     blocks = quantize(torch.randn(outputs, 32 * groups), bits)
     x = torch.randn(rows, 32 * groups) * spread
     bias = torch.randn(outputs) if biased else None
-    out = products(x, Packed(blocks), bias, torch.float32)
+    out = products(x, Packed(blocks, Arena()), bias, torch.float32)
     exact = x.double() @ dequantize(blocks).double().T + (0 if bias is None else bias.double())
     # 8 bits round an input by 1 / 254 of its group's greatest at most, 15 bits by a 254th of that.
     off = (out - exact).abs()
@@ -63,7 +64,7 @@ def test_products_are_those_of_the_dequantised_weights(
 @pytest.mark.parametrize("rows", [1, 8])
 def test_numbers_of_sixteen_bits_go_in_and_come_out(products: Products, rows: int) -> None:
     torch.manual_seed(rows)
-    packed = Packed(quantize(torch.randn(50, 96), 4))
+    packed = Packed(quantize(torch.randn(50, 96), 4), Arena())
     x = torch.randn(rows, 96).bfloat16()
     wide = products(x.float(), packed, None, torch.float32)
     assert torch.equal(products(x, packed, None, torch.float32), wide)
@@ -72,7 +73,7 @@ def test_numbers_of_sixteen_bits_go_in_and_come_out(products: Products, rows: in
 
 @pytest.mark.native
 def test_a_row_of_zeros_gives_the_bias_and_what_is_no_number_stays_none(products: Products) -> None:
-    packed, bias = Packed(quantize(torch.randn(20, 64), 4)), torch.randn(20)
+    packed, bias = Packed(quantize(torch.randn(20, 64), 4), Arena()), torch.randn(20)
     x = torch.zeros(2, 64)
     x[1, 3] = float("nan")
     for dtype in (torch.float32, torch.bfloat16):
@@ -83,14 +84,14 @@ def test_a_row_of_zeros_gives_the_bias_and_what_is_no_number_stays_none(products
 
 @pytest.mark.native
 def test_a_row_does_not_change_with_its_neighbours(products: Products) -> None:
-    packed, x = Packed(quantize(torch.randn(48, 64), 4)), torch.randn(20, 64)
+    packed, x = Packed(quantize(torch.randn(48, 64), 4), Arena()), torch.randn(20, 64)
     together = products(x, packed, None, torch.float32)
     assert torch.equal(products(x[7:13], packed, None, torch.float32), together[7:13])
 
 
 @pytest.mark.native
 def test_inputs_need_not_lie_side_by_side(products: Products) -> None:
-    packed, x = Packed(quantize(torch.randn(48, 64), 8)), torch.randn(3, 128)
+    packed, x = Packed(quantize(torch.randn(48, 64), 8), Arena()), torch.randn(3, 128)
     half = x.chunk(2, dim=1)[1]
     expected = products(half.clone(), packed, None, torch.float32)
     assert torch.equal(products(half, packed, None, torch.float32), expected)
@@ -101,7 +102,7 @@ def test_torchs_threads_are_the_only_ones(native_dir: Path) -> None:
     script = (
         "import torch; from pathlib import Path; from engine.products import *; from engine.quantized import quantize\n"
         "torch.set_num_threads(2); torch.randn(999, 999) @ torch.randn(999, 999)\n"
-        "packed = Packed(quantize(torch.randn(640, 640), 4))\n"
+        "packed = Packed(quantize(torch.randn(640, 640), 4), Arena())\n"
         "count = lambda: len(list(Path('/proc/self/task').iterdir()))\n"
         f"before, products = count(), Products.load(Path({str(native_dir)!r}), 2)\n"
         "products(torch.randn(8, 640), packed, None, torch.float32)\n"
