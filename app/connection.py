@@ -10,6 +10,7 @@ from typing import Final
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.ask import Ask
+from app.emitter import Sink
 from app.handle import Handle
 from app.hub import Hub
 from app.principal import Principal
@@ -32,7 +33,7 @@ MAX_LOCAL_BYTES: Final = 16 << 20
 """What they may hold in all: a message of the longest kind and its reply, twice."""
 
 
-class Lane:
+class Lane(Sink):
     """A named lane's reader of one response: adds the `stream_id` and offers the bytes to the connection's outbox."""
 
     __slots__ = ("_outbox", "_tail")
@@ -43,6 +44,10 @@ class Lane:
 
     def offer(self, data: bytes, number: int, event: ResponseEvent | str) -> None:
         self._outbox.offer(data[:-1] + self._tail)
+
+    @property
+    def direct(self) -> tuple[Sink, bytes]:
+        return self._outbox, self._tail
 
 
 class LocalResponses(OrderedDict[str, StoredResponse]):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from app.journal import Journal
 from app.moderation import Annotation
-from protocol.codec import DELTA, encode
+from protocol.codec import DELTA, NO_LANE, encode
 from protocol.events import (
     ContentPartAdded,
     ContentPartDone,
@@ -21,18 +21,25 @@ from protocol.items import OutputItem, OutputMessage, OutputText
 from protocol.logprobs import TokenLogprob
 
 
-class Sink(Protocol):
+class Sink:
     """Whoever reads a response: a lane of a socket, a stream of server-sent events, a collector."""
+
+    __slots__ = ()
 
     def offer(self, data: bytes, number: int, event: ResponseEvent | str) -> None:
         """Take an event's JSON, its number and itself. Must not block, raise, or call back into the turn.
 
         A delta comes as its text alone: there is one for every token, and most readers want the JSON only.
         """
-        ...
+        raise NotImplementedError
+
+    @property
+    def direct(self) -> tuple[Sink, bytes]:
+        """Who may be offered deltas in this one's place, and what their JSON is to end with."""
+        return self, NO_LANE
 
 
-class Readers:
+class Readers(Sink):
     """No reader, or several, each of whom gets the same bytes."""
 
     __slots__ = ("sinks",)
@@ -50,12 +57,14 @@ class Emitter:
 
     __slots__ = (
         "_annotations",
+        "_direct",
         "_item_id",
         "_item_open",
         "_logprobs",
         "_max_events",
         "_scored",
         "_sink",
+        "_tail",
         "_told",
         "on_first_text",
     )
@@ -63,7 +72,7 @@ class Emitter:
     def __init__(self, item_id: str, max_events: int) -> None:
         self.on_first_text: Callable[[], None] | None = None
         self._told = Journal(item_id)
-        self._sink: Sink = Readers(())
+        self._read_by()
         self._item_id = item_id
         self._item_open = False
         self._annotations: list[dict[str, Any]] = []
@@ -90,15 +99,18 @@ class Emitter:
 
     def attach(self, sink: Sink) -> None:
         """Let `sink` have what comes from now on."""
-        readers = self.readers
-        self._sink = Readers((*readers, sink)) if readers else sink
+        self._read_by(*self.readers, sink)
 
     def detach(self, sink: Sink) -> None:
-        self._sink = Readers(tuple(other for other in self.readers if other is not sink))
+        self._read_by(*(other for other in self.readers if other is not sink))
 
     @property
     def readers(self) -> tuple[Sink, ...]:
         return self._sink.sinks if isinstance(self._sink, Readers) else (self._sink,)
+
+    def _read_by(self, *sinks: Sink) -> None:
+        self._sink = sinks[0] if len(sinks) == 1 else Readers(sinks)
+        self._direct, self._tail = self._sink.direct
 
     def emit(self, event: ResponseEvent) -> None:
         """Send an event that was numbered with `number`."""
@@ -115,7 +127,7 @@ class Emitter:
         told = self._told
         number = len(told)
         told.append(text)
-        self._sink.offer(DELTA % (told.item_id, encode(text), number), number, text)
+        self._direct.offer(DELTA % (told.item_id, encode(text), number, self._tail), number, text)
 
     def release_scored(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
         """Send released text with the log probabilities of the tokens that it completes."""

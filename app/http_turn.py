@@ -18,7 +18,7 @@ from protocol.events import TERMINAL, ResponseEvent
 from protocol.response import Response
 
 
-class Collector:
+class Collector(Sink):
     """Keeps the terminal event's response of a turn, for callers that want nothing else."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Collector:
             self.response = event.response
 
 
-class SseSink:
+class SseSink(Sink):
     """Writes a turn's events into a stream as they are, those after a position."""
 
     def __init__(self, stream: EventStream, after: int = -1) -> None:
@@ -93,7 +93,7 @@ async def stream_turn(service: Service, ask: Ask, sink: Callable[[EventStream], 
     return stream
 
 
-class _Begin:
+class _Begin(Sink):
     """Says when the first event came, and passes all on."""
 
     def __init__(self, sink: Sink, begun: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from protocol.codec import DELTA, encode
+from protocol.codec import DELTA, NO_LANE, encode
 
 
 class Journal(list[bytes | str]):
@@ -41,7 +41,7 @@ class Journal(list[bytes | str]):
         """The JSON of the events with a sequence number above `position` (-1: all)."""
         first = position + 1
         return [
-            event if isinstance(event, bytes) else DELTA % (self.item_id, encode(event), number)
+            event if isinstance(event, bytes) else DELTA % (self.item_id, encode(event), number, NO_LANE)
             for number, event in enumerate(self[first:], first)
         ]
 

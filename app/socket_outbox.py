@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from app.emitter import Sink
 from app.flush import Flush
-from app.wire import Wire, text_frame
+from app.wire import HEADS, Wire, text_frame
 
 BURST: Final = 256
 """Payloads of one turn of the event loop after which they are written at once."""
@@ -15,7 +16,7 @@ BURST: Final = 256
 _NONE: Final = b""
 
 
-class SocketOutbox:
+class SocketOutbox(Sink):
     """Payloads on their way to one socket, in order.
 
     While the socket takes bytes all of a turn of the event loop leaves in one write. When it does not, they wait for
@@ -92,7 +93,7 @@ class SocketOutbox:
         elif self._taking:
             self._first = None
             self._many = False
-            frames = [text_frame(payload) for payload in (first, *self._rest)]
+            frames = [HEADS[len(p)] + p if len(p) < 512 else text_frame(p) for p in (first, *self._rest)]
             self._rest = []
             self._transport.write(b"".join(frames))
         else:

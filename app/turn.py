@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from app.emitter import Emitter, Readers
+from app.emitter import Emitter
 from app.moderation import Cut, Gate, GateStep
 from app.scores import ScoreBook
 from engine.interface import Engine
@@ -181,7 +181,7 @@ class Turn(Emitter):
         else:  # the SDKs' lanes end on `incomplete`; its status says "cancelled" where that is why
             event = ResponseIncomplete(sequence_number=self.number, response=response)
         self.emit(event)
-        self._sink = Readers(())
+        self._read_by()
         self.concluded.set()
 
     def _on_queued(self) -> None:

@@ -15,7 +15,7 @@ WIRE: Final = "sluice.wire"
 def text_frame(payload: bytes) -> bytes:
     """One unmasked, unfragmented text frame (RFC 6455, 5.2)."""
     size = len(payload)
-    return (_HEADS[size] if size < 512 else _head(size)) + payload
+    return (HEADS[size] if size < 512 else _head(size)) + payload
 
 
 def _head(size: int) -> bytes:
@@ -26,7 +26,7 @@ def _head(size: int) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8)
 
 
-_HEADS: Final = tuple(map(_head, range(512)))
+HEADS: Final = tuple(map(_head, range(512)))
 """Of every delta but the longest: with them a frame takes 0.12 us, without 0.31 (timeit)."""
 
 

@@ -109,11 +109,13 @@ def _delta_template() -> bytes:
     event = OutputTextDelta(sequence_number=0, item_id="", output_index=0, content_index=0, delta="")
     head, tail = encode(event).split(b'"item_id":""')
     middle, last = tail.split(b'"delta":""')
-    return b'%b"item_id":%%b%b"delta":%%b%b%%d}' % (head, middle, last.removesuffix(b"0}"))
+    return b'%b"item_id":%%b%b"delta":%%b%b%%d%%b' % (head, middle, last.removesuffix(b"0}"))
 
 
+NO_LANE: Final = b"}"
+"""What an event ends with that is of no named lane."""
 DELTA: Final = _delta_template()
-"""A delta's JSON is `DELTA % (encode(item_id), encode(text), sequence_number)`.
+"""A delta's JSON is `DELTA % (encode(item_id), encode(text), sequence_number, NO_LANE or lane_tail(stream_id))`.
 
 It is the one event of every token: a struct and its encoding take 0.52 us, this 0.16 (timeit).
 """

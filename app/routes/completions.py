@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from app.answers import json_answer
 from app.ask import Ask
+from app.emitter import Sink
 from app.http_turn import run_turn, stream_turn
 from app.ids import new_id
 from app.service import service_of
@@ -25,7 +26,7 @@ from protocol.requests.create import CreateResponse
 from protocol.requests.sampling import Sampled
 
 
-class DialectSink:
+class DialectSink(Sink):
     """Writes a turn's events into a stream as chunks of a completion; the first event says of which."""
 
     def __init__(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.emitter import Sink
 from app.ids import new_id
 from app.moderation.gate import Gate, GateStep
 from app.moderation.matcher import CompiledPolicy, compile_policy
@@ -92,7 +93,7 @@ class HandEngine:
     async def close(self) -> None: ...
 
 
-class Reader:
+class Reader(Sink):
     """Keeps the events as their readers get them, each valid by the documents."""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from protocol.codec import (
     DELTA,
+    NO_LANE,
     SSE_DONE,
     decode_object,
     encode,
@@ -191,7 +192,7 @@ def test_whatever_text_is_let_in_can_be_encoded_again(parts: list[str]) -> None:
 @given(st.text(), st.integers(0, 1 << 40))
 def test_a_delta_out_of_its_template_is_the_event_itself(text: str, number: int) -> None:
     event = OutputTextDelta(sequence_number=number, delta=text, **AT)
-    assert DELTA % (encode(event.item_id), encode(text), number) == encode(event)
+    assert DELTA % (encode(event.item_id), encode(text), number, NO_LANE) == encode(event)
 
 
 def test_a_lane_is_added_to_ready_bytes() -> None:
