@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The engine must run on a bare GPU machine: torch and transformers, what masks tokens by a grammar (a wheel of 3 MB
 # without dependencies), and what reads model files.
 ENGINE_MAY_IMPORT = {"engine", "llguidance", "numpy", "torch", "transformers"}
+GPU_MAY_IMPORT = {"engine", "torch", "triton"}
 LOADING_MAY_IMPORT = ENGINE_MAY_IMPORT | {"filelock", "gguf", "safetensors", "tokenizers", "tqdm"}
 FOREIGN_TO_PROTOCOL = {
     "asyncio",
@@ -70,7 +71,16 @@ def test_importing_the_protocol_loads_no_event_loop_and_no_torch() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "engine").rglob("*.py")), ids=lambda path: path.name)
 def test_the_engine_imports_the_standard_library_and_torch_only(path: Path) -> None:
     outside = set(imported_by(path.read_text())) - sys.stdlib_module_names
-    assert outside <= LOADING_MAY_IMPORT, outside - LOADING_MAY_IMPORT
+    allowed = GPU_MAY_IMPORT if path.parent.name == "cuda" else LOADING_MAY_IMPORT
+    assert outside <= allowed, outside - allowed
+
+
+def test_without_a_gpu_the_engine_does_without_triton() -> None:
+    script = "import sys, engine.torch_engine; print('triton' in sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout == "False\n"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "protocol").rglob("*.py")), ids=lambda path: path.name)

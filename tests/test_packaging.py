@@ -95,10 +95,9 @@ IMPORTS = sorted(
 
 @pytest.mark.parametrize(("root", "name"), IMPORTS)
 def test_what_is_imported_is_asked_for(root: str, name: str) -> None:
-    """Not only brought along by something else that was asked for."""
-    asked = PROJECT["dependencies"] + (
-        PROJECT["optional-dependencies"]["dev"] if root in ("scripts", "tests") else []
-    )
+    """Not only brought along by something else that was asked for, but for what torch has where it has a GPU."""
+    for_tests = root in ("scripts", "tests") or name == "triton"
+    asked = PROJECT["dependencies"] + (PROJECT["optional-dependencies"]["dev"] if for_tests else [])
     names = {canonicalize_name(Requirement(line).name) for line in asked}
     owners = {canonicalize_name(owner) for owner in importlib.metadata.packages_distributions().get(name, [])}
     assert owners & names

@@ -1,0 +1,67 @@
+"""Queries and keys turned to their positions, keys and values stored in their pages: one kernel."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+@triton.jit
+def _store(
+    qkv,
+    turns,
+    slots,
+    query,
+    pool,
+    heads,
+    kv_heads,
+    head_stride,
+    TURNS: tl.constexpr,
+    D: tl.constexpr,
+    DIM: tl.constexpr,
+):
+    token, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    d = tl.arange(0, DIM)
+    inside = d < D
+    source = qkv + (token * (heads + 2 * kv_heads) + head) * D
+    x = tl.load(source + d, mask=inside, other=0.0)
+    if TURNS and head < heads + kv_heads:
+        across = tl.load(source + (d + D // 2) % D, mask=inside, other=0.0).to(tl.float32)
+        cos = tl.load(turns + token * 2 * D + d, mask=inside, other=0.0)
+        sin = tl.load(turns + token * 2 * D + D + d, mask=inside, other=0.0)
+        x = (x.to(tl.float32) * cos + across * sin).to(x.dtype)
+    if head < heads:
+        tl.store(query + (token * heads + head) * D + d, x, mask=inside)
+    else:
+        slot = tl.load(slots + token)
+        place = pool + (head - heads).to(tl.int64) * head_stride + slot * D
+        tl.store(place + d, x, mask=inside & (slot >= 0))
+
+
+def store(qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Tensor) -> Tensor:
+    """The turned queries, [T, H, D]; keys and values go to the pool.
+
+    qkv: [T, H + 2 Hkv, D], contiguous; turns: float32 [T, 2, D], cos and signed sin, or None if queries and keys are
+    turned already; slots: int64 [T], where each token goes, -1: nowhere; pool: [2 Hkv, pages, page_tokens, D].
+    """
+    tokens, both, dim = qkv.shape
+    kv_heads = len(pool) // 2
+    heads = both - 2 * kv_heads
+    query = torch.empty(tokens, heads, dim, dtype=qkv.dtype, device=qkv.device)
+    _store[(tokens, both)](
+        qkv,
+        qkv if turns is None else turns,
+        slots,
+        query,
+        pool,
+        heads,
+        kv_heads,
+        pool.stride(0),
+        TURNS=turns is not None,
+        D=dim,
+        DIM=triton.next_power_of_2(dim),
+        num_warps=1,
+    )
+    return query

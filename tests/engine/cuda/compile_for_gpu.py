@@ -1,0 +1,66 @@
+"""Compiles the kernels for a GPU that need not be there: `python -m tests.engine.cuda.compile_for_gpu`.
+
+What the interpreter lets pass and the compiler does not (types that change in a loop, shapes that a product lacks,
+more shared memory than there is) shows here. Without TRITON_INTERPRET, and with a cache that is empty.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from engine.cuda import decoding, prefill, store
+
+HOPPER: Final = GPUTarget("cuda", 90, 32)
+SHARED_BYTES: Final = 227 << 10  # of one program there
+_COMMON: Final = {
+    "tables": "*i32",
+    "tiles": "*i32",
+    "lengths": "*i64",
+    "slots": "*i64",
+    "masses": "*fp32",
+    "parts": "*fp32",
+    "turns": "*fp32",
+    "scale": "fp32",
+    "softcap": "fp32",
+    "window": "i32",
+    "heads": "i32",
+    "kv_heads": "i32",
+    "table_stride": "i32",
+    "head_stride": "i64",
+}
+
+
+def compile_one(kernel: Any, dtype: str, constants: dict[str, Any], **options: int) -> None:
+    signature = {
+        name: "constexpr" if name in constants else _COMMON.get(name, f"*{dtype}")
+        for name in kernel.arg_names
+    }
+    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    compiled = triton.compile(ASTSource(kernel, signature, places), target=HOPPER, options=options)
+    assert compiled.metadata.shared <= SHARED_BYTES, (kernel, constants, compiled.metadata.shared)
+    print(kernel.__name__, dtype, constants, f"shared={compiled.metadata.shared}")
+
+
+def main() -> None:
+    for dim, padded, block, odd in ((128, 128, 64, False), (80, 128, 64, True), (256, 256, 32, True)):
+        shape = {"GROUP": 3 if odd else 4, "D": dim, "DIM": padded, "PAGE": 16, "BLOCK": block}
+        shape |= {"WINDOW": odd, "SOFTCAP": odd}
+        for splits in (1, 8):
+            compile_one(
+                decoding._attend,
+                "bf16",
+                shape | {"ROWS": 16, "SPLITS": splits},
+                num_warps=4,
+                num_stages=3,
+            )
+        compile_one(prefill._attend, "bf16", shape | {"ROWS": 128}, num_warps=8, num_stages=2)
+        compile_one(decoding._join, "bf16", {"SPLITS": 48, "PARTS": 64, "D": dim, "DIM": padded})
+        compile_one(store._store, "bf16", {"TURNS": odd, "D": dim, "DIM": padded}, num_warps=1)
+
+
+if __name__ == "__main__":
+    main()
