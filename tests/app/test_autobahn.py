@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kosoku import FailureError, run_fuzzingclient
@@ -58,15 +59,25 @@ async def address(tmp_path: Path) -> AsyncIterator[str]:
 
 @pytest.mark.timeout(600)
 async def test_every_case_passes_but_the_known_one(address: str) -> None:
+    passed, failed = await _played(address, exclude_cases=["12.*", "13.*"], concurrency=2)
+    assert passed + len(failed) > 240  # compression is off, so its cases say nothing
+    if (
+        late := failed - KNOWN_DEVIATIONS
+    ):  # a case gives an answer one second, which a busy machine may not have had
+        _, failed = await _played(address, cases=[*late])
+    assert failed <= KNOWN_DEVIATIONS
+
+
+async def _played(address: str, **which: Any) -> tuple[int, set[str]]:
+    """How many of these cases passed, and the names of the others."""
     try:
-        results = await run_fuzzingclient(address, exclude_cases=["12.*", "13.*"], concurrency=2)
+        results = await run_fuzzingclient(address, **which)
     except FailureError as failure:
         results = failure.results
-    assert len(results) > 240  # compression is off, so its cases say nothing
     accepted = {"OK", "NON-STRICT", "INFORMATIONAL"}
     failed = {
         result.case_id
         for result in results
         if result.behavior.value not in accepted or result.behavior_close.value not in {"OK", "INFORMATIONAL"}
     }
-    assert failed <= KNOWN_DEVIATIONS
+    return len(results) - len(failed), failed
