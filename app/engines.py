@@ -43,6 +43,7 @@ def _torch_engine(config: Config) -> Engine:
             max_waiting=config.max_waiting,
             chunk_tokens=config.chunk_tokens,
             gap_s=config.gap_ms / 1000,
+            speculation=config.speculation,
             keep_warm_s=config.keep_warm_s,
             kv_bytes=(config.kv_memory_mib or 0) << 20,  # 0: what the device suggests
         )

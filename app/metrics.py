@@ -43,6 +43,12 @@ class _EngineCollector(Collector):
             "vllm:generation_tokens": (stats.generated_tokens, "Tokens sampled."),
             "vllm:prefix_cache_hits": (stats.cached_prompt_tokens, "Prompt tokens found in the cache."),
             "vllm:prefix_cache_queries": (stats.prompt_tokens, "Prompt tokens looked for in the cache."),
+            "vllm:spec_decode_num_drafts": (stats.guessed_rows, "Times that tokens of a reply were guessed."),
+            "vllm:spec_decode_num_draft_tokens": (stats.guessed_tokens, "Tokens guessed."),
+            "vllm:spec_decode_num_accepted_tokens": (
+                stats.accepted_tokens,
+                "Guessed tokens that were right.",
+            ),
             "sluice_kv_evictions": (stats.evictions, "KV pages whose content was given up for another."),
             "sluice_engine_steps": (stats.steps, "Engine iterations."),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from engine.request import Sampling
 
@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from engine.shaping import Shaping
 
 
+Result: TypeAlias = int | tuple[int, ...] | Exception | None
+
+
 @dataclass(slots=True)
 class Row:
-    """One sequence's share of a step: one token in decode, a chunk in prefill.
+    """One sequence's share of a step: one token in decode, and guesses behind it if there are any; a chunk in prefill.
 
     Keys and values of `tokens` go to positions `start … start + len(tokens) - 1`; position p lives in page
     `pages[p // page_tokens]` at offset `p % page_tokens`. `pages` covers at least `start + len(tokens)` positions and
@@ -28,6 +31,12 @@ class Row:
     seed: int
     sample: bool  # whether the last token's logits choose a next token
     shaping: Shaping | None = None  # what the request changes in those logits
+    guesses: int = 0  # how many of `tokens`, the last ones, are thought to be what would be sampled
+
+    @property
+    def chooses(self) -> int:
+        """How many tokens of the row choose a next one: the last ones."""
+        return 1 + self.guesses if self.sample else 0
 
 
 class Runner(Protocol):
@@ -42,8 +51,9 @@ class Runner(Protocol):
     @property
     def context_tokens(self) -> int: ...
 
-    def step(self, rows: Sequence[Row]) -> list[int | Exception | None]:
+    def step(self, rows: Sequence[Row]) -> list[Result]:
         """Compute one step; for each row the sampled token, None where `sample` is false, or its own failure.
+        For a row with guesses what `agreed` says.
 
         The token depends on (logits, sampling, shaping, seed, position) alone, so a row's neighbours never change its
         text in fp32. A raised exception means that no row of the step was computed.
@@ -55,3 +65,19 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def agreed(row: Row, sampled: Sequence[int | Exception]) -> Result:
+    """The result of a row with guesses: what was sampled, up to the first token that was not guessed.
+
+    `sampled`: the tokens behind the row's own one and behind each guess. Of a failure only tokens before it remain.
+    """
+    tokens: list[int] = []
+    guesses = iter(row.tokens[len(row.tokens) - row.guesses :])
+    for token in sampled:
+        if isinstance(token, Exception):
+            return tuple(tokens) or token
+        tokens.append(token)
+        if token != next(guesses, None):
+            break
+    return tuple(tokens)

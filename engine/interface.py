@@ -36,6 +36,11 @@ class EngineStats:
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0
+    guessed_rows: int = (
+        0  # how often tokens of a reply were guessed, how many, and how many of them were right
+    )
+    guessed_tokens: int = 0
+    accepted_tokens: int = 0
     finished: dict[str, int] = field(default_factory=dict)  # by FinishReason value
 
     @property

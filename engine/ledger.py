@@ -16,12 +16,21 @@ class Ledger:
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
     steps: int = 0
+    guessed_rows: int = 0
+    guessed_tokens: int = 0
+    accepted_tokens: int = 0
     finished: dict[str, int] = field(default_factory=lambda: {reason.value: 0 for reason in FinishReason})
 
     def start(self, sequence: Sequence) -> None:
         """Count a prompt, once, when it gets its first pages."""
         self.prompt_tokens += len(sequence.prompt)
         self.cached_prompt_tokens += sequence.cached
+
+    def guess(self, guesses: int, accepted: int) -> None:
+        """Count a row's guesses, and those that were right."""
+        self.guessed_rows += 1
+        self.guessed_tokens += guesses
+        self.accepted_tokens += accepted
 
     def stats(self, running: int, waiting: int, pool: BlockPool) -> EngineStats:
         return EngineStats(
@@ -36,5 +45,8 @@ class Ledger:
             cached_prompt_tokens=self.cached_prompt_tokens,
             generated_tokens=self.generated_tokens,
             steps=self.steps,
+            guessed_rows=self.guessed_rows,
+            guessed_tokens=self.guessed_tokens,
+            accepted_tokens=self.accepted_tokens,
             finished=dict(self.finished),
         )

@@ -20,6 +20,7 @@ class Limits:
     partial_prefills: int = (
         4  # long prompts in flight at once, so that a short one never waits for a long one
     )
+    guesses: int = 0  # tokens of one reply that are guessed in a step, at the most
     pin_s: float = 300.0  # how long a warm-up's or a session's pages outlive everything but memory pressure
     patience_s: float = 10.0  # who has waited so long moves up a tier: longer than most replies take
     max_drafts: int = 256  # typed prompts that wait to be computed; past it the oldest is forgotten
@@ -32,8 +33,9 @@ class Limits:
                 raise ValueError(f"{name} must be at least 1")
         if not self.gap_s > 0:
             raise ValueError("gap_s must be positive")
-        if self.max_waiting < 0:
-            raise ValueError("max_waiting must not be negative")
+        for name in ("max_waiting", "guesses"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
 
     @property
     def min_chunk_tokens(self) -> int:

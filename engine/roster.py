@@ -89,11 +89,18 @@ class Roster:
             self._preempt(victim)
             if victim is sequence:
                 return False
-        # The last token of a reply needs no page: its keys and values are never read.
-        room = len(sequence.lease.pages) * self._pool.page_tokens - prompt + 1
-        sequence.granted = min(room, sequence.max_output)
-        self._charge(sequence, prompt + sequence.granted)
+        self._use_pages(sequence)
         return True
+
+    def reserve(self, sequence: Sequence, guesses: int) -> int:
+        """Room for guesses behind a granted token, if nobody has to give up pages for it; for how many there is."""
+        assert sequence.lease is not None
+        guesses = min(guesses, sequence.max_output - sequence.output - 1)
+        if sequence.output + guesses >= sequence.granted and self._pool.grow(
+            sequence.lease, len(sequence.prompt) + sequence.output + guesses
+        ):
+            self._use_pages(sequence)
+        return min(guesses, sequence.granted - sequence.output - 1)
 
     def shares(self, chunk: int) -> list[tuple[Sequence, int]]:
         """How many tokens of each prompt are for the next step: by weight between tenants, evenly within one."""
@@ -105,6 +112,15 @@ class Roster:
         ]
         wanted = [sequence.remaining for sequence in prefilling]
         return list(zip(prefilling, share_out(chunk, wanted, weights), strict=True))
+
+    def _use_pages(self, sequence: Sequence) -> None:
+        """Let a sequence go on to the end of its pages."""
+        assert sequence.lease is not None
+        prompt = len(sequence.prompt)
+        # The last token of a reply needs no page: its keys and values are never read.
+        room = len(sequence.lease.pages) * self._pool.page_tokens - prompt + 1
+        sequence.granted = min(room, sequence.max_output)
+        self._charge(sequence, prompt + sequence.granted)
 
     def _is_blocked(self, head: Sequence) -> bool:
         """Whether nothing has changed since it did not fit."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from engine.attention import LayerShape, PagedCache, Span, StepAttention
-from engine.batch import Row
+from engine.batch import Result, Row, agreed
 from engine.config import EngineSettings, ModelError
 from engine.models import LoadedModel
 from engine.request import EngineError
@@ -49,9 +49,9 @@ class TorchRunner:
     def context_tokens(self) -> int:
         return self._context_tokens
 
-    def step(self, rows: Sequence[Row]) -> list[int | Exception | None]:
+    def step(self, rows: Sequence[Row]) -> list[Result]:
         """See `Runner.step`. A token id outside the vocabulary fails its own row only."""
-        results: list[int | Exception | None] = [self._fault(row) for row in rows]
+        results: list[Result] = [self._fault(row) for row in rows]
         sound = [index for index, fault in enumerate(results) if fault is None]
         # The order that the attention wants: decode rows first, shortest first.
         sound.sort(key=lambda index: (len(rows[index].tokens) > 1, rows[index].start))
@@ -77,31 +77,27 @@ class TorchRunner:
         )
 
     @torch.inference_mode()
-    def _compute(self, rows: Sequence[Row]) -> list[int | Exception | None]:
+    def _compute(self, rows: Sequence[Row]) -> list[Result]:
         spans = _spans(rows)
         positions = torch.tensor(list(chain.from_iterable(map(_positions, rows))), device=self._device)
         slots = self._slots(rows)
         if entered := self._entered(rows):
             self._cache.clear(torch.tensor(entered, device=self._device))
-        sampled = [index for index, row in enumerate(rows) if row.sample]
-        last = [spans[index].first + spans[index].count - 1 for index in sampled]
+        chosen = [
+            index
+            for span, row in zip(spans, rows, strict=True)
+            for index in range(span.first + span.count - row.chooses, span.first + span.count)
+        ]
         logits = self._model.forward(
             torch.tensor(list(chain.from_iterable(row.tokens for row in rows)), device=self._device),
             positions,
             StepAttention(self._cache, spans, slots),
-            torch.tensor(last, dtype=torch.long, device=self._device),
+            torch.tensor(chosen, dtype=torch.long, device=self._device),
         )
-        return self._sampled(rows, sampled, logits)
-
-    def _sampled(
-        self, rows: Sequence[Row], sampled: list[int], logits: Tensor
-    ) -> list[int | Exception | None]:
-        results: list[int | Exception | None] = [None] * len(rows)
-        if sampled:
-            tokens = sample(logits, [_choice(rows[index]) for index in sampled])
-            for index, token in zip(sampled, tokens, strict=True):
-                results[index] = token
-        return results
+        if not chosen:
+            return [None] * len(rows)
+        tokens = iter(sample(logits, [choice for row in rows for choice in _choices(row)]))
+        return [_result(row, list(islice(tokens, row.chooses))) for row in rows]
 
     def _slots(self, rows: Sequence[Row]) -> Tensor:
         """Where each token's keys and values go in the pools, [T]."""
@@ -167,5 +163,14 @@ def _positions(row: Row) -> range:
     return range(row.start, row.start + len(row.tokens))
 
 
-def _choice(row: Row) -> Choice:
-    return Choice(row.sampling, row.seed, row.start + len(row.tokens), row.shaping)
+def _choices(row: Row) -> list[Choice]:
+    end = row.start + len(row.tokens) + 1
+    return [
+        Choice(row.sampling, row.seed, position, row.shaping) for position in range(end - row.chooses, end)
+    ]
+
+
+def _result(row: Row, sampled: list[int | Exception]) -> Result:
+    if row.guesses:
+        return agreed(row, sampled)
+    return sampled[0] if sampled else None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import replace
 
+from engine.batch import Result
 from engine.blocks import BlockPool
 from engine.budget import Budget
 from engine.drafts import Drafts, draft_key
@@ -34,6 +35,7 @@ from engine.request import (
 )
 from engine.roster import Roster
 from engine.sequence import RANKS, Phase, Sequence, deadline
+from engine.speculation import Speculation
 from engine.step import Step
 
 SEED_MASK = (1 << 63) - 1
@@ -56,6 +58,7 @@ class Scheduler:
         self.outputs: list[tuple[Sequence, Output]] = []  # in order; whoever hands them out clears it
         self.next_deadline = math.inf  # no deadline comes before this
         self.ledger = Ledger()
+        self.speculation = Speculation(limits.guesses)
         self._reply_for = reply_for
         self._draw_seed = draw_seed
         self._live: dict[str, Sequence] = {}
@@ -163,7 +166,7 @@ class Scheduler:
         step = Step()
         if decode:
             self._plan_decodes(step)
-        chunk = max(self.limits.step_tokens - len(step.rows), self.limits.min_chunk_tokens)
+        chunk = max(self.limits.step_tokens - step.tokens, self.limits.min_chunk_tokens)
         if budget is not None and step.rows:
             chunk = budget.chunk(chunk)
         self._plan_prefills(step, chunk, now)
@@ -174,7 +177,7 @@ class Scheduler:
         """The planned step is being computed. Until its commit sequences may end, but their pages stay taken."""
         self.pool.depart()
 
-    def commit(self, step: Step, results: Items[int | Exception | None], now: float) -> None:
+    def commit(self, step: Step, results: Items[Result], now: float) -> None:
         """Take a computed step's results; a row that failed ends its own sequence only."""
         self.ledger.steps += 1
         self.pool.arrive()
@@ -186,7 +189,9 @@ class Scheduler:
                 continue
             if sequence.phase is Phase.PREFILL:
                 self.computed(sequence, len(row.tokens), now)
-            if result is not None:
+            if isinstance(result, tuple):
+                self._append_agreed(sequence, row.guesses, result)
+            elif result is not None:
                 self._append(sequence, result)
 
     def computed(self, sequence: Sequence, tokens: int, now: float) -> None:
@@ -202,6 +207,8 @@ class Scheduler:
             self.finish(sequence, FinishReason.STOP)
         elif sequence.max_output <= 0:
             self.finish(sequence, FinishReason.LENGTH)
+        else:
+            self.speculation.begin(sequence)
 
     def grant(self, sequence: Sequence) -> bool:
         """See `Roster.grant`."""
@@ -244,21 +251,41 @@ class Scheduler:
         sequence.tokens.append(token)
         sequence.output += 1
         self.ledger.generated_tokens += 1
+        if sequence.lookup is not None:
+            sequence.lookup.follow(token)
         reply = sequence.reply
         if text := reply.push(token):
             self.outputs.append((sequence, text))
         if reply.reason is not None:
             self.finish(sequence, reply.reason)
 
+    def _append_agreed(self, sequence: Sequence, guesses: int, tokens: tuple[int, ...]) -> None:
+        """A step's tokens of a sequence that was guessed at; one of them may end it."""
+        self.ledger.guess(guesses, len(tokens) - 1)
+        for token in tokens:
+            self._append(sequence, token)
+            if sequence.phase is Phase.DONE:
+                return
+
     def _plan_decodes(self, step: Step) -> None:
         running = self._roster.running
         for sequence in list(running.values()):
             if sequence.phase is Phase.DECODE and sequence.output >= sequence.granted:
                 self.grant(sequence)
-        for sequence in running.values():  # of those that were granted a token some may be preempted by now
-            if sequence.phase is Phase.DECODE:
-                position = len(sequence.prompt) + sequence.output - 1
-                step.add(sequence, sequence.tokens[-1:], position, sample=True)
+        # Of those that were granted a token some may be preempted by now.
+        decoding = [sequence for sequence in running.values() if sequence.phase is Phase.DECODE]
+        for sequence, guesses in zip(decoding, self._guesses(decoding), strict=True):
+            position = len(sequence.prompt) + sequence.output - 1
+            tokens = [sequence.tokens[-1], *guesses]
+            step.add(sequence, tokens, position, sample=True, guesses=len(guesses))
+
+    def _guesses(self, decoding: Items[Sequence]) -> list[list[int]]:
+        """What is guessed of each."""
+        counts = self.speculation.share([sequence.lookup for sequence in decoding])
+        return [
+            sequence.lookup.guess(self._roster.reserve(sequence, count)) if count and sequence.lookup else []
+            for sequence, count in zip(decoding, counts, strict=True)
+        ]
 
     def _plan_prefills(self, step: Step, chunk: int, now: float) -> None:
         self._roster.waiting.age(now)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.blocks import Lease
+from engine.lookup import Lookup
 from engine.reply import Reply
 from engine.request import Deliver, EngineError, EngineRequest, ServiceTier
 
@@ -44,6 +45,7 @@ class Sequence:
     granted: int = 0  # `output` may reach this before the next call of `Scheduler.grant`; may be lowered
     cached: int = 0  # prompt tokens that were not computed
     charged: int = 0  # positions that its tenant has had, or was given for nothing
+    lookup: Lookup | None = None  # where guesses come from, once it decodes
     draft: bool = False
     started: bool = False
     announced: bool = False

@@ -18,14 +18,19 @@ class Step:
     rows: list[Row] = field(default_factory=list)
     copies: list[tuple[Sequence, tuple[int, int]]] = field(default_factory=list)  # (source, target) pages
 
-    def add(self, sequence: Sequence, tokens: Items[int], start: int, *, sample: bool) -> None:
-        """Let the sequence compute `tokens` from position `start` on."""
+    @property
+    def tokens(self) -> int:
+        return sum(len(row.tokens) for row in self.rows)
+
+    def add(
+        self, sequence: Sequence, tokens: Items[int], start: int, *, sample: bool, guesses: int = 0
+    ) -> None:
+        """Let the sequence compute `tokens` from position `start` on; the last ones may be guesses."""
         assert sequence.lease is not None
         self.sequences.append(sequence)
         sampling = sequence.request.sampling
-        self.rows.append(
-            Row(tokens, start, sequence.lease.pages, sampling, sequence.seed, sample, sequence.reply.shaping)
-        )
+        pages, shaping = sequence.lease.pages, sequence.reply.shaping
+        self.rows.append(Row(tokens, start, pages, sampling, sequence.seed, sample, shaping, guesses))
 
     def counts(self) -> tuple[int, int]:
         """How many rows go on with a reply, and how many tokens the others have."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from engine.batch import Row, Runner
+from engine.batch import Result, Row, Runner
 from engine.budget import Budget
 from engine.scheduler import Scheduler
 from engine.sequence import Phase
@@ -46,6 +46,8 @@ class Stepper:
             self._began = None
             now = self._clock()
             self._budget.learn(decodes, prefills, now - began)
+            if not prefills:
+                self._scheduler.speculation.learn(step.tokens, now - began)
             self._scheduler.commit(step, results, now)
 
     def stuck_s(self) -> float:
@@ -75,7 +77,7 @@ class Stepper:
                         self._scheduler.fail(sequence, error)
         step.drop_ended()
 
-    def _compute(self, rows: list[Row]) -> list[int | Exception | None]:
+    def _compute(self, rows: list[Row]) -> list[Result]:
         """The step's results. If all of it fails, each row alone: a bad one does not harm the others."""
         try:
             return self._runner.step(rows)

@@ -42,6 +42,7 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         max_waiting=settings.max_waiting,
         step_tokens=settings.chunk_tokens,
         gap_s=settings.gap_s,
+        guesses=settings.speculation,
         pin_s=settings.keep_warm_s,
         vocabulary=loaded.model.vocab,
     )

@@ -256,6 +256,8 @@ async def test_metrics_count_what_was_served(client: httpx.AsyncClient) -> None:
     text = (await client.get("/metrics")).text
     assert 'sluice_responses_total{status="completed"} 1.0' in text
     assert 'vllm:generation_tokens_total{model_name="scripted"} 3.0' in text
+    for guessed in ("drafts", "draft_tokens", "accepted_tokens"):
+        assert f'vllm:spec_decode_num_{guessed}_total{{model_name="scripted"}} 0.0' in text
     assert "gen_ai_server_time_to_first_token_seconds_count 1.0" in text
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
-from engine.batch import Row
+from engine.batch import Result, Row, agreed
 
 VOCABULARY = 96
 EOS = 0
@@ -30,7 +30,7 @@ class PagedRunner:
         self.steps: list[list[tuple[int, int, bool]]] = []  # (start, tokens, sample) of each row
         self._cells = [[-1] * page_tokens for _ in range(pages_total)]
 
-    def step(self, rows: Sequence[Row]) -> list[int | Exception | None]:
+    def step(self, rows: Sequence[Row]) -> list[Result]:
         self.threads.add(threading.get_ident())
         self.fault(rows)
         assert rows
@@ -54,12 +54,26 @@ class PagedRunner:
             cells.add((page, offset))
         return cells
 
-    def _next(self, row: Row) -> int | None:
+    def _next(self, row: Row) -> Result:
         if not row.sample:
             return None
         end = row.start + len(row.tokens)
+        if row.guesses:
+            return agreed(row, [self._behind(row, end - back) for back in range(row.guesses, -1, -1)])
+        return self._behind(row, end)
+
+    def _behind(self, row: Row, end: int) -> int:
+        """What follows the first `end` tokens."""
         size = self.page_tokens
         seen = [self._cells[row.pages[p // size]][p % size] for p in range(end)]
         assert -1 not in seen, "a position was never written"
         seed = row.seed if row.sampling.temperature else 0
         return crc32(repr((seen, seed)).encode()) % VOCABULARY
+
+
+def expected(prompt: Sequence[int], count: int, seed: int = 0) -> list[int]:
+    """What the runner says to a prompt, without any pages; `seed` 0: greedily."""
+    seen = list(prompt)
+    for _ in range(count):
+        seen.append(crc32(repr((seen, seed)).encode()) % VOCABULARY)
+    return seen[len(prompt) :]

@@ -18,6 +18,8 @@ def test_senseless_limits_are_refused_by_name() -> None:
             Limits(**{"context_tokens": 8, name: 0})
     with pytest.raises(ValueError, match="max_waiting"):
         Limits(8, max_waiting=-1)
+    with pytest.raises(ValueError, match="guesses"):
+        Limits(8, guesses=-1)
     with pytest.raises(ValueError, match="gap_s"):
         Limits(8, gap_s=0.0)
 

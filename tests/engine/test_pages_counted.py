@@ -6,27 +6,20 @@ import random
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from zlib import crc32
 
 from engine.request import Draft, EngineError, Finished
-from tests.engine.paged_runner import VOCABULARY
+from tests.engine.guessing import Guessing
+from tests.engine.paged_runner import expected
 from tests.engine.test_scheduler import ENDLESS, Bench
 
 ACTIONS = 10_000
-
-
-def expected(prompt: list[int], count: int) -> list[int]:
-    """What `PagedRunner` says to a prompt, without any pages."""
-    seen = list(prompt)
-    for _ in range(count):
-        seen.append(crc32(repr((seen, 0)).encode()) % VOCABULARY)
-    return seen[len(prompt) :]
 
 
 class Life:
     def __init__(self) -> None:
         self.chance = random.Random(3)
         self.bench = Bench(pages=24, context=48, step_tokens=16, max_running=5, max_waiting=8, pin_s=40.0)
+        self.bench.scheduler.speculation = Guessing(self.chance)
         self.bench.runner.row_fault = lambda row: ValueError() if self.chance.random() < 0.01 else None
         self.talks: list[tuple[str, list[int]]] = [(salt, []) for salt in "xyz" for _ in range(3)]
         self.open: dict[str, int] = {}  # live ids, and the talk that each goes on with
@@ -128,6 +121,8 @@ def test_no_page_is_lost_or_shared_wrongly() -> None:
         life.check()
     assert life.cached > ACTIONS / 2, "the cache was of use"
     assert life.bench.pool.evictions > ACTIONS / 10, "and was full"
+    ledger = life.bench.scheduler.ledger
+    assert ACTIONS / 10 < ledger.accepted_tokens < 0.8 * ledger.guessed_tokens, "guesses were right and wrong"
     assert min(life.bench.scheduler.ledger.finished.values()) > 10, "replies ended in every way"
     life.bench.scheduler.cancel_all()
     life.check()

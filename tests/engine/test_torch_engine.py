@@ -37,6 +37,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestTorchEngine(EngineContract):
+    guesses = 0
+
     @pytest.fixture(autouse=True)
     def model(self, toy: Path) -> None:
         self.folder = toy
@@ -55,8 +57,13 @@ class TestTorchEngine(EngineContract):
             max_running=shape.max_running,
             max_waiting=shape.max_waiting,
             step_tokens=64,
+            guesses=self.guesses,
         )
         return StepEngine(ModelInfo("toy", 0, shape.context_tokens), ToyTokenizer(), runner, limits, {EOS})
+
+
+class TestTorchEngineThatGuesses(TestTorchEngine):
+    guesses = 7
 
 
 @pytest.fixture(scope="module")
