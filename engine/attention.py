@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from engine.kernels import Kernels, Tables
+from engine.prompts import PromptTables
 from engine.rope import Turns, rotate
 
 SCRATCH_BYTES: Final = 64 << 20  # decode rows gathered at once; more rows go in several products
@@ -102,8 +103,10 @@ class StepAttention:
         self._cache, self._spans, self._slots = cache, spans, slots
         self._decodes = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
         self.decoding = self._decodes == len(spans)
-        self._tables = tables_of(spans[: self._decodes]) if cache.kernels and self._decodes else None
-        self._plans: dict[tuple[int | None, int], list[_Group]] = {}
+        decodes, prompts = spans[: self._decodes], spans[self._decodes :]
+        self._tables = tables_of(decodes) if cache.kernels and decodes else None
+        self._prompts = prompt_tables_of(prompts) if cache.kernels and prompts else None
+        self._plans: dict[int | None, list[_Group]] = {}
 
     def attend(
         self,
@@ -120,56 +123,44 @@ class StepAttention:
         qkv: [T, H + 2 Hkv, D], contiguous; may be changed -> [T, H, D].
         """
         heads = qkv.shape[1] - 2 * kv_heads
-        kernels, tables, outputs = self._cache.kernels, self._tables, []
+        kernels, done = self._cache.kernels, self._decodes
         if (
-            kernels
-            and tables
-            and softcap is None
-            and kernels.attends(heads, kv_heads, qkv.shape[2], qkv.dtype)
+            kernels is None
+            or softcap is not None
+            or not kernels.attends(heads, kv_heads, qkv.shape[2], qkv.dtype)
         ):
-            exact = None if turns is None else turns.exact
-            done, pool = self._decodes, self._cache.pools[layer]
-            outputs.append(kernels.attend(qkv[:done], exact, pool, tables, scale, window))
-        else:
-            done = 0
-        if done < len(qkv):
-            rest = qkv[done:]
             if turns is not None:
-                rotate(rest[:, : heads + kv_heads], turns.after(done))
-            outputs += self._attend_in_torch(layer, rest, done, heads, scale, window, softcap)
+                rotate(qkv[:, : heads + kv_heads], turns)
+            outputs = self._attend_in_torch(layer, qkv, heads, scale, window, softcap)
+        else:
+            pool, outputs = self._cache.pools[layer], []
+            exact = None if turns is None else turns.exact
+            if self._tables:
+                outputs.append(kernels.attend(qkv[:done], exact, pool, self._tables, scale, window))
+            if self._prompts:
+                exact = None if exact is None else exact[done:]
+                outputs.append(kernels.prompts.attend(qkv[done:], exact, pool, self._prompts, scale, window))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _attend_in_torch(
-        self,
-        layer: int,
-        qkv: Tensor,
-        done: int,
-        heads: int,
-        scale: float,
-        window: int | None,
-        softcap: float | None,
+        self, layer: int, qkv: Tensor, heads: int, scale: float, window: int | None, softcap: float | None
     ) -> list[Tensor]:
-        """The outputs of each group from token `done` on, whose queries and keys are turned."""
+        """The outputs of each group; queries and keys are turned."""
         query, kv = qkv[:, :heads], qkv[:, heads:]
-        self._cache.flat[layer].index_copy_(1, self._slots[done:], kv.transpose(0, 1))
-        if (window, done) not in self._plans:
-            self._plans[window, done] = self._plan(window, done, kv)
+        self._cache.flat[layer].index_copy_(1, self._slots, kv.transpose(0, 1))
+        if window not in self._plans:
+            self._plans[window] = self._plan(window, kv)
         pool = self._cache.pools[layer]
-        return [group.attend(query, pool, scale, softcap) for group in self._plans[window, done]]
+        return [group.attend(query, pool, scale, softcap) for group in self._plans[window]]
 
-    def _plan(self, window: int | None, done: int, kv: Tensor) -> list[_Group]:
-        """For the spans from token `done` on, which are all or those that do not decode."""
+    def _plan(self, window: int | None, kv: Tensor) -> list[_Group]:
         views = [_View.of(span, window, self._cache.page_tokens) for span in self._spans]
         page_bytes = self._cache.page_tokens * kv[0].nbytes
-        decodes = [] if done else views[: self._decodes]
         groups = [
             _DecodeGroup(views[first:end], self._cache, kv)
-            for first, end in _batches(decodes, SCRATCH_BYTES // page_bytes)
+            for first, end in _batches(views[: self._decodes], SCRATCH_BYTES // page_bytes)
         ]
-        return [
-            *groups,
-            *(_PrefillRow(view, window, done, self._cache, kv) for view in views[self._decodes :]),
-        ]
+        return [*groups, *(_PrefillRow(view, window, self._cache, kv) for view in views[self._decodes :])]
 
 
 def tables_of(spans: Sequence[Span]) -> Tables:
@@ -180,6 +171,18 @@ def tables_of(spans: Sequence[Span]) -> Tables:
         torch.tensor(list(starts)),
         torch.tensor([span.start for span in spans]),
         max(span.start for span in spans) + 1,
+    )
+
+
+def prompt_tables_of(spans: Sequence[Span]) -> PromptTables:
+    """For rows of several tokens, as the kernel reads them."""
+    starts = accumulate((len(span.pages) for span in spans), initial=0)
+    firsts = accumulate((span.count for span in spans), initial=0)
+    return PromptTables(
+        torch.tensor(list(chain.from_iterable(span.pages for span in spans)), dtype=torch.int32),
+        torch.tensor(list(starts)),
+        torch.tensor(list(firsts)),
+        torch.tensor([span.start for span in spans]),
     )
 
 
@@ -243,11 +246,9 @@ class _DecodeGroup:
 class _PrefillRow:
     """One row of several tokens."""
 
-    def __init__(self, view: _View, window: int | None, done: int, cache: PagedCache, kv: Tensor) -> None:
-        """`done`: how many tokens of the step come before the queries given to `attend`."""
+    def __init__(self, view: _View, window: int | None, cache: PagedCache, kv: Tensor) -> None:
         span = view.span
-        first = span.first - done
-        self._rows = slice(first, first + span.count)
+        self._rows = slice(span.first, span.first + span.count)
         self._run = _run_of(view, cache.page_tokens)
         self._pages = torch.tensor(view.pages, device=kv.device)
         self._seen = slice(view.low, view.high)

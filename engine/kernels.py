@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.library import load_library
+from engine.prompts import Prompts
 
 _SOURCE: Final = Path(__file__).with_name("between.c")
 _FEATURES: Final = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl")
@@ -33,7 +34,8 @@ class Tables:
 class Kernels:
     """The compiled functions, for a number of threads. Used by one thread at a time."""
 
-    def __init__(self, library: ctypes.CDLL, threads: int) -> None:
+    def __init__(self, library: ctypes.CDLL, prompts: Prompts, threads: int) -> None:
+        self.prompts = prompts
         self._threads = threads
         pointer, whole, long, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
         self._norm, self._gate, self._attend = (
@@ -52,7 +54,7 @@ class Kernels:
     @classmethod
     def load(cls, folder: Path, threads: int) -> Kernels:
         """Compiled into `folder`, once. Raises LibraryError."""
-        return cls(load_library(_SOURCE, _FEATURES, folder), threads)
+        return cls(load_library(_SOURCE, _FEATURES, folder), Prompts.load(folder, threads), threads)
 
     @staticmethod
     def norms(size: int, dtype: torch.dtype) -> bool:
@@ -61,6 +63,7 @@ class Kernels:
 
     @staticmethod
     def attends(heads: int, kv_heads: int, dim: int, dtype: torch.dtype) -> bool:
+        """Whether `attend` and `prompts` can be used."""
         return (
             heads // kv_heads <= _MOST_GROUP
             and dim % (2 * _LANES) == 0

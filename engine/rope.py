@@ -20,10 +20,6 @@ class Turns:
     cos: Tensor  # [T, 1, D], in the type of what is turned
     sin: Tensor
 
-    def after(self, first: int) -> Turns:
-        """Those of the tokens from `first` on."""
-        return Turns(self.exact[first:], self.cos[first:], self.sin[first:])
-
 
 @dataclass(frozen=True, slots=True)
 class Rope:
