@@ -7,7 +7,7 @@ from collections.abc import Callable
 from app.ask import Ask
 from app.offered import engine_tool
 from app.prompts import translated
-from app.workers import HERE_CHARACTERS, Workers
+from app.workers import Workers
 from engine.calls.grammar import calls_format
 from engine.interface import Engine
 from engine.request import EngineError, OutputFormat
@@ -25,19 +25,21 @@ async def compiled_format(
     wanted = _wanted(ask.create, engine)
     if wanted is None:
         return None
+    tenant = ask.principal.tenant
+    if known := engine.kept(wanted, tenant):
+        return known
 
     def compile() -> object | None:
         if gone():
             return None
         try:
-            return engine.compile(wanted)
+            return engine.compile(wanted, tenant)
         except EngineError as error:
             if _may_do_without(ask.create.offer):
                 return None
             raise translated(error, wanted.param) from error
 
-    # Never here: a short schema takes 1 ms and the first of all loads the library.
-    return await workers.run(ask.principal.tenant, max(len(wanted.source), HERE_CHARACTERS + 1), compile)
+    return await workers.compile(tenant, len(wanted.source), compile)
 
 
 def _wanted(create: CreateResponse, engine: Engine) -> OutputFormat | None:

@@ -21,20 +21,26 @@ SHORT_CHARACTERS: Final = 65_536
 MAX_WAITING: Final = 256
 MAX_WAITING_CHARACTERS: Final = 32 << 20
 """Both are for all tenants together; one may have half."""
+MAX_FORMATS_WAITING: Final = 64
+MAX_FORMATS_CHARACTERS: Final = 8 << 20
+"""The same of formats: one of 2,000 patterns takes 0.8 s, so the queue's last waits for less than a minute."""
 
 
 class Workers:
-    """A thread to read frames and bodies, one for short texts and one for long ones, with a bound for all.
+    """A thread to read frames and bodies, one for short texts, one for long ones and one for formats, with bounds.
 
-    What is quick never waits behind what is slow: a cancel is read while somebody's megabytes are judged. Tenants take
-    turns. `stopping` tells long jobs that nobody waits for them any more.
+    What is quick never waits behind what is slow: a cancel is read while somebody's megabytes are judged, a text is
+    tokenised while somebody's schema is compiled. Tenants take turns. `stopping` tells long jobs that nobody waits for
+    them any more.
     """
 
     def __init__(self) -> None:
         self._reader = _Lane("sluice-read")
         self._short = _Lane("sluice-short")
         self._long = _Lane("sluice-long")
+        self._formats = _Lane("sluice-formats")
         self.room = Room(MAX_WAITING, MAX_WAITING_CHARACTERS)
+        self.formats = Room(MAX_FORMATS_WAITING, MAX_FORMATS_CHARACTERS)
         self._stopped = False
 
     def stopping(self) -> bool:
@@ -52,29 +58,42 @@ class Workers:
         lane = self._short if characters <= SHORT_CHARACTERS else self._long
         return await self._run(lane, tenant, characters, work)
 
+    async def compile(self, tenant: str, characters: int, work: Callable[[], R]) -> R:
+        """Compile a format of so many characters: in its thread however few they are, for few may take a second.
+
+        Raises as `run` does.
+        """
+        return await self._wait(
+            self._formats, self.formats, "formats wait to be compiled", tenant, characters, work
+        )
+
     def close(self) -> None:
         """Take no more; what runs is asked to stop, what waits never begins."""
         self._stopped = True
-        for lane in (self._reader, self._short, self._long):
+        for lane in (self._reader, self._short, self._long, self._formats):
             lane.close()
 
     async def _run(self, lane: _Lane, tenant: str, characters: int, work: Callable[[], R]) -> R:
         if characters <= HERE_CHARACTERS:
             return work()
+        return await self._wait(lane, self.room, "long inputs wait to be read", tenant, characters, work)
+
+    async def _wait(
+        self, lane: _Lane, room: Room, full: str, tenant: str, characters: int, work: Callable[[], R]
+    ) -> R:
+        """`full` says what there is too much of where there is no room."""
         if self._stopped:
             raise _draining()
-        if not self.room.enter(tenant, characters):
+        if not room.enter(tenant, characters):
             raise ProtocolError(
-                "server_is_overloaded",
-                "Too many long inputs wait to be read. Try again soon.",
-                retry_after_s=1.0,
+                "server_is_overloaded", f"Too many {full}. Try again soon.", retry_after_s=1.0
             )
         try:
             return await asyncio.wrap_future(lane.put(tenant, lambda: self._do(work)))
         except Abandoned as error:
             raise _draining() from error
         finally:
-            self.room.leave(tenant, characters)
+            room.leave(tenant, characters)
 
     def _do(self, work: Callable[[], R]) -> R:
         if self._stopped:
@@ -82,7 +101,7 @@ class Workers:
         return work()
 
     def __repr__(self) -> str:
-        return f"<Workers {self.room} stopped={self._stopped}>"
+        return f"<Workers {self.room} formats={self.formats} stopped={self._stopped}>"
 
 
 class _Lane:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.json_rule import json_rule
+from engine.keeping import Keeping
 from engine.request import EngineError, OutputFormat
 from engine.schema_bounds import excess
 
@@ -86,31 +86,26 @@ class GrammarCompiler:
         self._eos_ids = sorted(eos_ids)
         self._vocabulary: Any = None
         self._size = 0
-        self._kept: OrderedDict[tuple[str, str], Grammar] = OrderedDict()
-        self._kept_bytes = 0
-        self._lock = threading.Lock()
+        self._kept: Keeping[tuple[str, str], Grammar] = Keeping(KEPT, KEPT_BYTES)
+        self._keeping = threading.Lock()  # held for a moment: the event loop waits for it
+        self._preparing = threading.Lock()  # held for a second, once
 
-    def compile(self, format: OutputFormat) -> Grammar:
+    def kept(self, format: OutputFormat, salt: str) -> Grammar | None:
+        """What was compiled of this format for this salt, if it is still there."""
+        with self._keeping:
+            return self._kept.get(salt, (format.kind, format.source))
+
+    def compile(self, format: OutputFormat, salt: str) -> Grammar:
         """May take a second. Raises EngineError `invalid_value` for a format that is none, or is not supported."""
-        key = (format.kind, format.source)
-        with self._lock:
-            if known := self._kept.get(key):
-                self._kept.move_to_end(key)
-                return known
+        if known := self.kept(format, salt):
+            return known
+        with self._preparing:
             if self._vocabulary is None:
                 self._prepare()
         grammar = self._compile(format)
-        with self._lock:
-            self._keep(key, grammar)
+        with self._keeping:
+            self._kept.put(salt, (format.kind, format.source), grammar, len(format.source.encode()))
         return grammar
-
-    def _keep(self, key: tuple[str, str], grammar: Grammar) -> None:
-        if key not in self._kept:
-            self._kept_bytes += len(key[1].encode())
-        self._kept[key] = grammar
-        while len(self._kept) > KEPT or self._kept_bytes > KEPT_BYTES:
-            (_, source), _ = self._kept.popitem(last=False)
-            self._kept_bytes -= len(source.encode())
 
     def _prepare(self) -> None:
         from llguidance import LLTokenizer

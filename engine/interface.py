@@ -104,7 +104,11 @@ class Engine(Protocol):
         """Begin to serve; outputs are delivered on `loop`, one hop a step."""
         ...
 
-    def compile(self, format: OutputFormat) -> object:
+    def kept(self, format: OutputFormat, salt: str = "") -> object | None:
+        """What `compile` made of the same format for the same salt, if it is still there. Quick."""
+        ...
+
+    def compile(self, format: OutputFormat, salt: str = "") -> object:
         """The grammar of a format, for `EngineRequest.grammar`. Thread-safe, for it may take a second.
 
         Raises EngineError, `param` that of the format, if it is no such format or is not supported.

@@ -101,7 +101,10 @@ class StepEngine:
     def ready(self) -> bool:
         return self._refusal is None and self._thread.stuck_s() < self._unready_s
 
-    def compile(self, format: OutputFormat) -> Grammar:
+    def kept(self, format: OutputFormat, salt: str = "") -> Grammar | None:
+        return self._compiler.kept(format, salt) if self._compiler else None
+
+    def compile(self, format: OutputFormat, salt: str = "") -> Grammar:
         if self._compiler is None:
             raise EngineError(
                 "unsupported_parameter",
@@ -109,7 +112,7 @@ class StepEngine:
                 "or it has no token for the end.",
                 param=format.param,
             )
-        return self._compiler.compile(format)
+        return self._compiler.compile(format, salt)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._loop is None, "an engine starts once"

@@ -87,7 +87,10 @@ class ScriptedEngine:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
-    def compile(self, format: OutputFormat) -> object:
+    def kept(self, format: OutputFormat, salt: str = "") -> object | None:
+        return None
+
+    def compile(self, format: OutputFormat, salt: str = "") -> object:
         raise EngineError(
             "unsupported_parameter",
             f"Parameter '{format.param}' is not supported by the scripted engine: it echoes. Serve a model.",

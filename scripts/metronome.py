@@ -58,7 +58,10 @@ class Metronome:
         self._live[request.id] = (deliver, len(request.prompt_ids))
         self._loop.call_soon(deliver, Started(0))
 
-    def compile(self, format: OutputFormat) -> object:
+    def kept(self, format: OutputFormat, salt: str = "") -> object | None:
+        return None
+
+    def compile(self, format: OutputFormat, salt: str = "") -> object:
         return None  # it says the time, whatever is asked
 
     def cancel(self, request_id: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from app.ask import Ask
 from app.engines import build_engine
 from app.formats import compiled_format
 from app.principal import Principal
-from app.workers import Workers
+from app.workers import HERE_CHARACTERS, Workers
+from engine.request import OutputFormat
 from engine.scripted import ScriptedEngine
 from protocol.codes import ProtocolError
 from protocol.requests.create import CreateResponse
@@ -67,6 +70,23 @@ async def test_a_regular_expression_is_matched_in_every_dialect(served: Served) 
         outcome = await take_turn(served, dialect, "a key", structured_outputs={"regex": pattern})
         assert outcome.end == "stop"
         assert re.fullmatch(pattern, outcome.text)
+
+
+async def test_a_format_that_is_kept_waits_for_no_other(served: Served) -> None:
+    hub = served.service.hub
+    first = await take_turn(served, "socket", "a colour", seed=4, **asked("socket", COLOURS))
+    let_go, begun = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return let_go.wait(30)
+
+    other = asyncio.create_task(hub.workers.compile("other", 1, work))
+    await asyncio.to_thread(begun.wait, 30)
+    again = await take_turn(served, "socket", "a colour", seed=4, **asked("socket", COLOURS))
+    assert again.text == first.text
+    let_go.set()
+    assert await other
 
 
 async def test_the_response_shows_the_format_again(served: Served) -> None:
@@ -161,6 +181,32 @@ async def test_a_format_is_not_compiled_for_a_caller_who_has_left() -> None:
             await compiled_format(ask, ScriptedEngine(), workers, lambda: False)
     finally:
         workers.close()
+
+
+class SlowToCompile(ScriptedEngine):
+    """Compiling takes until it is let go; then it is refused, as by any scripted engine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+
+    def compile(self, format: OutputFormat, salt: str = "") -> object:
+        self.begun.set()
+        assert self.let_go.wait(30)
+        return super().compile(format, salt)
+
+
+async def test_texts_are_answered_beside_a_schema_that_is_slow_to_compile() -> None:
+    engine = SlowToCompile()
+    async with serving(engine) as served:
+        slow = asyncio.create_task(take_turn(served, "socket", "hi", **asked("socket", COLOURS)))
+        await asyncio.to_thread(engine.begun.wait, 30)
+        text = "word " * HERE_CHARACTERS  # of the length that has a thread
+        assert (await take_turn(served, "socket", text)).text == text
+        assert not slow.done()
+        engine.let_go.set()
+        assert (await slow).end == "refused"
 
 
 async def test_an_engine_that_cannot_refuses_by_name(tmp_path: Path) -> None:

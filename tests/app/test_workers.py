@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from app.moderation import Abandoned
-from app.workers import HERE_CHARACTERS, MAX_WAITING, SHORT_CHARACTERS, Workers
+from app.workers import HERE_CHARACTERS, MAX_FORMATS_WAITING, MAX_WAITING, SHORT_CHARACTERS, Workers
 from protocol.codes import ProtocolError
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +70,10 @@ async def test_too_many_at_once_are_refused_but_not_other_tenants_nor_short_ones
     assert await workers.run("busy", 10, lambda: "short") == "short"
     blocked.release()
     await asyncio.gather(*jobs)
-    assert repr(workers) == "<Workers <Room jobs=0 size=0 owners=0> stopped=False>"
+    assert (
+        repr(workers)
+        == "<Workers <Room jobs=0 size=0 owners=0> formats=<Room jobs=0 size=0 owners=0> stopped=False>"
+    )
 
 
 async def test_reading_and_short_texts_go_on_beside_a_long_one(workers: Workers) -> None:
@@ -81,6 +84,26 @@ async def test_reading_and_short_texts_go_on_beside_a_long_one(workers: Workers)
     assert await workers.run("a", LONG, lambda: "judged") == "judged"
     blocked.release()
     assert await long == "long"
+
+
+async def test_texts_are_tokenised_beside_a_slow_format_and_formats_wait_in_turns(workers: Workers) -> None:
+    blocked = Blocked()
+
+    def compiling(tenant: str, name: str) -> asyncio.Task[str]:
+        return asyncio.ensure_future(workers.compile(tenant, 5, blocked.job(name)))
+
+    formats = [compiling("a", f"a {number}") for number in range(MAX_FORMATS_WAITING // 2)]
+    await asyncio.sleep(0)
+    assert await workers.run("a", LONG, lambda: "tokenised") == "tokenised"
+    with pytest.raises(ProtocolError, match="Too many formats wait to be compiled") as refused:
+        await compiling("a", "one more")
+    assert (refused.value.code, refused.value.retry_after_s) == ("server_is_overloaded", 1.0)
+    formats.append(compiling("b", "b"))
+    await asyncio.sleep(0)
+    blocked.release()
+    await asyncio.gather(*formats)
+    assert "b" in blocked.done[:3]
+    assert workers.formats.jobs == 0
 
 
 async def test_a_fault_of_the_work_reaches_who_asked(workers: Workers) -> None:

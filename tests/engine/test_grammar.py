@@ -53,7 +53,7 @@ def regex(pattern: str) -> OutputFormat:
 
 
 def may_follow(format: OutputFormat, text: str) -> set[int]:
-    state = compiler().compile(format).follow()
+    state = compiler().compile(format, "salt").follow()
     for byte in text.encode():
         assert bool(state.allowed()[byte]), f"{text!r} is not of the format at {chr(byte)!r}"
         state.follow(byte)
@@ -69,7 +69,7 @@ def test_the_end_may_come_only_where_the_format_accepts() -> None:
 
 
 def test_json_ends_with_its_last_bracket() -> None:
-    state = compiler().compile(schema({"type": "object"})).follow()
+    state = compiler().compile(schema({"type": "object"}), "salt").follow()
     for byte in b'{"a": [1, {}]}':
         assert not state.complete
         state.follow(byte)
@@ -112,7 +112,7 @@ def test_whitespace_is_enough_to_indent_and_has_an_end() -> None:
 )
 def test_a_format_that_cannot_be_is_refused_in_words_by_name(format: OutputFormat, words: str) -> None:
     with pytest.raises(EngineError) as refused:
-        compiler().compile(format)
+        compiler().compile(format, "salt")
     error = refused.value
     assert (error.code, error.param) == ("invalid_value", format.param)
     assert error.message.startswith(f"Invalid value for '{format.param}': ")
@@ -122,29 +122,38 @@ def test_a_format_that_cannot_be_is_refused_in_words_by_name(format: OutputForma
 
 
 def test_the_same_format_is_compiled_once_while_it_is_kept() -> None:
-    first = compiler().compile(regex("a+"))
-    assert compiler().compile(regex("a+")) is first
+    first = compiler().compile(regex("a+"), "salt")
+    assert compiler().compile(regex("a+"), "salt") is first
     for count in range(1, KEPT):
-        compiler().compile(regex(f"b{{{count}}}"))
-        assert compiler().compile(regex("a+")) is first
+        compiler().compile(regex(f"b{{{count}}}"), "salt")
+        assert compiler().compile(regex("a+"), "salt") is first
     for count in range(1, KEPT + 1):
-        compiler().compile(regex(f"c{{{count}}}"))
-    assert compiler().compile(regex("a+")) is not first
+        compiler().compile(regex(f"c{{{count}}}"), "salt")
+    assert compiler().compile(regex("a+"), "salt") is not first
 
 
 def test_formats_are_kept_while_their_sources_together_are_small() -> None:
     fresh = compiler_for(lambda token: bytes([token]), 256, {0})
     assert fresh is not None
     half = KEPT_BYTES // 2
-    first = fresh.compile(described("1", half))
-    assert fresh.compile(described("2", half)) is not first
-    assert fresh.compile(described("1", half)) is first
-    fresh.compile(described("3", half))
-    assert fresh.compile(described("1", half)) is first
-    huge = fresh.compile(described("4", KEPT_BYTES + 1))
-    assert fresh.compile(described("4", KEPT_BYTES + 1)) is not huge
-    small = fresh.compile(regex("a+"))
-    assert fresh.compile(regex("a+")) is small
+    first = fresh.compile(described("1", half), "salt")
+    assert fresh.compile(described("2", half), "salt") is not first
+    assert fresh.compile(described("1", half), "salt") is first
+    fresh.compile(described("3", half), "salt")
+    assert fresh.compile(described("1", half), "salt") is first
+    huge = fresh.compile(described("4", KEPT_BYTES + 1), "salt")
+    assert fresh.compile(described("4", KEPT_BYTES + 1), "salt") is not huge
+    small = fresh.compile(regex("a+"), "salt")
+    assert fresh.compile(regex("a+"), "salt") is small
+
+
+def test_a_format_is_kept_for_the_tenant_that_asked_for_it() -> None:
+    one = regex("xa+")
+    assert compiler().kept(one, "a") is None
+    made = compiler().compile(one, "a")
+    assert compiler().kept(one, "a") is made
+    assert compiler().kept(one, "b") is None
+    assert compiler().compile(one, "b") is not made
 
 
 def described(by: str, size: int) -> OutputFormat:
@@ -156,7 +165,7 @@ def described(by: str, size: int) -> OutputFormat:
 
 
 def test_replies_of_one_format_do_not_share_their_place() -> None:
-    either = compiler().compile(regex("ab|cd"))
+    either = compiler().compile(regex("ab|cd"), "salt")
     first, second = either.follow(), either.follow()
     first.follow(ord("a"))
     assert bool(second.allowed()[ord("c")])
@@ -170,7 +179,7 @@ def test_many_threads_may_compile_at_once() -> None:
 
     def work(seed: int) -> None:
         for count in range(20):
-            state = fresh.compile(regex(f"x{{{1 + (seed + count) % 7}}}")).follow()
+            state = fresh.compile(regex(f"x{{{1 + (seed + count) % 7}}}"), "salt").follow()
             found.append(bool(state.allowed()[ord("x")]))
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -187,7 +196,7 @@ def test_no_masks_for_a_model_without_bytes_or_without_an_end() -> None:
 
 
 def drawn(pattern: str, so_far: bytes, sampling: Sampling, logits: torch.Tensor) -> int | Exception:
-    shaping = shaping_of(sampling, [1], {END, OTHER_END}, compiler().compile(regex(pattern)).follow())
+    shaping = shaping_of(sampling, [1], {END, OTHER_END}, compiler().compile(regex(pattern), "salt").follow())
     assert shaping is not None
     for token in so_far:
         shaping.follow(token)
@@ -210,7 +219,7 @@ def test_a_row_whose_format_grew_too_much_fails_alone(monkeypatch: pytest.Monkey
     monkeypatch.setattr(grammar, "MAX_LEXER_STATES", 24)
     logits = torch.zeros(2, SIZE)
     logits[:, ord("a")] = 5
-    heavy = compiler().compile(regex("(a|b)*a(a|b){11}")).follow()
+    heavy = compiler().compile(regex("(a|b)*a(a|b){11}"), "salt").follow()
     plain = Sampling(temperature=0)
     shaping = shaping_of(plain, [1], {END}, heavy)
     for step in range(20):
@@ -229,7 +238,7 @@ def test_a_row_whose_format_grew_too_much_fails_alone(monkeypatch: pytest.Monkey
 def test_a_vocabulary_that_lacks_what_comes_next_is_said() -> None:
     few = compiler_for(lambda token: b"ab"[token : token + 1], 4, {3})
     assert few is not None
-    state = few.compile(regex("a東")).follow()
+    state = few.compile(regex("a東"), "salt").follow()
     state.follow(0)
     with pytest.raises(EngineError, match="lacks what comes next"):
         state.allowed()

@@ -24,7 +24,7 @@ SYNTAXES = pytest.mark.parametrize("syntax", [HERMES, LLAMA], ids=["hermes", "ll
 def taken(syntax: CallSyntax, text: str, *, forced: bool, parallel: bool = True) -> tuple[str, bool]:
     """How much of `text` may be said, and whether the reply may end there."""
     format = calls_format(syntax, TOOLS, forced=forced, parallel=parallel, param="tools")
-    state = compiler().compile(format).follow()
+    state = compiler().compile(format, "salt").follow()
     for at, byte in enumerate(text.encode()):
         if not state.allowed()[byte]:
             return text[:at], bool(state.allowed()[END])
@@ -65,5 +65,5 @@ def test_functions_whose_schemas_are_too_much_to_compile_are_refused_by_name(
     large = Tool("large", "d", {"type": "object", "properties": {"n": {"multipleOf": 99_999_989}}})
     format = calls_format(syntax, [*TOOLS, large], forced=forced, parallel=True, param="tools")
     with pytest.raises(EngineError, match="multipleOf") as refused:
-        compiler().compile(format)
+        compiler().compile(format, "salt")
     assert (refused.value.code, refused.value.param) == ("invalid_value", "tools")
