@@ -216,8 +216,9 @@ class ScriptedEngine:
             if not ahead:
                 stopped += not self._play_last(playback)
             elif text := ahead.pop():
+                deliver = playback.deliver  # called as a method, Python 3.11 would look it up the long way
                 try:
-                    playback.deliver(text)
+                    deliver(text)
                 except Exception:
                     assert playback.sequence is not None
                     log_failed_delivery(playback.sequence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 from engine.playback import Playback
@@ -29,10 +30,10 @@ class Wheel:
     def turn(self, now: float) -> list[Playback]:
         """Take out all that are due."""
         current = int(now / SLOT_S)
-        due: list[Playback] = []
-        for slot in sorted(slot for slot in self._slots if slot <= current):
-            due += self._slots.pop(slot)
-        return due
+        slots = sorted(slot for slot in self._slots if slot <= current)
+        if len(slots) == 1:
+            return self._slots.pop(slots[0])
+        return list(chain.from_iterable(map(self._slots.pop, slots)))
 
     def again(self, playbacks: list[Playback], now: float) -> None:
         """Put back those that were due, each an interval after it was; without an interval the list as it is."""
