@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from engine.request import Sampling
 
 if TYPE_CHECKING:
+    from engine.adapters.adapter import Adapter
     from engine.shaping import Shaping
 
 
@@ -32,6 +33,7 @@ class Row:
     sample: bool  # whether the last token's logits choose a next token
     shaping: Shaping | None = None  # what the request changes in those logits
     guesses: int = 0  # how many of `tokens`, the last ones, are thought to be what would be sampled
+    adapter: Adapter | None = None  # what is added to the model's matrices
 
     @property
     def chooses(self) -> int:
@@ -62,6 +64,10 @@ class Runner(Protocol):
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy a whole page of keys and values, all layers."""
+        ...
+
+    def forget_adapter(self, adapter: Adapter) -> None:
+        """Keep nothing of an adapter that no row will have any more."""
         ...
 
     def close(self) -> None: ...

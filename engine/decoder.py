@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, rms_norm, silu
 
+from engine.adapters.mixer import AdaptedLinear, Mixer
+from engine.adapters.targets import PRODUCTS, Targets, decoder_targets
 from engine.architecture import Architecture
 from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
@@ -55,6 +57,10 @@ class Decoder:
         self._layers = [
             _layer(architecture, weights, linears, kernels, index) for index in range(architecture.layers)
         ]
+        # A second set, so that a step without adapters asks for none at any product.
+        self._mixer = Mixer(self._embedding.device)
+        self._adapted = [_adapted(layer, index, self._mixer) for index, layer in enumerate(self._layers)]
+        self._intermediate = int(config.intermediate_size)
         self._norm = _norm(architecture, weights, kernels, "norm")
         if architecture.tied:
             self._head = linears.head("embed_tokens.weight", self._embedding)
@@ -70,15 +76,37 @@ class Decoder:
     def vocab(self) -> int:
         return self._embedding.shape[0]
 
-    def forward(self, tokens: Tensor, positions: Tensor, attention: StepAttention, chosen: Tensor) -> Tensor:
-        """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V]."""
+    @property
+    def targets(self) -> Targets:
+        shape = self._architecture
+        hidden = self._embedding.shape[1]
+        return decoder_targets(
+            shape.layers, hidden, self._intermediate, shape.heads, shape.kv_heads, shape.head_dim
+        )
+
+    @property
+    def mixer(self) -> Mixer:
+        return self._mixer
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attention: StepAttention,
+        chosen: Tensor,
+        adapted: bool = False,
+    ) -> Tensor:
+        """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V].
+
+        `adapted`: what the mixer has is added.
+        """
         self._linears.begin(attention.decoding)
         hidden = self._embedding[tokens]
         if self._architecture.embedding_scale is not None:
             hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)
         turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
         more: Tensor | None = None  # what the last layer adds
-        for index, layer in enumerate(self._layers):
+        for index, layer in enumerate(self._adapted if adapted else self._layers):
             normed = layer.attention_norm(hidden, more)
             mixed = self._attention(index, layer, normed, turns[layer.rope], attention)
             more = self._mlp(layer, layer.mlp_norm(hidden, mixed))
@@ -143,6 +171,17 @@ def _layer(
         mlp_post_norm=_norm(architecture, weights, kernels, own + "post_feedforward_layernorm")
         if post
         else None,
+    )
+
+
+def _adapted(layer: _Layer, index: int, mixer: Mixer) -> _Layer:
+    first = PRODUCTS * index
+    return replace(
+        layer,
+        qkv=AdaptedLinear(layer.qkv, first, mixer),
+        attention_out=AdaptedLinear(layer.attention_out, first + 1, mixer),
+        gate_up=AdaptedLinear(layer.gate_up, first + 2, mixer),
+        down=AdaptedLinear(layer.down, first + 3, mixer),
     )
 
 

@@ -77,7 +77,7 @@ class Drafts:
 
     def _open(self, sequence: Sequence, step: Step) -> bool:
         request = sequence.request
-        opened = self._pool.open(request.prompt_ids, len(sequence.context), request.salt)
+        opened = self._pool.open(request.prompt_ids, len(sequence.context), request.cache_salt)
         if opened is None:
             return False
         sequence.lease, sequence.computed = opened.lease, opened.cached_tokens

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM
 
+from engine.adapters.mixer import Mixer
+from engine.adapters.targets import Targets
 from engine.attention import LayerShape, StepAttention
 from engine.config import ModelError
 
@@ -37,6 +39,7 @@ class GenericModel:
                 f"{folder}: transformers cannot load this {self._family} model: {error}"
             ) from error
         self._model = model.to(device).eval()
+        self._mixer = Mixer(device)
         self._limits_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._shapes = self._probe(config)
 
@@ -48,8 +51,27 @@ class GenericModel:
     def vocab(self) -> int:
         return int(self._model.get_input_embeddings().num_embeddings)
 
-    def forward(self, tokens: Tensor, positions: Tensor, attention: StepAttention, chosen: Tensor) -> Tensor:
-        """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V]."""
+    @property
+    def targets(self) -> Targets | None:
+        return None
+
+    @property
+    def mixer(self) -> Mixer:
+        return self._mixer
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attention: StepAttention,
+        chosen: Tensor,
+        adapted: bool = False,
+    ) -> Tensor:
+        """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V].
+
+        `adapted`: what the mixer has is added.
+        """
+        assert not adapted, "nothing is loaded for a model without targets"
         return self._run(tokens, positions, attention, chosen)
 
     def _run(self, tokens: Tensor, positions: Tensor, attention: Any, chosen: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from engine.config import ModelError
 _SAID: Final[dict[str, type | tuple[type, ...]]] = {
     "vocab_size": int,
     "hidden_size": int,
+    "intermediate_size": int,
     "num_hidden_layers": int,
     "num_attention_heads": int,
     "num_key_value_heads": int,

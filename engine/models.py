@@ -12,6 +12,8 @@ from typing import Any, Final, Protocol
 import torch
 from torch import Tensor
 
+from engine.adapters.mixer import Mixer
+from engine.adapters.targets import Targets
 from engine.architecture import architecture_of
 from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
@@ -38,8 +40,28 @@ class LanguageModel(Protocol):
     @property
     def vocab(self) -> int: ...
 
-    def forward(self, tokens: Tensor, positions: Tensor, attention: StepAttention, chosen: Tensor) -> Tensor:
-        """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V]."""
+    @property
+    def targets(self) -> Targets | None:
+        """What adapters may change; None: it takes none."""
+        ...
+
+    @property
+    def mixer(self) -> Mixer:
+        """What the rows' adapters add."""
+        ...
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attention: StepAttention,
+        chosen: Tensor,
+        adapted: bool = False,
+    ) -> Tensor:
+        """Logits in float32 of the tokens at `chosen`. tokens, positions: [T], chosen: [R] -> [R, V].
+
+        `adapted`: what the mixer has is added.
+        """
         ...
 
 

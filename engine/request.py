@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from engine.adapters.adapter import Adapter
+
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
@@ -94,6 +96,7 @@ class EngineRequest:
     `prefill_only` computes the context's pages, keeps them for a follow-up and generates nothing.
     `grammar` is what `Engine.compile` of the same engine made of a format.
     `draft` is the id of the draft that this request sends: it ends, its pages serve the request.
+    `adapter` is one that the same engine loaded.
     """
 
     id: str
@@ -109,6 +112,12 @@ class EngineRequest:
     first_token_timeout_s: float | None = None
     total_timeout_s: float | None = None
     grammar: object | None = None
+    adapter: Adapter | None = None
+
+    @property
+    def cache_salt(self) -> str:
+        """Pages are shared only between requests of the same one."""
+        return cache_salt(self.salt, self.adapter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,15 @@ class Draft:
     id: str
     prompt_ids: Sequence[int]
     salt: str = ""
+    adapter: Adapter | None = None
+
+
+def cache_salt(salt: str, adapter: Adapter | None) -> str:
+    """A tenant's own for every adapter, by its content: one of the same name that is loaded later may be another.
+
+    `salt` has no line break.
+    """
+    return salt if adapter is None else f"{salt}\n{adapter.identity}"
 
 
 class FinishReason(enum.StrEnum):

@@ -135,7 +135,7 @@ class Roster:
     def _open(self, sequence: Sequence, step: Step) -> bool:
         request = sequence.request
         spare = min(len(self.running), self._pool.pages_total // SPARE_SHARE)
-        length, salt = len(sequence.context), request.salt
+        length, salt = len(sequence.context), request.cache_salt
         while (opened := self._pool.open(request.prompt_ids, length, salt, spare=spare)) is None:
             if not self._make_room():
                 self._blocked = sequence, self._pool.releases

@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engine.adapters.adapter import Adapter
 from engine.attention import LayerShape, PagedCache, Span, StepAttention
 from engine.batch import Result, Row, agreed
 from engine.config import EngineSettings, ModelError
@@ -65,6 +66,9 @@ class TorchRunner:
         with torch.inference_mode():
             self._cache.copy(source, target)
 
+    def forget_adapter(self, adapter: Adapter) -> None:
+        self._model.mixer.forget(adapter)
+
     def close(self) -> None:
         """Give the memory back; no step may follow."""
         self._cache.close()
@@ -93,6 +97,7 @@ class TorchRunner:
             positions,
             StepAttention(self._cache, spans, slots),
             torch.tensor(chosen, dtype=torch.long, device=self._device),
+            self._model.mixer.begin(rows),
         )
         if not chosen:
             return [None] * len(rows)

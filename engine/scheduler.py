@@ -128,6 +128,7 @@ class Scheduler:
             draft.salt,
             prefill_only=True,
             total_timeout_s=self.limits.pin_s,
+            adapter=draft.adapter,
         )
         self.limits.check(request, live=0)
         return replace(self.prepare(request, _hear_nothing, now), draft=True)

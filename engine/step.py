@@ -28,9 +28,10 @@ class Step:
         """Let the sequence compute `tokens` from position `start` on; the last ones may be guesses."""
         assert sequence.lease is not None
         self.sequences.append(sequence)
-        sampling = sequence.request.sampling
-        pages, shaping = sequence.lease.pages, sequence.reply.shaping
-        self.rows.append(Row(tokens, start, pages, sampling, sequence.seed, sample, shaping, guesses))
+        request, pages = sequence.request, sequence.lease.pages
+        sampling, shaping = request.sampling, sequence.reply.shaping
+        row = Row(tokens, start, pages, sampling, sequence.seed, sample, shaping, guesses, request.adapter)
+        self.rows.append(row)
 
     def counts(self) -> tuple[int, int]:
         """How many rows go on with a reply, and how many tokens the others have."""

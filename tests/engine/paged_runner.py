@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
+from engine.adapters.adapter import Adapter
 from engine.batch import Result, Row, agreed
 
 VOCABULARY = 96
@@ -13,7 +14,8 @@ EOS = 0
 
 
 class PagedRunner:
-    """The next token is a hash of everything the pages say the sequence is, so a wrong page changes the text.
+    """The next token is a hash of everything the pages say the sequence is, so a wrong page changes the text, and so
+    does one that was computed with another adapter.
 
     `fault` may raise for a whole step, or return an exception for a row.
     """
@@ -26,6 +28,7 @@ class PagedRunner:
         self.row_fault: Callable[[Row], Exception | None] = lambda row: None
         self.copy_fault: Callable[[int, int], None] = lambda source, target: None
         self.closed = 0
+        self.forgotten: list[Adapter] = []
         self.threads: set[int] = set()
         self.steps: list[list[tuple[int, int, bool]]] = []  # (start, tokens, sample) of each row
         self._cells = [[-1] * page_tokens for _ in range(pages_total)]
@@ -43,6 +46,9 @@ class PagedRunner:
         self.copy_fault(source, target)
         self._cells[target] = list(self._cells[source])
 
+    def forget_adapter(self, adapter: Adapter) -> None:
+        self.forgotten.append(adapter)
+
     def close(self) -> None:
         self.closed += 1
 
@@ -50,7 +56,7 @@ class PagedRunner:
         cells = set()
         for position, token in enumerate(row.tokens, row.start):
             page, offset = row.pages[position // self.page_tokens], position % self.page_tokens
-            self._cells[page][offset] = token
+            self._cells[page][offset] = _keys_of(token, row.adapter)
             cells.add((page, offset))
         return cells
 
@@ -77,3 +83,7 @@ def expected(prompt: Sequence[int], count: int, seed: int = 0) -> list[int]:
     for _ in range(count):
         seen.append(crc32(repr((seen, seed)).encode()) % VOCABULARY)
     return seen[len(prompt) :]
+
+
+def _keys_of(token: int, adapter: Adapter | None) -> int:
+    return token if adapter is None else crc32(f"{adapter.identity} {token}".encode())

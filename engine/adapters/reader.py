@@ -1,0 +1,147 @@
+"""A PEFT folder into an adapter for one model. Reads safetensors only: a pickle can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from engine.adapters.adapter import Adapter, AdapterError, check_name
+from engine.adapters.config import AdapterConfig, ConfigFault, parse_config
+from engine.adapters.delta import Delta, Pair, delta_of
+from engine.adapters.targets import Targets
+
+CONFIG: Final = "adapter_config.json"
+WEIGHTS: Final = "adapter_model.safetensors"
+_MAX_CONFIG_BYTES: Final = 1 << 20  # a thousand times what PEFT writes
+_TENSOR: Final = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class AdapterReader:
+    """Reads adapters for a model of these targets. Thread-safe, and slow: not for an event loop."""
+
+    def __init__(self, targets: Targets, dtype: torch.dtype, device: torch.device) -> None:
+        self._targets, self._dtype, self._device = targets, dtype, device
+
+    def __call__(self, name: str, folder: Path, limit_bytes: int, now: int) -> Adapter:
+        """now: unix seconds. Raises AdapterError naming the file and the field or tensor at fault."""
+        check_name(name)
+        source = _read(name, folder / CONFIG, _MAX_CONFIG_BYTES)
+        config = _config(name, folder / CONFIG, source)
+        if not (folder / WEIGHTS).exists() and (folder / "adapter_model.bin").exists():
+            raise AdapterError(
+                name, f"{folder / 'adapter_model.bin'} is a pickle, which can run code; save it as {WEIGHTS}"
+            )
+        data = _read(name, folder / WEIGHTS, limit_bytes)
+        try:
+            pairs = self._pairs(config, load(data))
+            deltas = self._deltas(config, pairs)
+        except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype that torch lacks
+            raise AdapterError(name, f"{folder / WEIGHTS}: {error}") from error
+        digest = hashlib.blake2b(source, digest_size=16)
+        digest.update(data)
+        return Adapter(
+            name=name,
+            identity=digest.hexdigest(),
+            rank=max(len(pair.down) for pair in pairs.values()),
+            bytes=sum(delta.bytes for delta in deltas.values()),
+            loaded_at=now,
+            content=deltas,
+        )
+
+    def _pairs(self, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> dict[str, Pair]:
+        """The matrices by module, checked: all that the configuration names, and nothing else."""
+        halves: dict[str, dict[str, Tensor]] = {}
+        prefixes: set[str] = set()
+        for key, tensor in tensors.items():
+            match = _TENSOR.fullmatch(key)
+            found = self._targets.find(match[1]) if match else None
+            if match is None or found is None:
+                raise _Fault(
+                    f"tensor {key} is of no linear module that this model has (the adapter's base: {config.base})"
+                )
+            prefixes.add(found[0])
+            halves.setdefault(found[1], {})[match[2]] = _sound(key, tensor)
+        if len(prefixes) != 1:
+            raise _Fault("its tensors belong to no model, or to several")
+        self._check_targets(config, prefixes.pop(), halves)
+        return {module: self._pair(config, module, parts) for module, parts in halves.items()}
+
+    def _check_targets(self, config: AdapterConfig, prefix: str, halves: Mapping[str, object]) -> None:
+        wanted = {module for module in self._targets.places if config.targets(prefix + module)}
+        if missing := sorted(wanted - halves.keys()):
+            raise _Fault(f"{len(missing)} modules of target_modules have no tensors, such as {missing[0]}")
+        if more := sorted(halves.keys() - wanted):
+            raise _Fault(f"{len(more)} modules with tensors are not in target_modules, such as {more[0]}")
+
+    def _pair(self, config: AdapterConfig, module: str, halves: Mapping[str, Tensor]) -> Pair:
+        inputs, outputs = self._targets.shape(module)
+        rank = config.rank(module)
+        for half, shape in (("A", (rank, inputs)), ("B", (outputs, rank))):
+            if half not in halves:
+                raise _Fault(f"tensor {module}.lora_{half}.weight is missing")
+            if halves[half].shape != shape:
+                raise _Fault(
+                    f"tensor {module}.lora_{half}.weight has the shape {tuple(halves[half].shape)}; this model and "
+                    f"the rank {rank} want {shape} (the adapter's base: {config.base})"
+                )
+        return Pair(halves["A"], (halves["B"].float() * config.scale(module)).T)
+
+    def _deltas(self, config: AdapterConfig, pairs: Mapping[str, Pair]) -> dict[int, Delta]:
+        by_site: dict[int, dict[int, Pair]] = {}
+        for module, pair in pairs.items():
+            site, part = self._targets.places[module]
+            by_site.setdefault(site, {})[part] = Pair(*map(self._placed, pair))
+        return {site: delta_of(self._targets.sites[site], parts) for site, parts in by_site.items()}
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        placed = tensor.to(device=self._device, dtype=self._dtype).contiguous()
+        if not torch.isfinite(placed).all():
+            raise _Fault(f"its numbers times lora_alpha are too great for {self._dtype}")
+        return placed
+
+
+class _Fault(ValueError):
+    """What is wrong with the tensors."""
+
+
+def _read(name: str, path: Path, limit: int) -> bytes:
+    """A regular file's bytes, in memory: one that changes meanwhile changes nothing that was checked."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise AdapterError(name, f"{path} is no file")
+        if found.st_size > limit:
+            raise AdapterError(name, f"{path} has {found.st_size} bytes; there is room for {limit}")
+        return path.read_bytes()
+    except OSError as error:
+        raise AdapterError(
+            name, f"{path} cannot be read ({error.strerror}); is it a folder that PEFT saved?"
+        ) from error
+
+
+def _config(name: str, path: Path, source: bytes) -> AdapterConfig:
+    try:
+        return parse_config(json.loads(source))
+    except ConfigFault as fault:
+        raise AdapterError(name, f"{path}: {fault}") from fault
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(name, f"{path} is no JSON ({error})") from error
+
+
+def _sound(key: str, tensor: Tensor) -> Tensor:
+    if tensor.dtype not in _DTYPES:
+        raise _Fault(f"tensor {key} is of {tensor.dtype}; only float32, bfloat16 and float16 are supported")
+    if not torch.isfinite(tensor).all():
+        raise _Fault(f"tensor {key} holds numbers that are not finite")
+    return tensor
