@@ -8,7 +8,8 @@ from typing import Any, Final
 from engine.rope import head_dim
 
 FAMILIES: Final = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
-_ACTIVATIONS: Final = ("silu", "gelu_pytorch_tanh")
+GELU: Final = "gelu_pytorch_tanh"
+_ACTIVATIONS: Final = ("silu", GELU)
 
 
 @dataclass(frozen=True, slots=True)

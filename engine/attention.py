@@ -7,6 +7,7 @@ itself.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
@@ -71,6 +72,7 @@ class PagedCache:
         for pool in self.pools:
             pool[:, pages] = 0
         self.flat = [pool.flatten(1, 2) for pool in self.pools]  # the same: [2 Hkv, tokens, D]
+        self.addresses = (ctypes.c_void_p * len(layers))(*[pool.data_ptr() for pool in self.pools])
         self._scratch = torch.empty(0, dtype=dtype, device=device)
 
     def scratch(self, heads: int, pages: int, page_elements: int) -> Tensor:
@@ -100,11 +102,13 @@ class StepAttention:
 
     def __init__(self, cache: PagedCache, spans: Sequence[Span], slots: Tensor) -> None:
         """`spans`: those of one token first, ordered by `start`. slots: [T], where each token's keys go."""
-        self._cache, self._spans, self._slots = cache, spans, slots
+        self.cache, self._spans, self._slots = cache, spans, slots
         self._decodes = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
         self.decoding = self._decodes == len(spans)
         decodes, prompts = spans[: self._decodes], spans[self._decodes :]
         self._tables = tables_of(decodes) if cache.kernels and decodes else None
+        self.tables = None if prompts else self._tables
+        """Where the rows keep their tokens, if all of them decode and our kernels attend."""
         self._prompts = prompt_tables_of(prompts) if cache.kernels and prompts else None
         self._plans: dict[int | None, list[_Group]] = {}
 
@@ -123,7 +127,7 @@ class StepAttention:
         qkv: [T, H + 2 Hkv, D], contiguous; may be changed -> [T, H, D].
         """
         heads = qkv.shape[1] - 2 * kv_heads
-        kernels, done = self._cache.kernels, self._decodes
+        kernels, done = self.cache.kernels, self._decodes
         if (
             kernels is None
             or softcap is not None
@@ -133,7 +137,7 @@ class StepAttention:
                 rotate(qkv[:, : heads + kv_heads], turns)
             outputs = self._attend_in_torch(layer, qkv, heads, scale, window, softcap)
         else:
-            pool, outputs = self._cache.pools[layer], []
+            pool, outputs = self.cache.pools[layer], []
             exact = None if turns is None else turns.exact
             if self._tables:
                 outputs.append(kernels.attend(qkv[:done], exact, pool, self._tables, scale, window))
@@ -147,20 +151,20 @@ class StepAttention:
     ) -> list[Tensor]:
         """The outputs of each group; queries and keys are turned."""
         query, kv = qkv[:, :heads], qkv[:, heads:]
-        self._cache.flat[layer].index_copy_(1, self._slots, kv.transpose(0, 1))
+        self.cache.flat[layer].index_copy_(1, self._slots, kv.transpose(0, 1))
         if window not in self._plans:
             self._plans[window] = self._plan(window, kv)
-        pool = self._cache.pools[layer]
+        pool = self.cache.pools[layer]
         return [group.attend(query, pool, scale, softcap) for group in self._plans[window]]
 
     def _plan(self, window: int | None, kv: Tensor) -> list[_Group]:
-        views = [_View.of(span, window, self._cache.page_tokens) for span in self._spans]
-        page_bytes = self._cache.page_tokens * kv[0].nbytes
+        views = [_View.of(span, window, self.cache.page_tokens) for span in self._spans]
+        page_bytes = self.cache.page_tokens * kv[0].nbytes
         groups = [
-            _DecodeGroup(views[first:end], self._cache, kv)
+            _DecodeGroup(views[first:end], self.cache, kv)
             for first, end in _batches(views[: self._decodes], SCRATCH_BYTES // page_bytes)
         ]
-        return [*groups, *(_PrefillRow(view, window, self._cache, kv) for view in views[self._decodes :])]
+        return [*groups, *(_PrefillRow(view, window, self.cache, kv) for view in views[self._decodes :])]
 
 
 def tables_of(spans: Sequence[Span]) -> Tables:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,30 +11,14 @@ from torch.nn.functional import gelu, rms_norm, silu
 
 from engine.adapters.mixer import AdaptedLinear, Mixer
 from engine.adapters.targets import PRODUCTS, Targets, decoder_targets
-from engine.architecture import Architecture
+from engine.architecture import GELU, Architecture
 from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
 from engine.kernels import Kernels
-from engine.linear import Linear, Linears
-from engine.norm import Norm
+from engine.layer import Layer, layer_of, norm_of
+from engine.linear import Linears
 from engine.rope import Rope, Turns, rope_for
-
-_GELU: Final = "gelu_pytorch_tanh"
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    window: int | None
-    rope: str | None
-    attention_norm: Norm
-    qkv: Linear
-    head_norms: Tensor | None  # [H + Hkv, D]: queries' and keys' norms, a row a head
-    attention_out: Linear
-    attention_post_norm: Norm | None
-    mlp_norm: Norm
-    gate_up: Linear
-    down: Linear
-    mlp_post_norm: Norm | None
+from engine.whole import WholeStep
 
 
 class Decoder:
@@ -55,17 +39,20 @@ class Decoder:
             kind: rope_for(config, kind, self._embedding.device) for kind in set(architecture.rope_kinds)
         }
         self._layers = [
-            _layer(architecture, weights, linears, kernels, index) for index in range(architecture.layers)
+            layer_of(architecture, weights, linears, kernels, index) for index in range(architecture.layers)
         ]
         # A second set, so that a step without adapters asks for none at any product.
         self._mixer = Mixer(self._embedding.device)
         self._adapted = [_adapted(layer, index, self._mixer) for index, layer in enumerate(self._layers)]
         self._intermediate = int(config.intermediate_size)
-        self._norm = _norm(architecture, weights, kernels, "norm")
+        self._norm = norm_of(architecture, weights, kernels, "norm")
         if architecture.tied:
             self._head = linears.head("embed_tokens.weight", self._embedding)
         else:
             self._head = linears.head("lm_head.weight", weights.take("lm_head.weight"))
+        self._whole = WholeStep.of(
+            architecture, self._layers, self._norm, self._head, kernels, self._embedding.dtype
+        )
 
     @property
     def shapes(self) -> list[LayerShape]:
@@ -105,6 +92,8 @@ class Decoder:
         if self._architecture.embedding_scale is not None:
             hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)
         turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
+        if self._whole is not None and attention.tables is not None and not adapted and len(chosen):
+            return self._capped(self._whole(hidden, turns, attention.cache, attention.tables, chosen))
         more: Tensor | None = None  # what the last layer adds
         for index, layer in enumerate(self._adapted if adapted else self._layers):
             normed = layer.attention_norm(hidden, more)
@@ -112,14 +101,18 @@ class Decoder:
             more = self._mlp(layer, layer.mlp_norm(hidden, mixed))
         if not len(chosen):
             return hidden.new_empty(0, self.vocab, dtype=torch.float32)
-        logits = self._head(self._norm(hidden[chosen], None if more is None else more[chosen])).float()
+        return self._capped(
+            self._head(self._norm(hidden[chosen], None if more is None else more[chosen])).float()
+        )
+
+    def _capped(self, logits: Tensor) -> Tensor:
         cap = self._architecture.logit_softcap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def _attention(
         self,
         index: int,
-        layer: _Layer,
+        layer: Layer,
         normed: Tensor,
         turns: Turns,
         attention: StepAttention,
@@ -134,12 +127,12 @@ class Decoder:
         out = layer.attention_out(mixed.flatten(1))
         return out if layer.attention_post_norm is None else layer.attention_post_norm(out)
 
-    def _mlp(self, layer: _Layer, normed: Tensor) -> Tensor:
+    def _mlp(self, layer: Layer, normed: Tensor) -> Tensor:
         out = layer.down(self._gated(layer.gate_up(normed)))
         return out if layer.mlp_post_norm is None else layer.mlp_post_norm(out)
 
     def _gated(self, gate_up: Tensor) -> Tensor:
-        is_gelu = self._architecture.activation == _GELU
+        is_gelu = self._architecture.activation == GELU
         if self._kernels is not None and self._kernels.norms(gate_up.shape[1] // 2, gate_up.dtype):
             return self._kernels.gate(gate_up, is_gelu)
         gate, up = gate_up.chunk(2, dim=-1)
@@ -147,34 +140,7 @@ class Decoder:
         return active.mul_(up)
 
 
-def _layer(
-    architecture: Architecture, weights: Checkpoint, linears: Linears, kernels: Kernels | None, index: int
-) -> _Layer:
-    own = f"layers.{index}."
-    qkv = [f"{own}self_attn.{name}_proj" for name in "qkv"]
-    gate_up = [f"{own}mlp.{name}_proj" for name in ("gate", "up")]
-    post = architecture.post_norms
-    before_mlp = "pre_feedforward_layernorm" if post else "post_attention_layernorm"
-    return _Layer(
-        window=architecture.windows[index],
-        rope=architecture.rope_kinds[index],
-        attention_norm=_norm(architecture, weights, kernels, own + "input_layernorm"),
-        qkv=_linear(weights, linears, qkv),
-        head_norms=_head_norms(architecture, weights, own) if architecture.qk_norm else None,
-        attention_out=_linear(weights, linears, [own + "self_attn.o_proj"]),
-        attention_post_norm=_norm(architecture, weights, kernels, own + "post_attention_layernorm")
-        if post
-        else None,
-        mlp_norm=_norm(architecture, weights, kernels, own + before_mlp),
-        gate_up=_linear(weights, linears, gate_up),
-        down=_linear(weights, linears, [own + "mlp.down_proj"]),
-        mlp_post_norm=_norm(architecture, weights, kernels, own + "post_feedforward_layernorm")
-        if post
-        else None,
-    )
-
-
-def _adapted(layer: _Layer, index: int, mixer: Mixer) -> _Layer:
+def _adapted(layer: Layer, index: int, mixer: Mixer) -> Layer:
     first = PRODUCTS * index
     return replace(
         layer,
@@ -183,25 +149,3 @@ def _adapted(layer: _Layer, index: int, mixer: Mixer) -> _Layer:
         gate_up=AdaptedLinear(layer.gate_up, first + 2, mixer),
         down=AdaptedLinear(layer.down, first + 3, mixer),
     )
-
-
-def _linear(weights: Checkpoint, linears: Linears, names: list[str]) -> Linear:
-    """The product with several matrices at once; a bias where the checkpoint has one."""
-    bias = weights.joined_if_there([f"{name}.bias" for name in names])
-    return linears.of([f"{name}.weight" for name in names], bias)
-
-
-def _norm(architecture: Architecture, weights: Checkpoint, kernels: Kernels | None, name: str) -> Norm:
-    return Norm(_norm_weight(architecture, weights, name), architecture.norm_eps, kernels)
-
-
-def _norm_weight(architecture: Architecture, weights: Checkpoint, name: str) -> Tensor:
-    weight = weights.take(f"{name}.weight")
-    # An offset needs float32: bfloat16 would round small weights away beside the 1.
-    return weight.float() + architecture.norm_offset if architecture.norm_offset else weight
-
-
-def _head_norms(architecture: Architecture, weights: Checkpoint, own: str) -> Tensor:
-    query = _norm_weight(architecture, weights, own + "self_attn.q_norm").float()
-    key = _norm_weight(architecture, weights, own + "self_attn.k_norm").float()
-    return torch.cat((query.expand(architecture.heads, -1), key.expand(architecture.kv_heads, -1)))

@@ -14,6 +14,7 @@ from engine.library import load_library
 from engine.prompts import Prompts
 
 _SOURCE: Final = Path(__file__).with_name("between.c")
+_WHOLE: Final = _SOURCE.with_name("whole.c")
 _FEATURES: Final = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl")
 _DTYPES: Final = (torch.bfloat16, torch.float32)
 _LANES: Final = 16
@@ -34,9 +35,9 @@ class Tables:
 class Kernels:
     """The compiled functions, for a number of threads. Used by one thread at a time."""
 
-    def __init__(self, library: ctypes.CDLL, prompts: Prompts, threads: int) -> None:
-        self.prompts = prompts
-        self._threads = threads
+    def __init__(self, library: ctypes.CDLL, steps: ctypes.CDLL, prompts: Prompts, threads: int) -> None:
+        """`steps`: what `engine.whole` calls."""
+        self.library, self.steps, self.prompts, self.threads = library, steps, prompts, threads
         pointer, whole, long, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
         self._norm, self._gate, self._attend = (
             library.sluice_norm,
@@ -54,7 +55,8 @@ class Kernels:
     @classmethod
     def load(cls, folder: Path, threads: int) -> Kernels:
         """Compiled into `folder`, once. Raises LibraryError."""
-        return cls(load_library(_SOURCE, _FEATURES, folder), Prompts.load(folder, threads), threads)
+        steps = load_library(_WHOLE, (), folder)
+        return cls(load_library(_SOURCE, _FEATURES, folder), steps, Prompts.load(folder, threads), threads)
 
     @staticmethod
     def norms(size: int, dtype: torch.dtype) -> bool:
@@ -84,7 +86,7 @@ class Kernels:
             rows,
             size,
             eps,
-            self._threads,
+            self.threads,
         )
         return out
 
@@ -93,7 +95,7 @@ class Kernels:
         rows, both = x.shape
         out = x.new_empty(rows, both // 2)
         self._gate(
-            x.data_ptr(), out.data_ptr(), x.dtype == torch.bfloat16, rows, both // 2, gelu, self._threads
+            x.data_ptr(), out.data_ptr(), x.dtype == torch.bfloat16, rows, both // 2, gelu, self.threads
         )
         return out
 
@@ -115,7 +117,7 @@ class Kernels:
         rows, heads = qkv.shape[0], qkv.shape[1] - both_heads
         kv_heads = both_heads // 2
         width = tables.longest + _LANES
-        scores = self._room(self._threads * (heads // kv_heads) * width)
+        scores = self._room(self.threads * (heads // kv_heads) * width)
         out = qkv.new_empty(rows, heads, dim)
         self._attend(
             qkv.data_ptr(),
@@ -136,7 +138,7 @@ class Kernels:
             page_tokens,
             window or tables.longest,
             scale,
-            self._threads,
+            self.threads,
         )
         return out
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.checkpoint import Checkpoint
 from engine.products import Packed, Products
-from engine.quantized import Blocks, quantizable, quantize
+from engine.quantized import GROUP, Blocks, quantizable, quantize
 
 
 class Linear(Protocol):
@@ -50,15 +50,19 @@ class BlocksLinear:
 
     def __init__(self, products: Products, blocks: Blocks, bias: Tensor | None, dtype: torch.dtype) -> None:
         """The outputs are in `dtype`."""
-        self._products, self._packed, self._dtype = products, Packed(blocks, products.arena), dtype
-        self._bias = None if bias is None else bias.float()
+        self.products, self.packed, self._dtype = products, Packed(blocks, products.arena), dtype
+        self.bias = None if bias is None else bias.float()
 
     @property
     def bits(self) -> int:
-        return self._packed.bits
+        return self.packed.bits
+
+    @property
+    def inputs(self) -> int:
+        return self.packed.groups * GROUP
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._products(x, self._packed, self._bias, self._dtype)
+        return self.products(x, self.packed, self.bias, self._dtype)
 
 
 class Linears:

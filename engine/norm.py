@@ -22,12 +22,12 @@ class Norm:
         self._weight, self._eps = weight, eps
         self._size = weight.shape[0]
         self._doubled = torch.cat((weight, weight)) if weight.device.type == "cpu" else None
-        self._kernels, self._exact = kernels, weight.float()
+        self._kernels, self.exact = kernels, weight.float()
 
     def __call__(self, x: Tensor, more: Tensor | None = None) -> Tensor:
         """Add `more` to x in place, then norm that. x, more: [T, N], contiguous -> [T, N], contiguous."""
         if self._kernels is not None and self._kernels.norms(self._size, x.dtype):
-            return self._kernels.norm(x, more, self._exact, self._eps)
+            return self._kernels.norm(x, more, self.exact, self._eps)
         return self._normed(x if more is None else x.add_(more))
 
     def _normed(self, x: Tensor) -> Tensor:

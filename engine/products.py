@@ -17,7 +17,7 @@ _SOURCE: Final = Path(__file__).with_name("products.c")
 _FEATURES: Final = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni")
 # Inputs are quantised to 8 bits where more rows than these decode, to 15 bits else: with fewer rows the weights' way
 # from memory is what takes the time, and a prompt is computed once and then attended to by all that follows.
-_FEW: Final = 4
+FEW: Final = 4
 _LANES: Final = 16  # outputs that lie together, see products.c
 _INPUTS_BYTES: Final = 80  # of a group of inputs, see products.c
 
@@ -26,6 +26,7 @@ class Products:
     """The compiled products, for a number of threads. Used by one thread at a time."""
 
     def __init__(self, library: ctypes.CDLL, threads: int) -> None:
+        self.library = library
         self._threads = threads
         self.arena = Arena()
         self.decoding = False
@@ -61,7 +62,7 @@ class Products:
             rows,
             x.shape[1],
             packed.outputs,
-            not (self.decoding and rows > _FEW),
+            not (self.decoding and rows > FEW),
             self._threads,
         )
         return out

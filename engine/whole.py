@@ -1,0 +1,201 @@
+"""A whole step in one call of C (`whole.c`), where all weights are in blocks and every row is a token."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from engine.architecture import GELU, Architecture
+from engine.attention import PagedCache
+from engine.kernels import Kernels, Tables
+from engine.layer import Layer
+from engine.linear import BlocksLinear, Linear
+from engine.norm import Norm
+from engine.products import FEW
+from engine.rope import Turns
+
+_POINTER, _LONG, _REAL = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
+_PRODUCTS: Final = ("qkv", "attention_out", "gate_up", "down")
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [
+        *[(name, _POINTER) for name in ("weights", "bias")],
+        *[(name, _LONG) for name in ("bits", "inputs", "outputs")],
+    ]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *[(name, _Matrix) for name in _PRODUCTS],
+        *[
+            (name, _POINTER)
+            for name in ("attention_norm", "mlp_norm", "attention_post_norm", "mlp_post_norm")
+        ],
+        *[(name, _POINTER) for name in ("query_norm", "key_norm")],
+        *[(name, _LONG) for name in ("window", "rope")],
+    ]
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [
+        *[(name, _POINTER) for name in ("product", "norm", "gate", "attend", "layers", "last_norm")],
+        ("head", _Matrix),
+        *[
+            (name, _LONG)
+            for name in ("count", "heads", "kv_heads", "dim", "bfloat16", "gelu", "threads", "few")
+        ],
+        *[(name, _REAL) for name in ("eps", "scale")],
+    ]
+
+
+class _Step(ctypes.Structure):
+    _fields_ = [
+        *[
+            (name, _POINTER)
+            for name in ("hidden", "turns", "pools", "tables", "starts", "positions", "chosen")
+        ],
+        *[(name, _POINTER) for name in ("logits", "room")],
+        *[(name, _LONG) for name in ("rows", "chosen_count", "longest", "pool_pages", "page_tokens")],
+    ]
+
+
+class WholeStep:
+    """The layers and the head of a model, as `whole.c` reads them. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        layers: Sequence[Layer],
+        last_norm: Norm,
+        head: BlocksLinear,
+        kernels: Kernels,
+        dtype: torch.dtype,
+    ) -> None:
+        """All products of the layers are BlocksLinear."""
+        self._kept = layers, last_norm, head  # C has their addresses
+        self._ropes = sorted(set(architecture.rope_kinds), key=str)
+        self._layers = (_Layer * len(layers))(
+            *[_layer(layer, self._ropes.index(layer.rope), architecture.heads) for layer in layers]
+        )
+        self._model = _Model(
+            product=_address(head.products.library.sluice_product),
+            norm=_address(kernels.library.sluice_norm),
+            gate=_address(kernels.library.sluice_gate),
+            attend=_address(kernels.library.sluice_attend),
+            layers=ctypes.addressof(self._layers),
+            last_norm=_weight(last_norm),
+            head=_matrix(head),
+            count=len(layers),
+            heads=architecture.heads,
+            kv_heads=architecture.kv_heads,
+            dim=architecture.head_dim,
+            bfloat16=dtype == torch.bfloat16,
+            gelu=architecture.activation == GELU,
+            threads=kernels.threads,
+            few=FEW,
+            eps=architecture.norm_eps,
+            scale=architecture.attention_scale,
+        )
+        self._step, self._room = kernels.steps.sluice_step, kernels.steps.sluice_step_room
+        self._step.argtypes = self._room.argtypes = [_POINTER, _POINTER]
+        self._step.restype, self._room.restype = None, _LONG
+        self._vocabulary = head.packed.outputs
+        self._scratch = torch.empty(0, dtype=torch.uint8)
+
+    @classmethod
+    def of(
+        cls,
+        architecture: Architecture,
+        layers: Sequence[Layer],
+        last_norm: Norm,
+        head: Linear,
+        kernels: Kernels | None,
+        dtype: torch.dtype,
+    ) -> WholeStep | None:
+        """None where a part of the model is computed by something else than our own C."""
+        linears = [head, *[getattr(layer, name) for layer in layers for name in _PRODUCTS]]
+        dim, products = (
+            architecture.head_dim,
+            [linear for linear in linears if isinstance(linear, BlocksLinear)],
+        )
+        sizes = {*(product.inputs for product in products), *([dim] if architecture.qk_norm else [])}
+        if kernels is None or not (
+            len(products) == len(linears)
+            and kernels.attends(architecture.heads, architecture.kv_heads, dim, dtype)
+            and all(kernels.norms(size, dtype) for size in sizes)
+        ):
+            return None
+        assert isinstance(head, BlocksLinear)
+        return cls(architecture, layers, last_norm, head, kernels, dtype)
+
+    def __call__(
+        self,
+        hidden: Tensor,
+        turns: Mapping[str | None, Turns],
+        cache: PagedCache,
+        tables: Tables,
+        chosen: Tensor,
+    ) -> Tensor:
+        """Logits of the rows at `chosen`. hidden: the tokens' embeddings [B, N]; is changed -> float32 [R, V]."""
+        logits = torch.empty(len(chosen), self._vocabulary)
+        addresses = (_POINTER * len(self._ropes))(*[turns[kind].exact.data_ptr() for kind in self._ropes])
+        step = _Step(
+            hidden=hidden.data_ptr(),
+            turns=ctypes.addressof(addresses),
+            pools=ctypes.addressof(cache.addresses),
+            tables=tables.pages.data_ptr(),
+            starts=tables.starts.data_ptr(),
+            positions=tables.positions.data_ptr(),
+            chosen=chosen.data_ptr(),
+            logits=logits.data_ptr(),
+            rows=len(hidden),
+            chosen_count=len(chosen),
+            longest=tables.longest,
+            pool_pages=cache.pages + 1,
+            page_tokens=cache.page_tokens,
+        )
+        needed = self._room(ctypes.byref(self._model), ctypes.byref(step))
+        if len(self._scratch) < needed:
+            self._scratch = torch.empty(needed + needed // 4, dtype=torch.uint8)
+        step.room = self._scratch.data_ptr()
+        self._step(ctypes.byref(self._model), ctypes.byref(step))
+        return logits
+
+
+def _address(function: Any) -> int | None:
+    return ctypes.cast(function, _POINTER).value
+
+
+def _matrix(linear: Linear) -> _Matrix:
+    assert isinstance(linear, BlocksLinear)
+    packed = linear.packed
+    bias = _pointer(linear.bias)
+    return _Matrix(packed.data.data_ptr(), bias, packed.bits, linear.inputs, packed.outputs)
+
+
+def _layer(layer: Layer, rope: int, heads: int) -> _Layer:
+    norms = layer.head_norms
+    return _Layer(
+        **{name: _matrix(getattr(layer, name)) for name in _PRODUCTS},
+        attention_norm=_weight(layer.attention_norm),
+        mlp_norm=_weight(layer.mlp_norm),
+        attention_post_norm=_weight(layer.attention_post_norm),
+        mlp_post_norm=_weight(layer.mlp_post_norm),
+        query_norm=_pointer(None if norms is None else norms[0]),
+        key_norm=_pointer(None if norms is None else norms[heads]),
+        window=layer.window or 0,
+        rope=rope,
+    )
+
+
+def _weight(norm: Norm | None) -> int | None:
+    return None if norm is None else norm.exact.data_ptr()
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
