@@ -192,8 +192,15 @@ class Config:
         120.0, "longest wait for a first token", low=0.1
     )  # 8,192 tokens prefill in 40 s on 2 cores
     total_timeout_s: float = setting(900.0, "longest generation", low=0.1)  # 8,192 tokens at 10/s
+    memory_bytes: int | None = setting(
+        None,
+        "memory that all models may take together; without it what the machine or its container has left",
+        low=1 << 20,
+    )
     kv_memory_mib: int | None = setting(
-        None, "memory for keys and values; without it what the device suggests", low=16
+        None,
+        "memory for keys and values of a model; without it 1 GiB or a whole context, as memory allows",
+        low=16,
     )
     chunk_tokens: int = setting(256, "most prompt tokens of one step", low=16)  # a cancel waits for so many
     gap_ms: int = setting(

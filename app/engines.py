@@ -1,12 +1,21 @@
-"""Which engine serves: built from the configuration, torch imported only where it is used."""
+"""Engines from the configuration; torch is imported only where it is used."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.config import Config
 from app.settings import ConfigError
+from engine.config import EngineSettings, ModelError
 from engine.interface import Engine
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.plan import Budget
 
 
 def build_engine(config: Config) -> Engine:
@@ -15,48 +24,81 @@ def build_engine(config: Config) -> Engine:
     Raises ConfigError where the model cannot be had.
     """
     if config.engine == "scripted":
-        from engine.scripted import ScriptedEngine
-
-        return ScriptedEngine(
-            config.scripted_tokens_per_s,
-            max_running=config.scripted_max_running,
-            max_waiting=config.max_waiting,
-            created_at=int(time.time()),
-        )
-    return _torch_engine(config)
-
-
-def _torch_engine(config: Config) -> Engine:
-    from engine.config import EngineSettings, ModelError
-    from engine.fetch import DEFAULT_MODEL, ensure_model
+        return scripted_engine(config, "scripted")
+    from engine.fetch import ensure_model
     from engine.progress import ProgressBars
-    from engine.torch_engine import build_torch_engine
 
     progress = ProgressBars()
     try:
         folder = ensure_model(config.model, config.cache_dir, progress)
-        settings = EngineSettings(
-            dtype=config.dtype,
-            native_dir=config.cache_dir / "native",
-            threads=config.threads,
-            max_running=config.max_running,
-            max_waiting=config.max_waiting,
-            chunk_tokens=config.chunk_tokens,
-            gap_s=config.gap_ms / 1000,
-            speculation=config.speculation,
-            keep_warm_s=config.keep_warm_s,
-            kv_bytes=(config.kv_memory_mib or 0) << 20,  # 0: what the device suggests
-        )
-        model_id = DEFAULT_MODEL if config.model is None else _model_id(config)
-        return build_torch_engine(folder, settings, model_id)
+        return torch_engine(config, folder, default_id(config))
     except ModelError as error:
         raise ConfigError(str(error)) from error
     finally:
         progress.close()
 
 
-def _model_id(config: Config) -> str:
-    """What clients call a model of the operator's own: its folder's or file's name."""
-    assert config.model is not None
+def scripted_engine(config: Config, model_id: str) -> Engine:
+    from engine.scripted import ScriptedEngine
+
+    return ScriptedEngine(
+        config.scripted_tokens_per_s,
+        max_running=config.scripted_max_running,
+        max_waiting=config.max_waiting,
+        model_id=model_id,
+        created_at=int(time.time()),
+    )
+
+
+def torch_engine(config: Config, folder: Path, model_id: str) -> Engine:
+    """The engine of a model folder, within the memory that is left. Raises ModelError."""
+    from dataclasses import replace
+
+    from engine.needs import look_at
+    from engine.plan import plan_memory
+    from engine.torch_engine import build_torch_engine
+
+    settings = engine_settings(config)
+    looked = look_at(folder, settings, model_id)
+    plan = plan_memory(looked.needs, settings, memory_budget(config, looked.form.device, {}))
+    return build_torch_engine(folder, replace(settings, kv_bytes=plan.kv_bytes), model_id)
+
+
+def engine_settings(config: Config) -> EngineSettings:
+    return EngineSettings(
+        dtype=config.dtype,
+        native_dir=config.cache_dir / "native",
+        threads=config.threads,
+        max_running=config.max_running,
+        max_waiting=config.max_waiting,
+        chunk_tokens=config.chunk_tokens,
+        gap_s=config.gap_ms / 1000,
+        speculation=config.speculation,
+        keep_warm_s=config.keep_warm_s,
+        kv_bytes=(config.kv_memory_mib or 0) << 20,  # 0: what the plan suggests
+    )
+
+
+def memory_budget(config: Config, device: torch.device, planned: Mapping[str, int]) -> Budget:
+    """What a further model may take. planned: what the loaded ones may take, by name."""
+    from engine.available import memory_of
+    from engine.plan import Budget
+
+    taken = sum(planned.values())
+    if config.memory_bytes is not None:
+        return Budget(
+            config.memory_bytes, config.memory_bytes - taken, "memory_bytes", fixed=True, planned=planned
+        )
+    found = memory_of(device)
+    left = min(found.available, found.total - taken)
+    return Budget(found.total, left, found.source, gpu=device.type == "cuda", planned=planned)
+
+
+def default_id(config: Config) -> str:
+    """What clients call the model: the default one's name, or that of the operator's own folder or file."""
+    from engine.fetch import DEFAULT_MODEL
+
+    if config.model is None:
+        return DEFAULT_MODEL
     model = config.model.resolve()
     return model.stem if model.suffix == ".gguf" else model.name

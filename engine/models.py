@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,16 +17,13 @@ from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
+from engine.form import BITS, form_of
 from engine.kernels import Kernels
-from engine.library import LibraryError
 from engine.linear import Linears
 from engine.model_config import read_config
-from engine.products import Products
 from engine.request import Sampling
 from engine.rope import steady_context
-
-log = logging.getLogger(__name__)
-_BITS: Final = {"int8": 8, "int4": 4}
+from engine.weight_files import WeightFiles
 
 
 class LanguageModel(Protocol):
@@ -78,28 +73,22 @@ class LoadedModel:
 
 def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
     """Load a safetensors folder. Raises ModelError naming the fault and a way out."""
-    torch.set_num_threads(settings.threads or spare_threads())
     config = read_config(folder)
-    device = _device(settings.device)
-    dtype = _dtype(settings.dtype, device)
-    bits = _BITS.get(settings.dtype)
     architecture = architecture_of(config)
-    kernels = _kernels(settings, device)
+    if architecture is None:
+        check_generic(config, settings)
+    files = WeightFiles(folder)
+    form = form_of(settings, holds_blocks=files.holds_blocks and architecture is not None)
     model: LanguageModel
     with torch.inference_mode():
         if architecture is None:
-            if bits:
-                raise ModelError(
-                    f"dtype {settings.dtype} is for models that our own decoder computes, "
-                    f"which {config.model_type} is not; choose auto"
-                )
             from engine.generic import GenericModel  # a second of imports that our own families do without
 
-            model = GenericModel(folder, config, device, dtype)
+            model = GenericModel(folder, config, form.device, form.dtype)
         else:
-            weights = Checkpoint(folder, device, dtype)
-            linears = Linears(weights, _products(weights, settings, device), bits)
-            model = Decoder(architecture, config, weights, linears, kernels)
+            weights = Checkpoint(files, form.device, form.dtype)
+            linears = Linears(weights, form.products, form.bits)
+            model = Decoder(architecture, config, weights, linears, form.kernels)
     generation = _read_generation_config(folder)
     limit = steady_context(config)
     return LoadedModel(
@@ -107,67 +96,19 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
         context_tokens=min(limit, settings.context_tokens) if settings.context_tokens else limit,
         defaults=_recommended(generation),
         eos_ids=_eos_ids(generation, config),
-        device=device,
-        dtype=dtype,
-        kernels=kernels,
+        device=form.device,
+        dtype=form.dtype,
+        kernels=form.kernels,
     )
 
 
-def _kernels(settings: EngineSettings, device: torch.device) -> Kernels | None:
-    """Our own kernels, where they can be had."""
-    if settings.native_dir is None or device.type != "cpu":
-        return None
-    try:
-        return Kernels.load(settings.native_dir, torch.get_num_threads())
-    except LibraryError as error:
-        log.warning("kernels=torch reason=%r", str(error))
-        return None
-
-
-def spare_threads() -> int:
-    """A thread for each core but one, which is the event loop's; no more than torch has (OMP_NUM_THREADS)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(torch.get_num_threads(), cores - 1))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device {name!r} cannot be used here ({error}); choose cpu") from error
-    return device
-
-
-def _products(weights: Checkpoint, settings: EngineSettings, device: torch.device) -> Products | None:
-    """Our own products, where weights in blocks are asked for, or there and not declined. Raises ModelError."""
-    asked = settings.dtype in _BITS
-    if not asked and not (settings.dtype == "auto" and weights.holds_blocks and device.type == "cpu"):
-        return None
-    if device.type != "cpu":
-        raise ModelError(f"dtype {settings.dtype} is computed on a processor only; choose auto or device cpu")
-    try:
-        return Products.load(settings.native_dir, torch.get_num_threads())
-    except LibraryError as error:
-        if asked:
-            raise ModelError(f"dtype {settings.dtype} cannot be had: {error}; or choose auto") from error
-        log.warning("weights=%s reason=%r", str(weights.dtype).removeprefix("torch."), str(error))
-        return None
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    """What is computed in, and what weights are kept in that are not in blocks."""
-    if name != "auto" and name not in _BITS:
-        dtype: torch.dtype = getattr(torch, name)
-        return dtype
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if _cpu_multiplies_bfloat16() else torch.float32
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    features = torch.cpu.get_capabilities()
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
+def check_generic(config: Any, settings: EngineSettings) -> None:
+    """Raises ModelError for what only our own decoder computes."""
+    if settings.dtype in BITS:
+        raise ModelError(
+            f"dtype {settings.dtype} is for models that our own decoder computes, "
+            f"which {config.model_type} is not; choose auto"
+        )
 
 
 def _read_generation_config(folder: Path) -> dict[str, Any]:

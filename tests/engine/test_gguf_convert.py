@@ -17,6 +17,7 @@ import engine.quantized
 from engine.checkpoint import Checkpoint
 from engine.config import ModelError
 from engine.gguf_convert import convert_gguf, storage_dtype
+from engine.weight_files import WeightFiles
 from tests.engine.test_parity import Run, drive
 from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import generated, runner_for, save_tiny
@@ -182,7 +183,7 @@ def test_blocks_are_kept_to_the_bit(family: str, kind: str, tmp_path: Path) -> N
     quantised = GGMLQuantizationType[kind]
     gguf = write_gguf(source, tmp_path / "tiny.gguf", FAMILIES[family], quantised=quantised)
     folder = convert_gguf(gguf, tmp_path / "out", silent)
-    checkpoint = Checkpoint(folder, torch.device("cpu"), torch.float32)
+    checkpoint = Checkpoint(WeightFiles(folder), torch.device("cpu"), torch.float32)
     originals = {tensor.name: tensor for tensor in GGUFReader(gguf).tensors}
     for name, ours in (("blk.1.ffn_down", "mlp.down_proj"), ("blk.1.attn_k", "self_attn.k_proj")):
         blocks = checkpoint.blocks([f"layers.1.{ours}.weight"])

@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.checkpoint import CODES, SCALES, Checkpoint
+from engine.checkpoint import Checkpoint
 from engine.linear import BlocksLinear, Linears, PackedLinear, PlainLinear, linear
 from engine.products import Products
 from engine.quantized import dequantize, quantize
+from engine.weight_files import CODES, SCALES, WeightFiles
 
 CPU = torch.device("cpu")
 
@@ -85,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_matrix_has_the_form_that_was_chosen(
     bits: int | None, names: list[str], chosen: int | None, folder: Path, products: Products
 ) -> None:
-    weights = Checkpoint(folder, CPU, torch.float32)
+    weights = Checkpoint(WeightFiles(folder), CPU, torch.float32)
     full = [f"{name}.weight" for name in names]
     matrix, bias = weights.joined(full), torch.randn(len(names) * 24 if "odd" not in names else 32)
     made = Linears(weights, products, bits).of(full, bias)
@@ -102,7 +103,7 @@ def test_each_matrix_has_the_form_that_was_chosen(
 def test_logits_are_never_made_of_four_bits_that_the_file_does_not_have(
     bits: int | None, chosen: int | None, folder: Path, products: Products
 ) -> None:
-    weights = Checkpoint(folder, CPU, torch.bfloat16)
+    weights = Checkpoint(WeightFiles(folder), CPU, torch.bfloat16)
     weight = weights.take("embed_tokens.weight")
     head = Linears(weights, products, bits).head("embed_tokens.weight", weight)
     x = torch.randn(3, 64).bfloat16()
@@ -115,5 +116,5 @@ def test_logits_are_never_made_of_four_bits_that_the_file_does_not_have(
 
 
 def test_without_our_products_all_stay_as_they_are(folder: Path) -> None:
-    weights = Checkpoint(folder, CPU, torch.float32)
+    weights = Checkpoint(WeightFiles(folder), CPU, torch.float32)
     assert isinstance(Linears(weights).of(["four.weight"]), PackedLinear)

@@ -11,12 +11,12 @@ import torch
 from gguf import GGMLQuantizationType
 from safetensors.torch import load_file, save_file
 
-import engine.models
 from engine.attention import PagedCache, Span, StepAttention
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
+from engine.form import computed_dtype, spare_threads
 from engine.gguf_convert import convert_gguf
-from engine.models import load_model, spare_threads
+from engine.models import load_model
 from engine.quantized import dequantize, quantize
 from engine.request import Sampling
 from tests.engine.test_parity import Run, drive
@@ -166,7 +166,7 @@ def test_a_gpu_computes_in_sixteen_bits(
     native: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: native)
-    assert engine.models._dtype("auto", torch.device("cuda")) == dtype
+    assert computed_dtype("auto", torch.device("cuda")) == dtype
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,120 @@
+"""What a model is computed with on this machine: device, number type, blocks, our own C; and why."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from engine.config import EngineSettings, ModelError
+from engine.kernels import Kernels
+from engine.library import LibraryError
+from engine.products import Products
+
+log = logging.getLogger(__name__)
+
+BITS: Final = {"int8": 8, "int4": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The decisions for one model. A reason says why torch computes what our own C would."""
+
+    device: torch.device
+    dtype: torch.dtype  # what is computed in, and what weights are kept in that are not in blocks
+    threads: int
+    bits: int | None = None  # of the blocks that are asked for
+    kernels: Kernels | None = None
+    kernels_reason: str = ""
+    products: Products | None = None
+    products_reason: str = ""
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+
+def form_of(settings: EngineSettings, *, holds_blocks: bool) -> Form:
+    """Decide, and compile our own C where it is missing. `holds_blocks`: whether the folder has weights in blocks.
+
+    Raises ModelError naming what was asked for and cannot be had.
+    """
+    torch.set_num_threads(settings.threads or spare_threads())
+    device = _device(settings.device)
+    kernels, kernels_reason = _kernels(settings, device)
+    products, products_reason = _products(settings, device, holds_blocks)
+    return Form(
+        device=device,
+        dtype=computed_dtype(settings.dtype, device),
+        threads=torch.get_num_threads(),
+        bits=BITS.get(settings.dtype),
+        kernels=kernels,
+        kernels_reason=kernels_reason,
+        products=products,
+        products_reason=products_reason,
+    )
+
+
+def computed_dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto" and name not in BITS:
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
+
+
+def spare_threads() -> int:
+    """A thread for each core but one, which is the event loop's; no more than torch has (OMP_NUM_THREADS)."""
+    return max(1, min(torch.get_num_threads(), usable_cores() - 1))
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {name!r} cannot be used here ({error}); choose cpu") from error
+    return device
+
+
+def _kernels(settings: EngineSettings, device: torch.device) -> tuple[Kernels | None, str]:
+    """Our own kernels between the products, where they can be had."""
+    if settings.native_dir is None or device.type != "cpu":
+        return None, "they are for processors, and need a folder to be compiled into"
+    try:
+        return Kernels.load(settings.native_dir, torch.get_num_threads()), ""
+    except LibraryError as error:
+        log.warning("kernels=torch reason=%r", str(error))
+        return None, str(error)
+
+
+def _products(
+    settings: EngineSettings, device: torch.device, holds_blocks: bool
+) -> tuple[Products | None, str]:
+    """Our own products, where weights in blocks are asked for, or there and not declined. Raises ModelError."""
+    asked = settings.dtype in BITS
+    if not asked and not (settings.dtype == "auto" and holds_blocks and device.type == "cpu"):
+        return None, "the weights are in no blocks"
+    if device.type != "cpu":
+        raise ModelError(f"dtype {settings.dtype} is computed on a processor only; choose auto or device cpu")
+    try:
+        return Products.load(settings.native_dir, torch.get_num_threads()), ""
+    except LibraryError as error:
+        if asked:
+            raise ModelError(f"dtype {settings.dtype} cannot be had: {error}; or choose auto") from error
+        kept = str(computed_dtype("auto", device)).removeprefix("torch.")
+        log.warning("weights=%s reason=%r", kept, str(error))
+        return None, str(error)
