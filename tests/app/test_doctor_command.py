@@ -1,0 +1,175 @@
+"""`sluice doctor`: what a start would decide, and what stands in its way."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.__main__ import main
+from app.doctor import examine
+from tests.app.serving import config_for, serving
+from tests.engine.tiny_chat import save_tiny_chat
+from tests.engine.tiny_gguf import write_gguf
+from tests.engine.tiny_models import save_tiny
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_chat(tmp_path_factory.mktemp("models") / "tiny")
+
+
+class Doctor:
+    """The command in an environment of its own."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+
+    def __call__(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """Run it and expect an exit code; its report."""
+        usual = {"--state-dir": "state", "--cache-dir": "cache", "--port": "0"}
+        argv = ["doctor", "--json"]
+        for name, value in usual.items():
+            argv += [] if name in words else [name, value]
+        assert main([*argv, *words]) == code
+        report: dict[str, Any] = json.loads(self._capsys.readouterr().out)
+        assert report["ok"] == (code == 0)
+        assert bool(report["faults"]) == (code == 1)
+        return report
+
+    def text(self, *words: str, code: int = 0) -> str:
+        assert main(["doctor", *words]) == code
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where our own C is compiled, once for all tests here."""
+    return tmp_path_factory.mktemp("native")
+
+
+@pytest.fixture
+def doctor(
+    native: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Doctor:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/native").symlink_to(native)
+    return Doctor(tmp_path, capsys)
+
+
+def test_a_model_of_its_own_is_planned_and_nothing_is_left_behind(doctor: Doctor, chat_model: Path) -> None:
+    report = doctor("--model", str(chat_model), "--dtype", "float32", "--kv-memory-mib", "16")
+    assert report["model"]["id"] == chat_model.name
+    assert report["model"]["architecture"] == "llama, on our own decoder"
+    assert report["computing"]["dtype"] == "float32: asked for by dtype"
+    assert report["memory"]["keys and values"].endswith("tokens")
+    assert report["machine"]["memory"].count("GiB") == 2
+    assert report["versions"]["torch"] == torch.__version__
+    assert report["service"]["address"] == "127.0.0.1:0 is free"
+    assert not (doctor.folder / "state").exists()
+
+
+def test_a_default_model_that_is_not_there_yet_is_no_fault(doctor: Doctor) -> None:
+    report = doctor()
+    assert report["model"]["id"] == "smollm2-135m-instruct"
+    assert "the first start or `sluice models pull`" in report["model"]["folder"]
+
+
+def test_a_gguf_that_is_not_converted_yet_is_no_fault(doctor: Doctor) -> None:
+    gguf = write_gguf(save_tiny("llama", doctor.folder / "source"), doctor.folder / "tiny.gguf", "llama")
+    assert f"converted from {gguf}" in doctor("--model", str(gguf))["model"]["folder"]
+
+
+def test_a_model_of_transformers_own(doctor: Doctor) -> None:
+    report = doctor("--model", str(save_tiny("gpt_neox", doctor.folder / "neox")), "--threads", "1")
+    assert report["model"]["architecture"] == "gpt_neox, on transformers"
+    assert report["computing"]["products"] == "torch: the weights are in no blocks"
+    assert report["computing"]["threads"] == "1"
+
+
+@pytest.mark.native
+def test_our_own_c_and_its_compiler_are_named(doctor: Doctor, chat_model: Path) -> None:
+    report = doctor("--model", str(chat_model))
+    assert "our own C, kept in " in report["computing"]["kernels"]
+
+
+def test_without_what_our_own_c_needs_it_is_torch_and_the_report_says_why(
+    doctor: Doctor,
+    chat_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    report = doctor("--model", str(chat_model))
+    assert report["computing"]["kernels"] == "torch: the processor lacks avx512_f"
+    assert report["computing"]["dtype"] == "float32: the processor has no bfloat16 products"
+    assert report["machine"]["features"] == "none that is of use here"
+    refused = doctor("--model", str(chat_model), "--dtype", "int4", code=1)
+    assert "dtype int4 cannot be had" in refused["obstacle"]["model"]
+
+
+def test_memory_that_will_not_do_is_a_fault_with_the_sums(doctor: Doctor, chat_model: Path) -> None:
+    report = doctor("--model", str(chat_model), "--memory-bytes", str(2 << 20), code=1)
+    assert "the memory will not do" in report["obstacle"]["model"]
+    assert "2 MiB of 2 MiB are left (memory_bytes)" in report["faults"][0]
+
+
+def test_what_is_no_model_is_a_fault(doctor: Doctor) -> None:
+    (doctor.folder / "empty").mkdir()
+    assert "neither .safetensors nor .gguf" in doctor("--model", "empty", code=1)["obstacle"]["model"]
+
+
+def test_a_redis_that_is_away_is_a_fault(doctor: Doctor) -> None:
+    words = ("--engine", "scripted", "--redis-url")
+    report = doctor(*words, "redis://127.0.0.1:1", code=1)
+    assert "the Redis of SLUICE_REDIS_URL cannot be reached" in report["service"]["store"]
+    report = doctor(*words, "redis+sentinel://127.0.0.1:1", code=1)
+    assert "cannot be used" in report["service"]["store"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_fault(doctor: Doctor) -> None:
+    (doctor.folder / "file").touch()
+    report = doctor("--engine", "scripted", "--cache-dir", "file/cache", code=1)
+    assert "set SLUICE_CACHE_DIR" in report["folders"]["cache"]
+
+
+def test_a_taken_address_is_told_and_one_of_another_machine_is_a_fault(doctor: Doctor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        report = doctor("--engine", "scripted", "--port", str(other.getsockname()[1]))
+    assert "is taken: by a running server" in report["service"]["address"]
+    away = doctor("--engine", "scripted", "--host", "192.0.2.1", code=1)
+    assert "cannot listen on 192.0.2.1" in away["service"]["address"]
+
+
+def test_for_people_it_is_a_page_with_the_faults_marked(doctor: Doctor) -> None:
+    shown = doctor.text(
+        "--engine", "scripted", "--state-dir", "state", "--redis-url", "redis://127.0.0.1:1", code=1
+    )
+    lines = shown.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "versions",
+        "machine",
+        "model",
+        "folders",
+        "service",
+    ]
+    assert [line.split()[0] for line in lines if "FAULT: " in line] == ["store"]
+
+
+def test_its_help_and_a_wrong_word(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.text("--help").startswith("usage: sluice doctor [--json]")
+    assert main(["doctor", "--jason"]) == 2
+    assert "--jason" in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_beside_a_running_server_its_store_answers() -> None:
+    async with serving() as served:
+        folder = served.service.config.state_dir
+        findings = await examine(config_for(folder, cache_dir=folder / "cache"))
+    assert {one.name: one.value for one in findings}["store"] == "the embedded Valkey, which answers"
+    assert not any(one.fault for one in findings)
