@@ -1,8 +1,8 @@
 """Keys and values in pages, and attention over them, in plain torch.
 
-A step's rows are laid out decode rows first, shortest context first. Decode rows of similar length attend
-together with the query groups folded into rows ([Hkv, B, G, D], keys never repeated); each prefill row attends by
-itself.
+A step's rows are laid out decode rows first, shortest context first, then those with guesses, then prefill. Decode rows
+of similar length attend together with the query groups folded into rows ([Hkv, B, G, D], keys never repeated); each
+other row attends by itself. Our own kernel takes each token of a row with guesses as a decode row.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ class Span:
     count: int
     start: int
     pages: Sequence[int]
+    guesses: int = 0  # so many of the tokens, the last ones
+
+    @property
+    def decodes(self) -> bool:
+        return self.count == 1 + self.guesses
 
 
 class PagedCache:
@@ -101,11 +106,14 @@ class StepAttention:
     """Attention for the rows of one step. Layers call `attend` in turn."""
 
     def __init__(self, cache: PagedCache, spans: Sequence[Span], slots: Tensor) -> None:
-        """`spans`: those of one token first, ordered by `start`. slots: [T], where each token's keys go."""
+        """`spans`: those of one token first, by `start`, then those with guesses. slots: [T], where keys go."""
         self.cache, self._spans, self._slots = cache, spans, slots
-        self._decodes = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
-        self.decoding = self._decodes == len(spans)
-        decodes, prompts = spans[: self._decodes], spans[self._decodes :]
+        self._alone = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
+        count = next((i for i, span in enumerate(spans) if not span.decodes), len(spans))
+        self.decoding = count if count == len(spans) else 0
+        """How many replies the step goes on with, if it has no prompts in it; 0 if it has."""
+        decodes, prompts = spans[:count], spans[count:]
+        self._decoded = sum(span.count for span in decodes)  # tokens
         self._tables = tables_of(decodes) if cache.kernels and decodes else None
         self.tables = None if prompts else self._tables
         """Where the rows keep their tokens, if all of them decode and our kernels attend."""
@@ -127,7 +135,7 @@ class StepAttention:
         qkv: [T, H + 2 Hkv, D], contiguous; may be changed -> [T, H, D].
         """
         heads = qkv.shape[1] - 2 * kv_heads
-        kernels, done = self.cache.kernels, self._decodes
+        kernels, done = self.cache.kernels, self._decoded
         if (
             kernels is None
             or softcap is not None
@@ -162,19 +170,21 @@ class StepAttention:
         page_bytes = self.cache.page_tokens * kv[0].nbytes
         groups = [
             _DecodeGroup(views[first:end], self.cache, kv)
-            for first, end in _batches(views[: self._decodes], SCRATCH_BYTES // page_bytes)
+            for first, end in _batches(views[: self._alone], SCRATCH_BYTES // page_bytes)
         ]
-        return [*groups, *(_PrefillRow(view, window, self.cache, kv) for view in views[self._decodes :])]
+        return [*groups, *(_PrefillRow(view, window, self.cache, kv) for view in views[self._alone :])]
 
 
 def tables_of(spans: Sequence[Span]) -> Tables:
-    """For rows of one token each, as the kernel reads them."""
-    starts = accumulate((len(span.pages) for span in spans), initial=0)
+    """For rows that decode, as the kernel reads them: each token is a row."""
+    begins = accumulate((len(span.pages) for span in spans), initial=0)
+    starts = [begin for span, begin in zip(spans, begins, strict=False) for _ in range(span.count)]
+    positions = [position for span in spans for position in range(span.start, span.start + span.count)]
     return Tables(
         torch.tensor(list(chain.from_iterable(span.pages for span in spans)), dtype=torch.int32),
-        torch.tensor(list(starts)),
-        torch.tensor([span.start for span in spans]),
-        max(span.start for span in spans) + 1,
+        torch.tensor(starts),
+        torch.tensor(positions),
+        max(positions) + 1,
     )
 
 
@@ -248,7 +258,7 @@ class _DecodeGroup:
 
 
 class _PrefillRow:
-    """One row of several tokens."""
+    """One row of several tokens: a part of a prompt, or guesses."""
 
     def __init__(self, view: _View, window: int | None, cache: PagedCache, kv: Tensor) -> None:
         span = view.span

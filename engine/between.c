@@ -196,23 +196,34 @@ typedef struct {
     float scale;
 } Attend;
 
+/* What one head of a row's token sees. */
+INLINE Context context_of(const Attend *a, long row, long head) {
+    const char *keys = a->pool + head * a->head_bytes, *values = keys + a->kv_heads * a->head_bytes;
+    const long position = a->positions[row], low = position >= a->window ? position + 1 - a->window : 0;
+    return (Context){keys, values, a->tables + a->starts[row], a->page_tokens, a->dim, low, position + 1, a->bfloat16};
+}
+
+static void keep_one(const Attend *a, long row, long head) {
+    const Context context = context_of(a, row, head);
+    const long dim = a->dim, own = place(&context, a->positions[row]);
+    const long from = (row * (a->heads + 2 * a->kv_heads) + a->heads + head) * dim;
+    const float *cos = a->turns ? a->turns + 2 * row * dim : 0, *sin = a->turns ? cos + dim : 0;
+    float key[MOST_DIM];
+    turn(a->qkv, from, dim, cos, sin, 1.0f, a->bfloat16, key);
+    for (long at = 0; at < dim; at += LANES) {
+        store((void *)context.keys, own + at, _mm512_loadu_ps(key + at), a->bfloat16);
+        store((void *)context.values, own + at, load(a->qkv, from + a->kv_heads * dim + at, a->bfloat16), a->bfloat16);
+    }
+}
+
 static void attend_one(const Attend *a, long row, long head, float *scores) {
     const int group = (int)(a->heads / a->kv_heads), bytes = a->bfloat16 ? 2 : 4;
-    const long dim = a->dim, position = a->positions[row];
-    const long row_first = row * (a->heads + 2 * a->kv_heads) * dim;
+    const long dim = a->dim, row_first = row * (a->heads + 2 * a->kv_heads) * dim;
     const float *cos = a->turns ? a->turns + 2 * row * dim : 0, *sin = a->turns ? cos + dim : 0;
-    char *keys = a->pool + head * a->head_bytes, *values = keys + a->kv_heads * a->head_bytes;
-    Context context = {keys, values, a->tables + a->starts[row], a->page_tokens, dim, 0, position + 1, a->bfloat16};
-    if (position >= a->window) context.low = position + 1 - a->window;
-    float queries[MOST_GROUP * MOST_DIM], key[MOST_DIM];
+    const Context context = context_of(a, row, head);
+    float queries[MOST_GROUP * MOST_DIM];
     for (int g = 0; g < group; g++)
         turn(a->qkv, row_first + (head * group + g) * dim, dim, cos, sin, a->scale, a->bfloat16, queries + g * dim);
-    turn(a->qkv, row_first + (a->heads + head) * dim, dim, cos, sin, 1.0f, a->bfloat16, key);
-    const long own = place(&context, position), value = row_first + (a->heads + a->kv_heads + head) * dim;
-    for (long at = 0; at < dim; at += LANES) {
-        store(keys, own + at, _mm512_loadu_ps(key + at), a->bfloat16);
-        store(values, own + at, load(a->qkv, value + at, a->bfloat16), a->bfloat16);
-    }
     attend_group(group, &context, queries, scores, a->width, a->out + (row * a->heads + head * group) * dim * bytes);
 }
 
@@ -220,11 +231,14 @@ static void attend_share(void *given) {
     const Attend *a = given;
     const Share share = share_of(a->rows * a->kv_heads);
     float *scores = a->scratch + omp_get_thread_num() * (a->heads / a->kv_heads) * a->width;
+    for (long unit = share.first; unit < share.end; unit++) keep_one(a, unit / a->kv_heads, unit % a->kv_heads);
+    if (omp_get_num_threads() > 1) GOMP_barrier(); /* a row may see what another one brings: both of one sequence */
     for (long unit = share.first; unit < share.end; unit++)
         attend_one(a, unit / a->kv_heads, unit % a->kv_heads, scores);
 }
 
-/* One token of each row: its keys and values are stored, then it attends to the row's pages.
+/* One token of each row: the keys and values of all are stored, then each attends to its pages. Rows may be tokens of
+   one sequence, with the same pages.
 
    qkv: [rows, heads + 2 kv_heads, dim], turns: [rows, 2, dim] or null if queries and keys are turned already.
    pool: [2 kv_heads, pages, page_tokens, dim], keys first. tables: the rows' pages one after the other, of which

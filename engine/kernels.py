@@ -24,7 +24,7 @@ _MOST_DIM: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Where the decoding rows of a step keep their tokens."""
+    """Where the decoding rows of a step keep their tokens. Rows of one token each, perhaps several of one sequence."""
 
     pages: Tensor  # int32, all rows' one after the other
     starts: Tensor  # int64 [B]: where each row's pages begin in it
@@ -108,7 +108,7 @@ class Kernels:
         scale: float,
         window: int | None,
     ) -> Tensor:
-        """Store each row's keys and values, then attend in place.
+        """Store all rows' keys and values, then attend in place.
 
         qkv: [B, H + 2 Hkv, D], contiguous; turns: float32 [B, 2, D], or None if queries and keys are turned already;
         pool: [2 Hkv, pages, page_tokens, D] -> [B, H, D].

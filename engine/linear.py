@@ -75,8 +75,8 @@ class Linears:
         quantised to blocks of as many bits."""
         self._weights, self._products, self._bits = weights, products, bits
 
-    def begin(self, decoding: bool) -> None:
-        """Say what the next step is: only rows that decode, or prompts too."""
+    def begin(self, decoding: int) -> None:
+        """Say what the next step is: so many replies and nothing else, or, with 0, prompts too."""
         if self._products is not None:
             self._products.decoding = decoding
 

@@ -15,9 +15,10 @@ from engine.quantized import Blocks
 
 _SOURCE: Final = Path(__file__).with_name("products.c")
 _FEATURES: Final = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni")
-# Inputs are quantised to 8 bits where more rows than these decode, to 15 bits else: with fewer rows the weights' way
-# from memory is what takes the time, and a prompt is computed once and then attended to by all that follows.
-FEW: Final = 4
+# Inputs are quantised to 8 bits where more replies than these decode, to 15 bits else: with fewer the weights' way from
+# memory is what takes the time, and a prompt is computed once and then attended to by all that follows. Guesses do not
+# count: with them a reply's numbers are to the bit what they are without.
+_FEW: Final = 4
 _LANES: Final = 16  # outputs that lie together, see products.c
 _INPUTS_BYTES: Final = 80  # of a group of inputs, see products.c
 
@@ -29,13 +30,18 @@ class Products:
         self.library = library
         self._threads = threads
         self.arena = Arena()
-        self.decoding = False
-        """Whether the step has no prompt in it, however short: set before each."""
+        self.decoding = 0
+        """How many replies the step goes on with, 0 if it has a prompt in it, however short: set before each."""
         self._product = library.sluice_product
         pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
         self._product.argtypes = [pointer, whole, pointer, whole, pointer, pointer, pointer, whole]
         self._product.argtypes += [long, long, long, whole, whole]
         self._product.restype = None
+
+    @property
+    def precise(self) -> bool:
+        """Whether inputs get 15 bits."""
+        return self.decoding <= _FEW
 
     @classmethod
     def load(cls, folder: Path | None, threads: int) -> Products:
@@ -62,7 +68,7 @@ class Products:
             rows,
             x.shape[1],
             packed.outputs,
-            not (self.decoding and rows > FEW),
+            self.precise,
             self._threads,
         )
         return out

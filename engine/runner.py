@@ -54,8 +54,7 @@ class TorchRunner:
         """See `Runner.step`. A token id outside the vocabulary fails its own row only."""
         results: list[Result] = [self._fault(row) for row in rows]
         sound = [index for index, fault in enumerate(results) if fault is None]
-        # The order that the attention wants: decode rows first, shortest first.
-        sound.sort(key=lambda index: (len(rows[index].tokens) > 1, rows[index].start))
+        sound.sort(key=lambda index: _place(rows[index]))
         if sound:
             tokens = self._compute([rows[index] for index in sound])
             for index, token in zip(sound, tokens, strict=True):
@@ -155,11 +154,17 @@ def _elements(shape: LayerShape) -> int:
     return 2 * shape.kv_heads * shape.head_dim
 
 
+def _place(row: Row) -> tuple[bool, bool, int]:
+    """The order that the attention wants: decode rows first, shortest first."""
+    tokens = len(row.tokens)
+    return tokens > 1 + row.guesses, tokens > 1, row.start
+
+
 def _spans(rows: Sequence[Row]) -> list[Span]:
     spans: list[Span] = []
     first = 0
     for row in rows:
-        spans.append(Span(first, len(row.tokens), row.start, row.pages))
+        spans.append(Span(first, len(row.tokens), row.start, row.pages, row.guesses))
         first += len(row.tokens)
     return spans
 

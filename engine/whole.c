@@ -40,7 +40,6 @@ typedef struct {
     const float *last_norm;
     Matrix head;
     long count, heads, kv_heads, dim, bfloat16, gelu, threads;
-    long few; /* up to so many rows products are precise */
     float eps, scale;
 } Model;
 
@@ -52,7 +51,7 @@ typedef struct {
     const int64_t *starts, *positions, *chosen;
     float *logits; /* [chosen, vocabulary] */
     void *room;    /* of sluice_step_room's bytes */
-    long rows, chosen_count, longest, pool_pages, page_tokens;
+    long rows, chosen_count, longest, pool_pages, page_tokens, precise;
 } Step;
 
 /* Where a step's values lie; each from the beginning of a cache line on. */
@@ -84,14 +83,14 @@ static Room room_of(const Model *model, const Step *step, char *at) {
 /* Bytes that a step needs. */
 long sluice_step_room(const Model *model, const Step *step) { return (long)room_of(model, step, 0).end; }
 
-static void multiply(const Model *model, const Matrix *matrix, const void *x, const Room *room, void *out,
-                     int out_bfloat16, long rows) {
+static void multiply(const Model *model, const Step *step, const Matrix *matrix, const void *x, const Room *room,
+                     void *out, int out_bfloat16, long rows) {
     model->product(x, (int)model->bfloat16, matrix->weights, (int)matrix->bits, matrix->bias, room->inputs, out,
-                   out_bfloat16, rows, matrix->inputs, matrix->outputs, rows <= model->few, (int)model->threads);
+                   out_bfloat16, rows, matrix->inputs, matrix->outputs, (int)step->precise, (int)model->threads);
 }
 
 static void mix(const Model *model, const Step *step, const Matrix *matrix, const void *x, const Room *room, void *out) {
-    multiply(model, matrix, x, room, out, (int)model->bfloat16, step->rows);
+    multiply(model, step, matrix, x, room, out, (int)model->bfloat16, step->rows);
 }
 
 static void norm(const Model *model, void *x, const void *more, const float *weight, void *out, long rows, long size) {
@@ -149,5 +148,5 @@ void sluice_step(const Model *model, const Step *step) {
         mlp(model, step, layer, &room);
     }
     norm_chosen(model, step, &room);
-    multiply(model, &model->head, room.normed, &room, step->logits, 0, step->chosen_count);
+    multiply(model, step, &model->head, room.normed, &room, step->logits, 0, step->chosen_count);
 }

@@ -15,7 +15,6 @@ from engine.kernels import Kernels, Tables
 from engine.layer import Layer
 from engine.linear import BlocksLinear, Linear
 from engine.norm import Norm
-from engine.products import FEW
 from engine.rope import Turns
 
 _POINTER, _LONG, _REAL = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
@@ -45,10 +44,7 @@ class _Model(ctypes.Structure):
     _fields_ = [
         *[(name, _POINTER) for name in ("product", "norm", "gate", "attend", "layers", "last_norm")],
         ("head", _Matrix),
-        *[
-            (name, _LONG)
-            for name in ("count", "heads", "kv_heads", "dim", "bfloat16", "gelu", "threads", "few")
-        ],
+        *[(name, _LONG) for name in ("count", "heads", "kv_heads", "dim", "bfloat16", "gelu", "threads")],
         *[(name, _REAL) for name in ("eps", "scale")],
     ]
 
@@ -60,7 +56,10 @@ class _Step(ctypes.Structure):
             for name in ("hidden", "turns", "pools", "tables", "starts", "positions", "chosen")
         ],
         *[(name, _POINTER) for name in ("logits", "room")],
-        *[(name, _LONG) for name in ("rows", "chosen_count", "longest", "pool_pages", "page_tokens")],
+        *[
+            (name, _LONG)
+            for name in ("rows", "chosen_count", "longest", "pool_pages", "page_tokens", "precise")
+        ],
     ]
 
 
@@ -97,14 +96,13 @@ class WholeStep:
             bfloat16=dtype == torch.bfloat16,
             gelu=architecture.activation == GELU,
             threads=kernels.threads,
-            few=FEW,
             eps=architecture.norm_eps,
             scale=architecture.attention_scale,
         )
         self._step, self._room = kernels.steps.sluice_step, kernels.steps.sluice_step_room
         self._step.argtypes = self._room.argtypes = [_POINTER, _POINTER]
         self._step.restype, self._room.restype = None, _LONG
-        self._vocabulary = head.packed.outputs
+        self._products, self._vocabulary = head.products, head.packed.outputs
         self._scratch = torch.empty(0, dtype=torch.uint8)
 
     @classmethod
@@ -158,6 +156,7 @@ class WholeStep:
             longest=tables.longest,
             pool_pages=cache.pages + 1,
             page_tokens=cache.page_tokens,
+            precise=self._products.precise,
         )
         needed = self._room(ctypes.byref(self._model), ctypes.byref(step))
         if len(self._scratch) < needed:

@@ -101,7 +101,7 @@ def likeliest(folder: Path, settings: EngineSettings, step: int) -> torch.Tensor
         part = torch.tensor(ids[start : start + step])
         places = torch.arange(start, start + len(part))
         attention = StepAttention(cache, [Span(0, len(part), start, pages)], places)
-        attention.decoding = step == 8  # as a batch of eight streams
+        attention.decoding = step % 64  # as a batch of eight streams
         with torch.inference_mode():
             logits = loaded.model.forward(part, places, attention, torch.arange(len(part)))
         tokens.append(logits.argmax(-1))

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from engine.batch import Row
 from engine.request import Finished, FinishReason, Output, Sampling
 from engine.sequence import Sequence
 from engine.speculation import Speculation
@@ -16,7 +18,7 @@ from tests.engine.guessing import Guessing
 from tests.engine.paged_runner import expected
 from tests.engine.test_parity import prompts
 from tests.engine.test_scheduler import ENDLESS, Bench
-from tests.engine.tiny_models import GENERIC, LEAN, WIDE, runner_for, save_tiny
+from tests.engine.tiny_models import GENERIC, GREEDY, LEAN, WIDE, runner_for, save_tiny
 
 KNOWING = 1.0  # of the guesses are right
 
@@ -157,14 +159,52 @@ def test_a_follow_up_meets_only_what_was_said() -> None:
     assert bench.ids("b") == expected(more, 9)
 
 
-@pytest.mark.parametrize("name", [*LEAN, *GENERIC, *WIDE])
+@pytest.mark.parametrize("name", [*LEAN, *GENERIC])
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_a_model_says_the_same_in_mixed_batches(name: str, temperature: float, tmp_path: Path) -> None:
-    folder = save_tiny(name, tmp_path)
+    same_in_mixed_batches(save_tiny(name, tmp_path), temperature)
 
+
+@pytest.mark.native
+@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_model_of_our_kernels_says_the_same(
+    name: str, threads: int, tmp_path: Path, native_dir: Path
+) -> None:
+    before = torch.get_num_threads()
+    same_in_mixed_batches(save_tiny(name, tmp_path), 0.7, native_dir=native_dir, threads=threads)
+    torch.set_num_threads(before)
+
+
+@pytest.mark.native
+def test_with_weights_in_blocks_a_guess_changes_no_bit_of_the_logits(
+    tmp_path: Path, native_dir: Path
+) -> None:
+    folder = save_tiny("llama-wide", tmp_path, hidden_size=96, intermediate_size=96)
+    prompt, said = prompts()[2], [5, 6, 7, 8, 9, 10, 11]
+
+    def logits(rows: list[Row]) -> torch.Tensor:
+        runner = runner_for(folder, dtype="int4", native_dir=native_dir)
+        found: list[torch.Tensor] = []
+        forward = runner._model.forward
+        runner._model.forward = lambda *given: found.append(forward(*given)) or found[-1]  # type: ignore[method-assign]
+        runner.step([Row(prompt, 0, range(20), GREEDY, 0, False)])
+        for row in rows:
+            runner.step([row])
+        return torch.cat(found)
+
+    start = len(prompt)
+    one_by_one = logits(
+        [Row([token], place, range(20), GREEDY, 0, True) for place, token in enumerate(said, start)]
+    )
+    at_once = logits([Row(said, start, range(20), GREEDY, 0, True, guesses=len(said) - 1)])
+    assert torch.equal(one_by_one, at_once)
+
+
+def same_in_mixed_batches(folder: Path, temperature: float, **changes: object) -> None:
     def said(speculation: Speculation) -> tuple[list[list[int]], Bench]:
         bench = Bench(pages=128, context=100)
-        bench.runner = runner_for(folder)  # type: ignore[assignment]
+        bench.runner = runner_for(folder, **changes)  # type: ignore[assignment]
         bench.scheduler.speculation = speculation
         for place, prompt in enumerate(prompts()):
             sampling = replace(ENDLESS, temperature=temperature, seed=place, max_tokens=40, top_k=4)
