@@ -2,6 +2,7 @@
 
 They are not stepped. Each is known by the place where it began to count, and all of one counter wait in one line,
 the earliest first. Of those that may leave it at a character the first covers what the others would find.
+A line may outlast its last match for a while; that changes nothing that can be seen of it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from app.moderation.crowd import FAR, Waiting
+from app.moderation.crowd import FAR, Run, Waiting
 from app.moderation.machine import Machine
 from app.moderation.syntax import Counter
-
-# Where a match began: raw and folded position. And the folded position where the last one began that was merged
-# into it; the pattern's width counts from there.
-Run = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -37,16 +34,20 @@ class Lines:
     def __len__(self) -> int:
         return sum(len(line.runs) for line in self._lines.values())
 
-    def first(self, counter: Counter, position: int) -> Run:
+    def first(self, counter: Counter, position: int) -> Run | None:
         """The earliest that has not counted all it can before a folded position."""
-        line = self._lines[counter]
-        self._drop_spent(line, counter, position)
-        return line.runs[0][0]
+        runs = self._waiting(counter, position)
+        return runs[0][0] if runs else None
 
-    def leaver(self, counter: Counter, position: int) -> Run:
-        """The first, as it goes on for all of them; it stays in the line."""
-        start, first, _newest = self.first(counter, position)
-        return start, first, self._lines[counter].runs[-1][0][2]
+    def due(self, counter: Counter, position: int) -> Run | None:
+        """The same, if it has counted enough."""
+        runs = self._waiting(counter, position)
+        return runs[0][0] if runs and position - runs[0][1] >= counter.least else None
+
+    def leaver(self, counter: Counter, position: int) -> Run | None:
+        """The same, as it goes on for all of them; it stays in the line."""
+        run = self.due(counter, position)
+        return None if run is None else (run[0], run[1], self._lines[counter].runs[-1][0][2])
 
     def begin(self, machine: Machine, counter: Counter, run: Run, entry: int) -> None:
         """A line of one. `entry`: folded position of the first character that is counted."""
@@ -55,6 +56,9 @@ class Lines:
     def join(self, counter: Counter, run: Run, entry: int) -> bool:
         """Put it at the end of its line, unless another order would be needed."""
         runs = self._lines[counter].runs
+        if not runs:
+            runs.append((run, entry))
+            return True
         (start, first, newest), last_entry = runs[-1]
         if start > run[0] or last_entry > entry:
             return False
@@ -75,42 +79,37 @@ class Lines:
         waiting: list[Waiting] = []
         alarm = FAR
         for counter, line in [*self._lines.items()]:
-            self._drop_spent(line, counter, position)
-            if not line.runs:
+            runs = self._waiting(counter, position)
+            if not runs:
                 del self._lines[counter]
                 continue
-            due = position - line.runs[0][1] >= counter.least
+            due = not line.machine.open_counters or position - runs[0][1] >= counter.least
             waiting.append(Waiting(line.machine, counter, due))
             alarm = min(alarm, self.until(counter, position))
         return tuple(waiting), alarm
 
-    def _drop_spent(self, line: _Line, counter: Counter, position: int) -> None:
-        """Those that have counted all they can, or have reached their pattern's width, before a position."""
+    def until(self, counter: Counter, position: int) -> int:
+        """Where a line ends or changes its state at the earliest."""
+        machine, runs = self._lines[counter].machine, self._lines[counter].runs
+        # Where each that is first may be a match it must be noted in time; else the last says how long there is one.
+        run, entry = runs[0 if machine.open_counters else -1]
+        if machine.open_counters and position - entry < counter.least:
+            alarm = entry + counter.least
+        elif counter.most is None:
+            alarm = FAR
+        else:
+            alarm = entry + counter.most + 1
+        return min(alarm, run[2] + machine.max_width + 1) if machine.max_width else alarm
+
+    def _waiting(self, counter: Counter, position: int) -> deque[tuple[Run, int]]:
+        """A line without those that have counted all they can, or have reached their pattern's width."""
+        line = self._lines[counter]
         runs = line.runs
         latest = -1 if counter.most is None else position - counter.most
         narrow = position - (line.machine.max_width or position)
         while runs and (runs[0][1] < latest or runs[0][0][2] < narrow):
             runs.popleft()
-
-    def until(self, counter: Counter, position: int) -> int:
-        """Where a line ends or changes its state at the earliest: the last that is due does not last longer."""
-        line = self._lines[counter]
-        runs = line.runs
-        run, entry = runs[0]
-        if position - entry < counter.least:
-            alarm = entry + counter.least
-        elif counter.most is None:
-            alarm = FAR
-        else:
-            if (
-                not line.machine.open_counters
-            ):  # else each that is first may be a match, and must be noted in time
-                for later, later_entry in runs:
-                    if position - later_entry < counter.least:
-                        break
-                    run, entry = later, later_entry
-            alarm = entry + counter.most + 1
-        return min(alarm, run[2] + line.machine.max_width + 1) if line.machine.max_width else alarm
+        return runs
 
     def __repr__(self) -> str:
         return f"<Lines {len(self._lines)} of {len(self)}>"

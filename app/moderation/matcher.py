@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.moderation.automaton import Automaton, Term
-from app.moderation.crowd import Crowds
+from app.moderation.crowds import Crowds
 from app.moderation.fold import FoldTable, fold_text
 from app.moderation.machine import CharClass, Classes, Kinds, Machine, Point, Span
 from app.moderation.policy import TIERS, Direction, Policy, Rule
@@ -18,6 +18,7 @@ class Matcher:
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
         self.tiers = tuple(TIERS[rule.action] for rule in rules)
+        self.used = frozenset(self.tiers)
         self.fold = FoldTable()
         sets = CharSets()
         programs = [

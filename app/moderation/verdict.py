@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.moderation.gate import REDACTED
 from app.moderation.matcher import CompiledPolicy, Matcher
 from app.moderation.outcome import Cut
 from app.moderation.policy import BLOCK, REDACT, Action
 from app.moderation.prefilter import PLAIN
+from app.moderation.release import REDACTED
 from app.moderation.scanner import Match, Scanner
 from protocol.moderation import CATEGORIES
 

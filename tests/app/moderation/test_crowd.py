@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.moderation.crowd import MOST_RUNS
 from app.moderation.matcher import CompiledPolicy
 from app.moderation.scanner import Scanner
+from app.moderation.standing import MOST_RUNS
 from app.moderation.verdict import find
 from app.moderation.verify import VERIFIERS
 from tests.app.moderation.oracle import OracleRule, all_matches
@@ -110,7 +110,7 @@ def runs_at_once(policy: CompiledPolicy, text: str) -> int:
     most = 0
     for char in text:
         scanner.take(char)
-        most = max(most, len(scanner._crowd.slots))
+        most = max(most, len(scanner._underway.crowd.slots))
     return most
 
 
@@ -150,7 +150,7 @@ def test_the_memo_of_crowds_is_bounded_and_can_be_forgotten(
     random = Random(3)
     text = "".join(random.choice(("a", "b-", "b", "a!", " ")) for _ in range(400))
     expected = found(compiled(CROWDED, None), text)
-    monkeypatch.setattr(f"app.moderation.crowd.{limit}", 5)
+    monkeypatch.setattr(f"app.moderation.crowds.{limit}", 5)
     small = compiled(CROWDED, None)
     assert found(small, text) == expected
     crowds = small.every.crowds._known.values()
@@ -172,12 +172,12 @@ def test_reprs_say_how_many_and_nothing_of_the_text() -> None:
     scanner = Scanner(compiled(PATTERNS[0], None).every)
     for char in "a-ab-a-bbbb":
         scanner.take(char)
-    assert repr(scanner._crowd) == "<Crowd of 0 in 0 slots, 1 lines>"
-    assert repr(scanner._lines) == "<Lines 1 of 2>"
+    assert repr(scanner._underway.crowd) == "<Crowd of 0 in 0 slots, 1 lines>"
+    assert repr(scanner._underway._lines) == "<Lines 1 of 2>"
     assert repr(scanner) == "<Scanner at=11 <Crowd of 0 in 0 slots, 1 lines>>"
     scanner.take("a")
-    assert repr(scanner._crowd) == "<Crowd of 1 in 1 slots, 1 lines>"
-    assert repr(scanner._crowds).startswith("<Crowds ")
+    assert repr(scanner._underway.crowd) == "<Crowd of 1 in 1 slots, 1 lines>"
+    assert repr(scanner._matcher.crowds).startswith("<Crowds ")
     assert repr(scanner._matcher.kinds) == "<Kinds 0 characters>"
 
 

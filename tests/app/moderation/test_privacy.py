@@ -40,5 +40,6 @@ def test_nothing_withheld_stays_in_a_gate_after_the_cut() -> None:
     gate = Gate(POLICY)
     assert gate.push(f"a {WORD} end, and {NUMBER}").cut is not None
     gate.push(f"{WORD} again")
-    held = [value for value in (getattr(gate, name) for name in Gate.__slots__) if isinstance(value, str)]
-    assert not any(WORD in value for value in held)
+    parts = [*(getattr(gate, name) for name in Gate.__slots__), gate._release._buffer]
+    assert not any(WORD in part for part in parts if isinstance(part, str))
+    assert not gate._release._spans
