@@ -53,6 +53,11 @@ class Runner(Protocol):
     @property
     def context_tokens(self) -> int: ...
 
+    @property
+    def ahead(self) -> int:
+        """How many tokens it computes before they are asked for, where a row's pages have room for them."""
+        ...
+
     def step(self, rows: Sequence[Row]) -> list[Result]:
         """Compute one step; for each row the sampled token, None where `sample` is false, or its own failure.
         For a row with guesses what `agreed` says.

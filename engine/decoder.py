@@ -12,6 +12,7 @@ from torch.nn.functional import gelu, rms_norm, silu
 from engine.adapters.mixer import AdaptedLinear, Mixer
 from engine.adapters.targets import PRODUCTS, Targets, decoder_targets
 from engine.architecture import GELU, Architecture
+from engine.attending import Attending
 from engine.attention import LayerShape, StepAttention
 from engine.checkpoint import Checkpoint
 from engine.kernels import Kernels
@@ -79,7 +80,7 @@ class Decoder:
         self,
         tokens: Tensor,
         positions: Tensor,
-        attention: StepAttention,
+        attention: Attending,
         chosen: Tensor,
         adapted: bool = False,
     ) -> Tensor:
@@ -92,8 +93,9 @@ class Decoder:
         if self._architecture.embedding_scale is not None:
             hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)
         turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
-        if self._whole is not None and attention.tables is not None and not adapted and len(chosen):
-            return self._capped(self._whole(hidden, turns, attention.cache, attention.tables, chosen))
+        whole = self._whole if len(chosen) and not adapted else None
+        if whole is not None and isinstance(attention, StepAttention) and attention.tables is not None:
+            return self._capped(whole(hidden, turns, attention.cache, attention.tables, chosen))
         more: Tensor | None = None  # what the last layer adds
         for index, layer in enumerate(self._adapted if adapted else self._layers):
             normed = layer.attention_norm(hidden, more)
@@ -115,7 +117,7 @@ class Decoder:
         layer: Layer,
         normed: Tensor,
         turns: Turns,
-        attention: StepAttention,
+        attention: Attending,
     ) -> Tensor:
         shape = self._architecture
         turning = shape.heads + shape.kv_heads

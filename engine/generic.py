@@ -12,7 +12,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM
 
 from engine.adapters.mixer import Mixer
 from engine.adapters.targets import Targets
-from engine.attention import LayerShape, StepAttention
+from engine.attending import Attending
+from engine.attention import LayerShape
 from engine.config import ModelError
 
 ATTENTION: Final = "sluice_paged"
@@ -63,7 +64,7 @@ class GenericModel:
         self,
         tokens: Tensor,
         positions: Tensor,
-        attention: StepAttention,
+        attention: Attending,
         chosen: Tensor,
         adapted: bool = False,
     ) -> Tensor:

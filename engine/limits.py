@@ -21,6 +21,7 @@ class Limits:
         4  # long prompts in flight at once, so that a short one never waits for a long one
     )
     guesses: int = 0  # tokens of one reply that are guessed in a step, at the most
+    ahead: int = 0  # tokens of each reply that are computed before they are asked for: they need pages
     pin_s: float = 300.0  # how long a warm-up's or a session's pages outlive everything but memory pressure
     patience_s: float = 10.0  # who has waited so long moves up a tier: longer than most replies take
     max_drafts: int = 256  # typed prompts that wait to be computed; past it the oldest is forgotten
@@ -33,7 +34,7 @@ class Limits:
                 raise ValueError(f"{name} must be at least 1")
         if not self.gap_s > 0:
             raise ValueError("gap_s must be positive")
-        for name in ("max_waiting", "guesses"):
+        for name in ("max_waiting", "guesses", "ahead"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from engine.adapters.mixer import Mixer
 from engine.adapters.targets import Targets
 from engine.architecture import architecture_of
-from engine.attention import LayerShape, StepAttention
+from engine.attending import Attending
+from engine.attention import LayerShape
 from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
@@ -49,7 +50,7 @@ class LanguageModel(Protocol):
         self,
         tokens: Tensor,
         positions: Tensor,
-        attention: StepAttention,
+        attention: Attending,
         chosen: Tensor,
         adapted: bool = False,
     ) -> Tensor:

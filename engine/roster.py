@@ -93,7 +93,7 @@ class Roster:
         return True
 
     def reserve(self, sequence: Sequence, guesses: int) -> int:
-        """Room for guesses behind a granted token, if nobody has to give up pages for it; for how many there is."""
+        """Room for tokens behind a granted one, if nobody has to give up pages for it; for how many there is."""
         assert sequence.lease is not None
         guesses = min(guesses, sequence.max_output - sequence.output - 1)
         if sequence.output + guesses >= sequence.granted and self._pool.grow(

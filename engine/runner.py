@@ -8,7 +8,6 @@ from itertools import chain, islice
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from engine.adapters.adapter import Adapter
 from engine.attention import LayerShape, PagedCache, Span, StepAttention
@@ -50,9 +49,13 @@ class TorchRunner:
     def context_tokens(self) -> int:
         return self._context_tokens
 
+    @property
+    def ahead(self) -> int:
+        return 0
+
     def step(self, rows: Sequence[Row]) -> list[Result]:
         """See `Runner.step`. A token id outside the vocabulary fails its own row only."""
-        results: list[Result] = [self._fault(row) for row in rows]
+        results: list[Result] = [fault_of(row, self._model.vocab) for row in rows]
         sound = [index for index, fault in enumerate(results) if fault is None]
         sound.sort(key=lambda index: _place(rows[index]))
         if sound:
@@ -72,18 +75,11 @@ class TorchRunner:
         """Give the memory back; no step may follow."""
         self._cache.close()
 
-    def _fault(self, row: Row) -> EngineError | None:
-        if min(row.tokens) >= 0 and max(row.tokens) < self._model.vocab:
-            return None
-        return EngineError(
-            "invalid_value", f"a token id is outside the vocabulary of {self._model.vocab} tokens"
-        )
-
     @torch.inference_mode()
     def _compute(self, rows: Sequence[Row]) -> list[Result]:
         spans = _spans(rows)
-        positions = torch.tensor(list(chain.from_iterable(map(_positions, rows))), device=self._device)
-        slots = self._slots(rows)
+        positions = torch.tensor(list(chain.from_iterable(map(positions_of, rows))), device=self._device)
+        slots = torch.tensor(slots_of(rows, self._page_tokens), device=self._device)
         if entered := self._entered(rows):
             self._cache.clear(torch.tensor(entered, device=self._device))
         chosen = [
@@ -100,18 +96,8 @@ class TorchRunner:
         )
         if not chosen:
             return [None] * len(rows)
-        tokens = iter(sample(logits, [choice for row in rows for choice in _choices(row)]))
-        return [_result(row, list(islice(tokens, row.chooses))) for row in rows]
-
-    def _slots(self, rows: Sequence[Row]) -> Tensor:
-        """Where each token's keys and values go in the pools, [T]."""
-        size = self._page_tokens
-        slots = [
-            row.pages[position // size] * size + position % size
-            for row in rows
-            for position in _positions(row)
-        ]
-        return torch.tensor(slots, device=self._device)
+        tokens = iter(sample(logits, [choice for row in rows for choice in choices_of(row)]))
+        return [result_of(row, list(islice(tokens, row.chooses))) for row in rows]
 
     def _entered(self, rows: Sequence[Row]) -> list[int]:
         """The pages whose first token is written in this step."""
@@ -169,18 +155,35 @@ def _spans(rows: Sequence[Row]) -> list[Span]:
     return spans
 
 
-def _positions(row: Row) -> range:
+def fault_of(row: Row, vocab: int) -> EngineError | None:
+    """What keeps a row from being computed at all."""
+    if min(row.tokens) >= 0 and max(row.tokens) < vocab:
+        return None
+    return EngineError("invalid_value", f"a token id is outside the vocabulary of {vocab} tokens")
+
+
+def positions_of(row: Row) -> range:
     return range(row.start, row.start + len(row.tokens))
 
 
-def _choices(row: Row) -> list[Choice]:
+def slots_of(rows: Sequence[Row], page_tokens: int) -> list[int]:
+    """Where each token's keys and values go in the pools, all rows' one after the other."""
+    return [
+        row.pages[position // page_tokens] * page_tokens + position % page_tokens
+        for row in rows
+        for position in positions_of(row)
+    ]
+
+
+def choices_of(row: Row) -> list[Choice]:
+    """How the tokens behind its last ones are chosen, as many as it chooses."""
     end = row.start + len(row.tokens) + 1
     return [
         Choice(row.sampling, row.seed, position, row.shaping) for position in range(end - row.chooses, end)
     ]
 
 
-def _result(row: Row, sampled: list[int | Exception]) -> Result:
+def result_of(row: Row, sampled: list[int | Exception]) -> Result:
     if row.guesses:
         return agreed(row, sampled)
     return sampled[0] if sampled else None

@@ -48,7 +48,7 @@ def sample(logits: Tensor, choices: Sequence[Choice]) -> list[int | Exception]:
     drawn: list[int] = []
     for row, finite in enumerate(torch.isfinite(peaks).tolist()):
         if not finite:
-            results[row] = EngineError("model_error", "the model's output for this sequence is not a number")
+            results[row] = broken()
         elif choices[row].sampling.temperature > COLDEST:
             drawn.append(row)
     if drawn:
@@ -58,6 +58,11 @@ def sample(logits: Tensor, choices: Sequence[Choice]) -> list[int | Exception]:
     for row, fault in faults:
         results[row] = fault
     return results
+
+
+def broken() -> EngineError:
+    """Why a row whose logits are not finite fails."""
+    return EngineError("model_error", "the model's output for this sequence is not a number")
 
 
 def peaks_of(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,19 +137,30 @@ def _suffices(sampling: Sampling, candidates: int, covered: float, size: int) ->
 
 
 def _filtered(ordered: Tensor, totals: Tensor, choices: Sequence[Choice]) -> Tensor:
-    """What top_k and top_p remove becomes minus infinity. ordered: [R, K], falling; totals: [R], log mass."""
     size = ordered.shape[1]
-    rank = torch.arange(size, device=ordered.device)
     most = torch.tensor([choice.sampling.top_k or size for choice in choices], device=ordered.device)
-    ordered = ordered.masked_fill(rank >= most[:, None], float("-inf"))
     limited = torch.tensor([choice.sampling.top_k > 0 for choice in choices], device=ordered.device)
+    limits = _column([limit_of(choice.sampling) for choice in choices], ordered)
+    return filtered(ordered, totals, most[:, None], limited, limits)
+
+
+def limit_of(sampling: Sampling) -> float:
+    """A top_p of 1 is off; compared with a sum that rounding may carry past 1 it would still remove the tail."""
+    return sampling.top_p if sampling.top_p < 1 else float("inf")
+
+
+def filtered(ordered: Tensor, totals: Tensor, most: Tensor, limited: Tensor, limits: Tensor) -> Tensor:
+    """What top_k and top_p remove becomes minus infinity.
+
+    ordered: [R, K], falling; totals: [R], log mass; most: [R, 1], top_k; limited: [R], whether that is less than all;
+    limits: [R, 1], top_p.
+    """
+    rank = torch.arange(ordered.shape[1], device=ordered.device)
+    ordered = ordered.masked_fill(rank >= most, float("-inf"))
     totals = torch.where(limited, torch.logsumexp(ordered, -1), totals)
     chances = (ordered - totals[:, None]).exp()
     before = chances.cumsum(-1) - chances
-    # A top_p of 1 is off; compared with a sum that rounding may carry past 1 it would still remove the tail.
-    limits = [choice.sampling.top_p if choice.sampling.top_p < 1 else float("inf") for choice in choices]
-    removed = before >= _column(limits, ordered)
-    return ordered.masked_fill_(removed & (rank > 0), float("-inf"))
+    return ordered.masked_fill_((before >= limits) & (rank > 0), float("-inf"))
 
 
 def _pick(scaled: Tensor, tokens: Tensor, choices: Sequence[Choice]) -> list[int]:
@@ -163,9 +179,18 @@ def _column(values: Sequence[float], like: Tensor) -> Tensor:
 
 def gumbel(keys: Sequence[tuple[int, int]], tokens: Tensor) -> Tensor:
     """Gumbel noise of (seed, position, token), always the same. keys: R pairs, tokens: int32 [R, K]."""
-    mixed = [_mix64(_mix64(seed & _MASK_64) ^ (position & _MASK_64)) for seed, position in keys]
+    mixed = [_mix64(seed_key(seed) ^ (position & _MASK_64)) for seed, position in keys]
     halves = [[_signed(key & _MASK_32), _signed(key >> 32)] for key in mixed]
-    words = torch.tensor(halves, dtype=torch.int32, device=tokens.device)
+    return noise(torch.tensor(halves, dtype=torch.int32, device=tokens.device), tokens)
+
+
+def seed_key(seed: int) -> int:
+    """A seed's part of a row's key, 64 bits without a sign."""
+    return _mix64(seed & _MASK_64)
+
+
+def noise(words: Tensor, tokens: Tensor) -> Tensor:
+    """Gumbel noise. words: int32 [R, 2], the halves of each row's key, the low one first; tokens: int32 [R, K]."""
     bits = _mix32(tokens ^ words[:, :1]).add_(words[:, 1:])
     bits = _mix32(bits).bitwise_and_(0x7FFFFFFF)
     uniform = bits.to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(max=_LARGEST_BELOW_1)

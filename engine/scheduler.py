@@ -275,6 +275,9 @@ class Scheduler:
                 self.grant(sequence)
         # Of those that were granted a token some may be preempted by now.
         decoding = [sequence for sequence in running.values() if sequence.phase is Phase.DECODE]
+        if self.limits.ahead:
+            for sequence in decoding:
+                self._roster.reserve(sequence, self.limits.ahead)
         for sequence, guesses in zip(decoding, self._guesses(decoding), strict=True):
             position = len(sequence.prompt) + sequence.output - 1
             tokens = [sequence.tokens[-1], *guesses]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from engine.batch import Row
+from engine.batch import Row, Runner
 from engine.config import EngineSettings, ModelError
 from engine.grammar import compiler_for
 from engine.interface import ModelInfo
@@ -15,7 +15,7 @@ from engine.limits import Limits
 from engine.loop import StepEngine
 from engine.models import load_model
 from engine.request import Sampling
-from engine.runner import TorchRunner
+from engine.runners import runner_for
 from engine.tokenizer import HFTokenizer
 
 
@@ -27,7 +27,7 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
     with ThreadPoolExecutor(1) as side:
         prepared = side.submit(_prepared_tokenizer, folder)
         loaded = load_model(folder, settings)
-        runner = TorchRunner(loaded, settings)
+        runner = runner_for(loaded, settings)
         _warm_up(runner)
         tokenizer, ends = prepared.result()
     model = ModelInfo(
@@ -43,6 +43,7 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         step_tokens=settings.chunk_tokens,
         gap_s=settings.gap_s,
         guesses=settings.speculation,
+        ahead=runner.ahead,
         pin_s=settings.keep_warm_s,
         vocabulary=loaded.model.vocab,
     )
@@ -84,7 +85,7 @@ def _tokenizer_class(folder: Path) -> Any:
     return transformers.PreTrainedTokenizerFast if plain else transformers.AutoTokenizer
 
 
-def _warm_up(runner: TorchRunner) -> None:
+def _warm_up(runner: Runner) -> None:
     """The first products take longer, for kernels are chosen in them: not at the first user's expense."""
     tokens = [0] * min(8, runner.context_tokens - 1)
     pages = range(-(-(len(tokens) + 1) // runner.page_tokens))

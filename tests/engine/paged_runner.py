@@ -24,6 +24,7 @@ class PagedRunner:
         self.pages_total = pages_total
         self.page_tokens = page_tokens
         self.context_tokens = context_tokens
+        self.ahead = 0
         self.fault: Callable[[Sequence[Row]], None] = lambda rows: None
         self.row_fault: Callable[[Row], Exception | None] = lambda row: None
         self.copy_fault: Callable[[int, int], None] = lambda source, target: None

@@ -18,7 +18,7 @@ from engine.runner import TorchRunner
 from engine.tokenizer import HFTokenizer
 from engine.torch_engine import build_torch_engine
 from tests.engine.contract import Heard
-from tests.engine.test_parity import Run, drive
+from tests.engine.driving import Run, drive
 from tests.needs import find_default_model
 
 pytestmark = [pytest.mark.anyio, pytest.mark.model]

@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, G
 from engine.config import EngineSettings, ModelError
 from engine.generic import ATTENTION, GenericModel
 from engine.models import load_model
-from tests.engine.test_parity import Run, drive
+from tests.engine.driving import Run, drive
 from tests.engine.tiny_models import generated, runner_for, save_tiny
 
 PLAIN = EngineSettings(dtype="float32")

@@ -18,7 +18,7 @@ from engine.checkpoint import Checkpoint
 from engine.config import ModelError
 from engine.gguf_convert import convert_gguf, storage_dtype
 from engine.weight_files import WeightFiles
-from tests.engine.test_parity import Run, drive
+from tests.engine.driving import Run, drive
 from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import generated, runner_for, save_tiny
 

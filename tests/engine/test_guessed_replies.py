@@ -14,9 +14,9 @@ from engine.batch import Row
 from engine.request import Finished, FinishReason, Output, Sampling
 from engine.sequence import Sequence
 from engine.speculation import Speculation
+from tests.engine.driving import prompts
 from tests.engine.guessing import Guessing
 from tests.engine.paged_runner import expected
-from tests.engine.test_parity import prompts
 from tests.engine.test_scheduler import ENDLESS, Bench
 from tests.engine.tiny_models import GENERIC, GREEDY, LEAN, WIDE, runner_for, save_tiny
 

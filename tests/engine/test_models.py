@@ -19,7 +19,7 @@ from engine.gguf_convert import convert_gguf
 from engine.models import load_model
 from engine.quantized import dequantize, quantize
 from engine.request import Sampling
-from tests.engine.test_parity import Run, drive
+from tests.engine.driving import Run, drive
 from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import generated, runner_for, save_tiny
 

@@ -14,7 +14,7 @@ from engine.batch import Row
 from engine.config import EngineSettings
 from engine.models import load_model
 from engine.request import EngineError
-from tests.engine.test_parity import COUNT, LENGTHS, Run, drive, prompts, shuffled_pages
+from tests.engine.driving import COUNT, LENGTHS, Run, drive, prompts, shuffled_pages
 from tests.engine.tiny_models import GREEDY, WIDE, generated, runner_for, save_tiny
 
 pytestmark = pytest.mark.native

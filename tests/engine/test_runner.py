@@ -15,7 +15,7 @@ from engine.config import EngineSettings, ModelError
 from engine.models import LoadedModel, load_model
 from engine.request import EngineError, Sampling
 from engine.runner import suggested_kv_bytes
-from tests.engine.test_parity import Run, drive, prompts, shuffled_pages
+from tests.engine.driving import Run, drive, prompts, sampled_runs, shuffled_pages
 from tests.engine.tiny_models import GREEDY, PAGE, VOCAB, generated, runner_for, save_tiny
 
 KINDS = ("llama", "gemma3_text", "gpt_neox")
@@ -36,20 +36,6 @@ def threads() -> Iterator[int]:
     before = torch.get_num_threads()
     yield before
     torch.set_num_threads(before)
-
-
-def sampled_runs() -> list[Run]:
-    pages = shuffled_pages(4, 80, 200)
-    every = [
-        Sampling(temperature=1.3),
-        Sampling(temperature=0.8, top_p=0.9),
-        Sampling(temperature=1.0, top_k=40, min_p=0.02),
-        GREEDY,
-    ]
-    return [
-        Run(prompt, pages[index], index, 7, 30, sampling, seed=100 + index)
-        for index, (prompt, sampling) in enumerate(zip(prompts(), every, strict=True))
-    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,7 +14,7 @@ from engine.config import EngineSettings
 from engine.models import LoadedModel, load_model
 from engine.runner import TorchRunner
 from tests.engine.adapters.peft_folders import MLP, save_adapter, save_merged
-from tests.engine.test_parity import COUNT, Run, prompts, shuffled_pages
+from tests.engine.driving import COUNT, Run, prompts, shuffled_pages
 from tests.engine.tiny_models import LEAN, PAGE, generated, rows_of, save_tiny
 
 LIMIT = 1 << 24

@@ -1,0 +1,110 @@
+"""Attention for the two kinds of work a GPU runner has: a decode step of the whole batch, and chunks of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from engine.batch import Row
+from engine.cuda.device import Device
+from engine.cuda.state import table_of
+from engine.rope import Turns
+
+
+class Kernels(Protocol):
+    """What computes it; shapes as in `store`, `decoding` and `prefill`."""
+
+    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Tensor) -> Tensor: ...
+
+    def decoding(
+        self,
+        query: Tensor,
+        pool: Tensor,
+        tables: Tensor,
+        lengths: Tensor,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Tensor: ...
+
+    def prefill(
+        self,
+        query: Tensor,
+        pool: Tensor,
+        tables: Tensor,
+        tiles: Tensor,
+        scale: float,
+        window: int | None,
+        softcap: float | None,
+    ) -> Tensor: ...
+
+    def tiles(self, spans: Sequence[tuple[int, int, int]], group: int) -> list[tuple[int, int, int, int]]: ...
+
+
+class DecodeAttention:
+    """One token of each row; reads nothing but tensors that a graph may have."""
+
+    def __init__(
+        self, kernels: Kernels, pools: Sequence[Tensor], tables: Tensor, lengths: Tensor, places: Tensor
+    ) -> None:
+        self._kernels, self._pools = kernels, pools
+        self._tables, self._lengths, self._places = tables, lengths, places
+        self.decoding = len(tables)
+
+    def attend(
+        self,
+        layer: int,
+        qkv: Tensor,
+        kv_heads: int,
+        turns: Turns | None,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:
+        """qkv: [B, H + 2 Hkv, D], contiguous -> [B, H, D]."""
+        pool = self._pools[layer]
+        query = self._kernels.store(qkv, None if turns is None else turns.exact, self._places, pool)
+        return self._kernels.decoding(query, pool, self._tables, self._lengths, scale, window, softcap)
+
+
+class ChunkAttention:
+    """Chunks of several rows."""
+
+    decoding = 0
+
+    def __init__(
+        self, kernels: Kernels, pools: Sequence[Tensor], rows: Sequence[Row], places: Tensor, device: Device
+    ) -> None:
+        self._kernels, self._pools, self._places, self._device = kernels, pools, places, device
+        self._tables = device.send(table_of(rows))
+        self._tiles: dict[int, Tensor] = {}  # by the number of heads that share keys
+        self._spans: list[tuple[int, int, int]] = []
+        first = 0
+        for row in rows:
+            self._spans.append((first, len(row.tokens), row.start))
+            first += len(row.tokens)
+
+    def attend(
+        self,
+        layer: int,
+        qkv: Tensor,
+        kv_heads: int,
+        turns: Turns | None,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:
+        """qkv: [T, H + 2 Hkv, D], contiguous -> [T, H, D]."""
+        pool = self._pools[layer]
+        query = self._kernels.store(qkv, None if turns is None else turns.exact, self._places, pool)
+        tiles = self._tiles_for(query.shape[1] // kv_heads)
+        return self._kernels.prefill(query, pool, self._tables, tiles, scale, window, softcap)
+
+    def _tiles_for(self, group: int) -> Tensor:
+        if group not in self._tiles:
+            tiles = self._kernels.tiles(self._spans, group)
+            self._tiles[group] = self._device.send(torch.tensor(tiles, dtype=torch.int32))
+        return self._tiles[group]

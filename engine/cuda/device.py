@@ -1,0 +1,82 @@
+"""What the runner asks of a device besides computing: graphs, and numbers that come back without waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Work = Callable[[], None]
+
+
+class Pending(Protocol):
+    """Numbers on their way to the processor."""
+
+    def wait(self) -> list[int]:
+        """Those of a tensor as it was when it was fetched. Other threads run meanwhile."""
+        ...
+
+
+class Device(Protocol):
+    @property
+    def torch(self) -> torch.device: ...
+
+    @property
+    def processors(self) -> int:
+        """How many programs run at once."""
+        ...
+
+    def capture(self, work: Work) -> Work:
+        """A replay of what `work` does to tensors that stay where they are. May run `work`, several times."""
+        ...
+
+    def send(self, values: Tensor) -> Tensor:
+        """The same on the device, in the order of its work; returns at once."""
+        ...
+
+    def fetch(self, values: Tensor) -> Pending:
+        """Take the tensor's content in the order of the device's work; returns at once."""
+        ...
+
+
+class CudaDevice:
+    """All work goes to the current stream; all graphs share one pool of memory, as they never run at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.torch = device
+        self.processors = torch.cuda.get_device_properties(device).multi_processor_count
+        self._pool = torch.cuda.graph_pool_handle()
+        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def capture(self, work: Work) -> Work:
+        current = torch.cuda.current_stream(self.torch)
+        self._side.wait_stream(current)
+        with torch.cuda.stream(self._side):
+            work()  # compiles kernels and sets up libraries, which a capture may not
+        current.wait_stream(self._side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            work()
+        return graph.replay
+
+    def send(self, values: Tensor) -> Tensor:
+        return values.pin_memory().to(self.torch, non_blocking=True)
+
+    def fetch(self, values: Tensor) -> Pending:
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        host.copy_(values, non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record(torch.cuda.current_stream(self.torch))
+        return _Copy(host, arrived)
+
+
+class _Copy:
+    def __init__(self, host: Tensor, arrived: torch.cuda.Event) -> None:
+        self._host, self._arrived = host, arrived
+
+    def wait(self) -> list[int]:
+        self._arrived.synchronize()
+        values: list[int] = self._host.tolist()
+        return values

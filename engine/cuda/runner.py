@@ -1,0 +1,184 @@
+"""The runner for a GPU: decode steps are replays of graphs, several of them on their way; chunks run between them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate, chain, islice
+
+import torch
+from torch import Tensor
+
+from engine.adapters.adapter import Adapter
+from engine.attention import PagedCache
+from engine.batch import Result, Row
+from engine.config import EngineSettings
+from engine.cuda.attention import ChunkAttention, Kernels
+from engine.cuda.choice import BROKEN, UNDECIDED
+from engine.cuda.device import Device, Pending
+from engine.cuda.replays import Replays
+from engine.cuda.slots import BUCKETS, Slots
+from engine.cuda.state import BatchState
+from engine.models import LoadedModel
+from engine.runner import choices_of, fault_of, pages_for, positions_of, result_of, slots_of
+from engine.sampler import broken, sample
+
+
+class GraphRunner:
+    """Implements `engine.batch.Runner`. Not thread-safe.
+
+    A step's decode rows have their tokens from the oldest replay that is on its way; before it is waited for, others
+    are sent after it, up to `ahead`. Rows that the device cannot finish by itself (a shaping of their own, filters that
+    leave more than its candidates) get their tokens here.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        settings: EngineSettings,
+        device: Device,
+        kernels: Kernels,
+        ahead: int = 1,
+    ) -> None:
+        """Raises ModelError if the memory for keys and values holds no context to speak of."""
+        self._model, self._device, self._kernels, self._ahead = loaded.model, device, kernels, ahead
+        size, pages = settings.page_tokens, pages_for(loaded, settings)
+        self._context_tokens = min(loaded.context_tokens, pages * size)
+        self._cache = PagedCache(loaded.model.shapes, pages, size, loaded.dtype, device.torch)
+        self._most = min(settings.max_running, BUCKETS[-1])
+        self._slots = Slots(self._most, size)
+        self._state = BatchState(device, self._most, -(-self._context_tokens // size), size)
+        self._on_way: deque[Pending] = deque()
+        with torch.inference_mode():
+            self._replays = Replays(
+                self._model, self._cache.pools, self._state, device, kernels, self._slots.buckets
+            )
+
+    def __repr__(self) -> str:
+        return f"<GraphRunner pages={self.pages_total}x{self.page_tokens} {self._slots}>"
+
+    @property
+    def page_tokens(self) -> int:
+        return self._cache.page_tokens
+
+    @property
+    def pages_total(self) -> int:
+        return self._cache.pages
+
+    @property
+    def context_tokens(self) -> int:
+        return self._context_tokens
+
+    @property
+    def ahead(self) -> int:
+        return self._ahead
+
+    @torch.inference_mode()
+    def step(self, rows: Sequence[Row]) -> list[Result]:
+        """See `Runner.step`. A token id outside the vocabulary fails its own row only."""
+        try:
+            return self._step(rows)
+        except Exception:
+            self._slots.clear()  # nobody knows how far the device got
+            self._on_way.clear()
+            raise
+
+    def copy_page(self, source: int, target: int) -> None:
+        with torch.inference_mode():
+            self._cache.copy(source, target)
+
+    def forget_adapter(self, adapter: Adapter) -> None:
+        self._model.mixer.forget(adapter)
+
+    def close(self) -> None:
+        """Give the memory back; no step may follow."""
+        self._replays.close()
+        self._cache.close()
+
+    def _step(self, rows: Sequence[Row]) -> list[Result]:
+        results: list[Result] = [fault_of(row, self._model.vocab) for row in rows]
+        decodes, chunks = self._parted(rows, results)
+        places = self._send([rows[index] for index in decodes], mixed=bool(chunks))
+        self._fill(results, rows, chunks)
+        if decodes:
+            self._receive(results, rows, decodes, places)
+        return results
+
+    def _parted(self, rows: Sequence[Row], results: list[Result]) -> tuple[list[int], list[int]]:
+        """The sound rows that replays serve, and the others."""
+        decodes: list[int] = []
+        chunks: list[int] = []
+        for index, row in enumerate(rows):
+            if results[index] is None:
+                plain = len(row.tokens) == 1 and row.sample and row.adapter is None
+                (decodes if plain and len(decodes) < self._most else chunks).append(index)
+        return decodes, chunks
+
+    def _send(self, rows: Sequence[Row], *, mixed: bool) -> list[int]:
+        """See that the rows' next tokens are on their way. Returns their slots.
+
+        None run ahead while prompts are computed: they would hold up the newcomer, and be dropped when it joins.
+        """
+        places, patches = self._slots.arrange(rows)
+        if not self._slots.ahead:
+            self._on_way.clear()
+        self._state.apply(patches)
+        if not rows:
+            return places
+        alone = mixed or any(row.shaping is not None for row in rows)
+        wanted = 1 if alone else 1 + self._ahead
+        while not self._on_way or (len(self._on_way) < wanted and self._slots.can_advance):
+            self._replays.launch(self._slots.bucket, self._slots.kind)
+            self._on_way.append(self._device.fetch(self._state.tokens))
+            self._slots.launched()
+        return places
+
+    def _receive(
+        self, results: list[Result], rows: Sequence[Row], decodes: list[int], places: list[int]
+    ) -> None:
+        """Wait for the oldest replay."""
+        chosen = self._on_way.popleft().wait()
+        tokens = [chosen[place] for place in places]
+        self._slots.arrived(places, tokens)
+        shaped: list[int] = []
+        again: list[int] = []
+        for index, token in zip(decodes, tokens, strict=True):
+            if rows[index].shaping is not None:
+                shaped.append(index)
+            elif token == UNDECIDED:
+                again.append(index)
+            else:
+                results[index] = broken() if token == BROKEN else token
+        if shaped:
+            homes = dict(zip(decodes, places, strict=True))
+            logits = self._replays.logits[[homes[index] for index in shaped]]
+            self._sample(results, rows, shaped, logits)
+        self._fill(results, rows, again)
+
+    def _fill(self, results: list[Result], rows: Sequence[Row], indices: list[int]) -> None:
+        """Compute rows of any length outside of the graphs."""
+        if not indices:
+            return
+        mine = [rows[index] for index in indices]
+        tokens = list(chain.from_iterable(row.tokens for row in mine))
+        positions = list(chain.from_iterable(map(positions_of, mine)))
+        whole = self._device.send(torch.tensor([tokens, positions, slots_of(mine, self.page_tokens)]))
+        ends = accumulate(len(row.tokens) for row in mine)
+        chosen = list(
+            chain.from_iterable(range(end - row.chooses, end) for end, row in zip(ends, mine, strict=True))
+        )
+        logits = self._model.forward(
+            whole[0],
+            whole[1],
+            ChunkAttention(self._kernels, self._cache.pools, mine, whole[2], self._device),
+            self._device.send(torch.tensor(chosen, dtype=torch.long)),
+            self._model.mixer.begin(mine),
+        )
+        self._sample(results, rows, indices, logits)
+
+    def _sample(self, results: list[Result], rows: Sequence[Row], indices: list[int], logits: Tensor) -> None:
+        """logits: those of all tokens that choose a next one."""
+        choices = [choice for index in indices for choice in choices_of(rows[index])]
+        tokens = iter(sample(logits, choices) if choices else [])
+        for index in indices:
+            results[index] = result_of(rows[index], list(islice(tokens, rows[index].chooses)))
