@@ -77,17 +77,67 @@ void sluice_gate(const void *x, void *out, int bfloat16, long rows, long size, i
     run(gate_share, &given, rows > 7 ? threads : 1);
 }
 
+/* 32 values as two registers: bfloat16 by even and odd places, which takes half of what it takes in order, float32 by
+   halves. */
+INLINE void load_two(const char *from, int bfloat16, __m512 two[2]) {
+    if (bfloat16) {
+        __m512i both = _mm512_loadu_si512(from);
+        two[0] = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+        two[1] = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000)));
+    } else {
+        two[0] = _mm512_loadu_ps((const float *)from);
+        two[1] = _mm512_loadu_ps((const float *)from + LANES);
+    }
+}
+
+INLINE void store_two(char *to, int bfloat16, const __m512 two[2]) {
+    if (bfloat16) {
+        __m512i even = _mm512_cvtepu16_epi32(rounded(two[0])), odd = _mm512_cvtepu16_epi32(rounded(two[1]));
+        _mm512_storeu_si512(to, _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
+    } else {
+        _mm512_storeu_ps((float *)to, two[0]);
+        _mm512_storeu_ps((float *)to + LANES, two[1]);
+    }
+}
+
+/* Floats in order, put as load_two puts what they meet. */
+INLINE void arrange(float *values, long count, int bfloat16) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (long at = 0; bfloat16 && at < count; at += 2 * LANES) {
+        __m512 first = _mm512_loadu_ps(values + at), second = _mm512_loadu_ps(values + at + LANES);
+        _mm512_storeu_ps(values + at, _mm512_permutex2var_ps(first, even, second));
+        _mm512_storeu_ps(values + at + LANES, _mm512_permutex2var_ps(first, odd, second));
+    }
+}
+
 typedef struct {
-    const void *keys, *values; /* of one head: [pages, page_tokens, dim] */
+    const char *keys, *values; /* of one head: [pages, page_tokens, dim] */
     const int32_t *pages;      /* that the row holds */
     long page_tokens, dim, low, end; /* tokens low ... end - 1 are seen */
     int bfloat16;
 } Context;
 
-/* Where a token's share begins. */
-INLINE long place(const Context *context, long token) {
-    long page = context->pages[token / context->page_tokens];
-    return (page * context->page_tokens + token % context->page_tokens) * context->dim;
+/* Bytes of a token. */
+INLINE long token_bytes(const Context *context) { return context->dim * (context->bfloat16 ? 2 : 4); }
+
+/* Tokens that lie one after the other: those of a page that are seen. */
+typedef struct {
+    long token, end; /* in the context */
+    long place;      /* of the first, in bytes from the head's first page on */
+    long next;       /* where the page after it begins, or this one's place again */
+} Run;
+
+INLINE Run run_at(const Context *context, long token) {
+    const long page = token / context->page_tokens, first = page * context->page_tokens;
+    const long after = first + context->page_tokens, page_bytes = context->page_tokens * token_bytes(context);
+    const long place = context->pages[page] * page_bytes + (token - first) * token_bytes(context);
+    return (Run){token, after < context->end ? after : context->end, place,
+                 after < context->end ? context->pages[page + 1] * page_bytes : place};
+}
+
+INLINE void fetch(const char *from, long bytes) {
+    for (long line = 0; line < bytes; line += 64) _mm_prefetch(from + line, _MM_HINT_T0);
 }
 
 /* The sums of four registers. */
@@ -101,25 +151,33 @@ INLINE __m128 four_sums(__m512 a, __m512 b, __m512 c, __m512 d) {
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
-/* scores[g][token - low] = queries[g] . key; four keys at a time, the last ones repeated where they end. */
+/* scores[g][token - low] = queries[g] . key; four keys at a time, the last ones repeated where they end. The
+   next page's are fetched meanwhile. */
 INLINE void score(int group, const Context *context, const float *queries, float *scores, long width) {
-    const long dim = context->dim;
-    for (long token = context->low; token < context->end; token += TOGETHER) {
-        long places[TOGETHER];
-        for (int each = 0; each < TOGETHER; each++)
-            places[each] = place(context, token + each < context->end ? token + each : context->end - 1);
-        __m512 sums[MOST_GROUP][TOGETHER];
-        for (int g = 0; g < group; g++)
-            for (int each = 0; each < TOGETHER; each++) sums[g][each] = _mm512_setzero_ps();
-        for (long at = 0; at < dim; at += LANES)
-            for (int each = 0; each < TOGETHER; each++) {
-                __m512 key = load(context->keys, places[each] + at, context->bfloat16);
-                for (int g = 0; g < group; g++)
-                    sums[g][each] = _mm512_fmadd_ps(key, _mm512_loadu_ps(queries + g * dim + at), sums[g][each]);
-            }
-        for (int g = 0; g < group; g++)
-            _mm_storeu_ps(scores + g * width + (token - context->low),
-                          four_sums(sums[g][0], sums[g][1], sums[g][2], sums[g][3]));
+    const long dim = context->dim, bytes = token_bytes(context);
+    for (Run run = {.end = context->low}; run.end < context->end;) {
+        run = run_at(context, run.end);
+        for (long token = run.token; token < run.end; token += TOGETHER) {
+            const char *keys[TOGETHER];
+            for (int each = 0; each < TOGETHER; each++)
+                keys[each] = context->keys + run.place + (token + each < run.end ? token + each - run.token : 0) * bytes;
+            fetch(context->keys + run.next + (token - run.token) * bytes, TOGETHER * bytes);
+            __m512 sums[MOST_GROUP][TOGETHER];
+            for (int g = 0; g < group; g++)
+                for (int each = 0; each < TOGETHER; each++) sums[g][each] = _mm512_setzero_ps();
+            for (long at = 0; at < dim; at += 2 * LANES)
+                for (int each = 0; each < TOGETHER; each++) {
+                    __m512 key[2];
+                    load_two(keys[each] + at * (bytes / dim), context->bfloat16, key);
+                    for (int g = 0; g < group; g++)
+                        for (int half = 0; half < 2; half++)
+                            sums[g][each] = _mm512_fmadd_ps(
+                                key[half], _mm512_loadu_ps(queries + g * dim + at + half * LANES), sums[g][each]);
+                }
+            for (int g = 0; g < group; g++)
+                _mm_storeu_ps(scores + g * width + (token - context->low),
+                              four_sums(sums[g][0], sums[g][1], sums[g][2], sums[g][3]));
+        }
     }
 }
 
@@ -141,41 +199,47 @@ INLINE float share(float *scores, long count) {
     return _mm512_reduce_add_ps(sum);
 }
 
-/* out[g] = sum over tokens of shares[g][token] * value / sums[g]; 64 places of a head at a time. */
-INLINE void mix(int group, int parts, const Context *context, const float *shares, long width, const float *sums,
-                void *out, long at) {
-    __m512 mixed[MOST_GROUP][4];
+/* out[g] = sum over tokens of shares[g][token] * value / sums[g]; 64 or 32 places of a head at a time. */
+INLINE void mix(int group, int pairs, const Context *context, const float *shares, long width, const float *sums,
+                char *out, long at) {
+    const long bytes = token_bytes(context), element = bytes / context->dim;
+    __m512 mixed[MOST_GROUP][2][2];
     for (int g = 0; g < group; g++)
-        for (int part = 0; part < parts; part++) mixed[g][part] = _mm512_setzero_ps();
-    for (long token = context->low; token < context->end; token++) {
-        long from = place(context, token) + at;
-        __m512 values[4];
-        for (int part = 0; part < parts; part++)
-            values[part] = load(context->values, from + part * LANES, context->bfloat16);
-        for (int g = 0; g < group; g++) {
-            __m512 weight = _mm512_set1_ps(shares[g * width + (token - context->low)]);
-            for (int part = 0; part < parts; part++)
-                mixed[g][part] = _mm512_fmadd_ps(values[part], weight, mixed[g][part]);
-        }
+        for (int part = 0; part < 2 * pairs; part++) mixed[g][part / 2][part % 2] = _mm512_setzero_ps();
+    for (Run run = {.end = context->low}; run.end < context->end;) {
+        run = run_at(context, run.end);
+        const char *values = context->values + run.place + at * element;
+        for (long token = run.token; token < run.end; token++, values += bytes)
+            for (int pair = 0; pair < pairs; pair++) {
+                __m512 value[2];
+                load_two(values + pair * 2 * LANES * element, context->bfloat16, value);
+                for (int g = 0; g < group; g++) {
+                    __m512 weight = _mm512_set1_ps(shares[g * width + (token - context->low)]);
+                    for (int half = 0; half < 2; half++)
+                        mixed[g][pair][half] = _mm512_fmadd_ps(value[half], weight, mixed[g][pair][half]);
+                }
+            }
     }
     for (int g = 0; g < group; g++)
-        for (int part = 0; part < parts; part++)
-            store(out, g * context->dim + at + part * LANES, _mm512_div_ps(mixed[g][part], _mm512_set1_ps(sums[g])),
-                  context->bfloat16);
+        for (int pair = 0; pair < pairs; pair++) {
+            for (int half = 0; half < 2; half++)
+                mixed[g][pair][half] = _mm512_div_ps(mixed[g][pair][half], _mm512_set1_ps(sums[g]));
+            store_two(out + (g * context->dim + at + pair * 2 * LANES) * element, context->bfloat16, mixed[g][pair]);
+        }
 }
 
-INLINE void attend(int group, const Context *context, const float *queries, float *scores, long width, void *out) {
+INLINE void attend(int group, const Context *context, const float *queries, float *scores, long width, char *out) {
     float sums[MOST_GROUP];
     long at = 0;
     score(group, context, queries, scores, width);
     for (int g = 0; g < group; g++) sums[g] = share(scores + g * width, context->end - context->low);
-    for (; at + 64 <= context->dim; at += 64) mix(group, 4, context, scores, width, sums, out, at);
-    if (at < context->dim) mix(group, 2, context, scores, width, sums, out, at);
+    for (; at + 64 <= context->dim; at += 64) mix(group, 2, context, scores, width, sums, out, at);
+    if (at < context->dim) mix(group, 1, context, scores, width, sums, out, at);
 }
 
 /* The size of a group as a constant, so that sums stay in registers. */
 static void attend_group(int group, const Context *context, const float *queries, float *scores, long width,
-                         void *out) {
+                         char *out) {
 #define GROUP_OF(SIZE) \
     case SIZE: attend(SIZE, context, queries, scores, width, out); break;
     switch (group) {
@@ -205,14 +269,14 @@ INLINE Context context_of(const Attend *a, long row, long head) {
 
 static void keep_one(const Attend *a, long row, long head) {
     const Context context = context_of(a, row, head);
-    const long dim = a->dim, own = place(&context, a->positions[row]);
+    const long dim = a->dim, own = run_at(&context, a->positions[row]).place;
     const long from = (row * (a->heads + 2 * a->kv_heads) + a->heads + head) * dim;
     const float *cos = a->turns ? a->turns + 2 * row * dim : 0, *sin = a->turns ? cos + dim : 0;
     float key[MOST_DIM];
     turn(a->qkv, from, dim, cos, sin, 1.0f, a->bfloat16, key);
     for (long at = 0; at < dim; at += LANES) {
-        store((void *)context.keys, own + at, _mm512_loadu_ps(key + at), a->bfloat16);
-        store((void *)context.values, own + at, load(a->qkv, from + a->kv_heads * dim + at, a->bfloat16), a->bfloat16);
+        store((char *)context.keys + own, at, _mm512_loadu_ps(key + at), a->bfloat16);
+        store((char *)context.values + own, at, load(a->qkv, from + a->kv_heads * dim + at, a->bfloat16), a->bfloat16);
     }
 }
 
@@ -224,6 +288,7 @@ static void attend_one(const Attend *a, long row, long head, float *scores) {
     float queries[MOST_GROUP * MOST_DIM];
     for (int g = 0; g < group; g++)
         turn(a->qkv, row_first + (head * group + g) * dim, dim, cos, sin, a->scale, a->bfloat16, queries + g * dim);
+    arrange(queries, group * dim, a->bfloat16);
     attend_group(group, &context, queries, scores, a->width, a->out + (row * a->heads + head * group) * dim * bytes);
 }
 
