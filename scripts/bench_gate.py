@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
+import string
 import sys
 import time
 from pathlib import Path
@@ -81,6 +82,19 @@ DEAR = (
     "-eyjaaaaaaaaaa.eyjaaaa ",
     "--------------------------------",
 )
+# The same with other letters and digits in place of each *, so that no token comes twice.
+VARIED = (
+    "-sk-********",
+    "-sk-**-sk-**",
+    "-aiza-******",
+    "xoxb-**xoxb-**",
+    "DE** **** ",
+    "41** **** ",
+    "-glpat-****",
+    "-----begin **** ",
+    "-sk-*****************************",
+    "-eyj**********.eyj**** ",
+)
 # Tokens in random order.
 MIXED = {
     "keys": ("sk-", "sk-a1-", "-", "a", "xoxb-", "glpat-", "-eyj", ".", "DE89 "),
@@ -99,6 +113,7 @@ MIXED = {
         "a1",
         "-",
     ),
+    "dashes": tuple("".join(Random(seed).choices("---=_ ", k=32)) for seed in range(1_000)),
     "Han": tuple(map(chr, range(0x4E00, 0x9E00))),
     "any of Unicode": tuple(chr(code) for code in range(0x80, 0x30000) if not 0xD800 <= code < 0xE000),
 }
@@ -107,6 +122,12 @@ MIXED = {
 def tokens(count: int) -> list[str]:
     once = re.findall(r" ?[A-Za-z']+| ?\d{1,3}|\s+|[^\w\s]", PROSE)
     return (once * (count // len(once) + 1))[:count]
+
+
+def varied(unit: str, count: int) -> list[str]:
+    random = Random(unit)
+    kinds = "0123456789" if unit.startswith("4") else string.ascii_letters + string.digits
+    return ["".join(random.choice(kinds) if char == "*" else char for char in unit) for _ in range(count)]
 
 
 def one_run(compiled: CompiledPolicy, stream: list[str], response: int = 500) -> float:
@@ -142,6 +163,7 @@ def whole_text(compiled: CompiledPolicy, text: str) -> float:
 
 def print_dear(compiled: CompiledPolicy, count: int, runs: int) -> None:
     texts = {repr(unit): [unit] * count for unit in ("plain word ", *DEAR)}
+    texts |= {unit: varied(unit, count) for unit in VARIED}
     texts |= {f"random {name}": Random(name).choices(kinds, k=count) for name, kinds in MIXED.items()}
     tokens_us: dict[str, list[float]] = {name: [] for name in texts}
     chars_us: dict[str, list[float]] = {name: [] for name in texts}

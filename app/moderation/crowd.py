@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from app.moderation.machine import CharClass, Machine, Point
-from app.moderation.syntax import Counter
+from app.moderation.program import Counter
 
 FAR: Final = 1 << 62  # a position that no text reaches
 
@@ -48,11 +48,13 @@ class Claim(NamedTuple):
 
 
 class Counting(NamedTuple):
-    """What is in a slot counts from here on, at `point`."""
+    """What is in a slot counts from here on, at `point`, where it has counted so many."""
 
     machine: Machine
     slot: int
     point: Point
+    counter: Counter
+    counted: int
 
 
 Slots = tuple[tuple[Member, ...], ...]
@@ -71,8 +73,8 @@ class Change(NamedTuple):
 class Move(NamedTuple):
     """What the next character does to a crowd. A slot in which something begins comes after all others.
 
-    `early`: matches of the text before the character. `counting`: what counts from here on; its line, and that of a
-    leaver that counts on, stands in the new crowd already. `leaving`: lines whose first goes on at a point.
+    `early`: matches of the text before the character. `counting`: what counts from here on; its line stands in the
+    new crowd already. `leaving`: lines whose first goes on at a point, if it has counted enough.
     `carries`: what was a match still is one.
     """
 
@@ -87,8 +89,8 @@ class Move(NamedTuple):
     carries: bool
 
 
-# What a step asks for besides another crowd: which runs are kept (None: all), the width of what begins (0: nothing
-# does), and the move where there is more to it.
+# What a step asks for besides another crowd: which runs are kept (None: all), and the width of what begins (0: nothing
+# does). Or the move, where there is more to it, and whether matches must be noted before it (1; else 0).
 Effect = tuple[Callable[[Runs], Runs] | None, int, Move | None]
 # A move in short: the steps of the crowd that follows, this crowd, and the effect, if there is any.
 Step = tuple[dict[CharClass | None, "Step"], "Crowd", Effect | None]
@@ -113,7 +115,7 @@ class Crowd:
     moves: dict[CharClass, Move] = field(default_factory=dict)
     # Of all moves that were met, and of a character that has no class of its own.
     steps: dict[CharClass | None, Step] = field(default_factory=dict)
-    entered: dict[tuple[Member, int, bool], Change] = field(default_factory=dict)
+    entered: dict[tuple[Machine, Point, int, bool], Change] = field(default_factory=dict)
     lined: dict[Waitings, Crowd] = field(default_factory=dict)
 
     def __repr__(self) -> str:

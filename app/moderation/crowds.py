@@ -74,13 +74,13 @@ class Crowds:
             crowd.moves[ahead] = known
         return known
 
-    def enter(self, crowd: Crowd, member: Member, slot: int, new: bool) -> Change:
+    def enter(self, crowd: Crowd, machine: Machine, point: Point, slot: int, new: bool) -> Change:
         """One more, in that slot; `new`: in one that is put in before it. `pick` and `merged` count it already."""
-        key = member, slot, new
+        key = machine, point, slot, new
         known = crowd.entered.get(key)
         if known is None:
             self._count()
-            slots = [*crowd.slots]
+            slots, member = [*crowd.slots], Member(machine, point)
             if new:
                 slots.insert(slot, (member,))
             else:
@@ -141,8 +141,8 @@ class Crowds:
                 following, accepted = machine.step(point, ahead)
                 if accepted and not point.accepts and not is_claimed(early, machine):
                     early.append(Claim(machine, number, None, checked))
-                if following is not None and following.counted:
-                    counting.append(Counting(machine, number, following))
+                if following is not None and following.counted is not None:
+                    counting.append(Counting(machine, number, following, *following.counted))
                 elif following is not None:
                     standing.add(number, Member(machine, following, checked))
         begun = self._begins(crowd.behind, ahead)
@@ -162,9 +162,7 @@ class Crowds:
             if ahead.members[counter.chars]:
                 lines.append(waiting)
         over = tuple(waiting.counter for waiting in crowd.lines if waiting not in lines)
-        starting = [(one.machine, one.point) for one in counting]
-        starting += [(waiting.machine, left) for waiting, left in leaving]
-        begin_lines(lines, starting)
+        begin_lines(lines, counting)
         kept = tuple(sorted(standing.slots))
         following_crowd = self.of(standing.in_order(kept), tuple(lines), seen, ahead.space)
         return Move(
@@ -197,11 +195,10 @@ def _picker(kept: tuple[int, ...], count: int) -> Callable[[Runs], Runs] | None:
 def _step(crowd: Crowd, move: Move, ahead: CharClass) -> Step:
     """The move in short, if it notes no match."""
     following, pick, merged = move.change
-    notes = move.early or not following.lasting or not (move.carries or not crowd.lasting)
-    if notes or (ahead.space and crowd.spaced):
+    if move.early or not following.lasting or not crowd.lasting or (ahead.space and crowd.spaced):
         return crowd.steps, crowd, STOP
-    if merged or not move.plain:
-        return following.steps, following, (None, 0, move)
+    if merged or not move.plain or not move.carries:
+        return following.steps, following, (None, 0 if move.carries else 1, move)
     if pick is not None or move.begins:
         return following.steps, following, (pick, move.width, None)
     return following.steps, following, REST if following.idle else None

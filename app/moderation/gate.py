@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from app.moderation.match import Match
 from app.moderation.matcher import CompiledPolicy
 from app.moderation.outcome import Cut, GateStep, Summary
 from app.moderation.policy import BLOCK, HOLD_CAP, REDACT, SHOW, Direction
 from app.moderation.prefilter import PLAIN, place
 from app.moderation.release import REDACTED, Release
-from app.moderation.scanner import Match, Scanner
+from app.moderation.scanner import Scanner
 
 __all__ = ["REDACTED", "Cut", "Gate", "GateStep", "Summary"]
 
@@ -118,13 +119,15 @@ class Gate:
 
     def push(self, text: str) -> GateStep:
         """Take a delta; return what may be shown now. After the cut, or the end, nothing."""
-        released = self.glance(text)
-        if released is not None:
-            return GateStep(released)
-        if not self._open:
+        if self._last:
+            released = self.glance(text)
+            if released is not None:
+                return GateStep(released)
+        elif not self._open:
             self._late += len(text)
             return _NOTHING
-        text = self._settled() + text
+        if self._passed or self._tail:
+            text = self._settled() + text
         for start in range(0, len(text), _PIECE):
             piece = text[start : start + _PIECE]
             if self._open:
@@ -264,12 +267,11 @@ class Gate:
         if self._open:
             release.advance(*scanner.holds(), scanner.at)
             release.drop_decided()
-            self._note()
+            if release.notes.busy:
+                self._note()
         else:
             release.end()
             release.note(release.position)
 
     def _note(self) -> None:
-        release = self._release
-        if release.notes.busy:
-            release.note(min(release.position, self._scanner.hold_from(SHOW)))
+        self._release.note(min(self._release.position, self._scanner.hold_from(SHOW)))

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from app.moderation.charsets import CharSets
 from app.moderation.fold import FoldTable, is_word
-from app.moderation.syntax import Accept, Boundary, CharSets, Consume, Counter, Look, Program, Split
+from app.moderation.program import Accept, Boundary, Consume, Counter, Look, Program, Split
 
 _YOUNG: Final = 4  # characters counted by stepping; most of what begins like a key has ended by then
 _MEMO_LIMIT = 1 << 15  # entries of a memo; past it the work is done again instead

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from app.moderation.automaton import Automaton, Term
+from app.moderation.charsets import CharSets
 from app.moderation.crowds import Crowds
 from app.moderation.fold import FoldTable, fold_text
 from app.moderation.machine import CharClass, Classes, Kinds, Machine, Point, Span
 from app.moderation.policy import TIERS, Direction, Policy, Rule
 from app.moderation.prefilter import Trigger
-from app.moderation.syntax import CharSets, Look, Program, either, parse
+from app.moderation.program import Look, Program, either
+from app.moderation.syntax import parse
 from app.moderation.verify import LASTING, VERIFIERS
 
 
@@ -18,7 +20,6 @@ class Matcher:
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
         self.tiers = tuple(TIERS[rule.action] for rule in rules)
-        self.used = frozenset(self.tiers)
         self.fold = FoldTable()
         sets = CharSets()
         programs = [

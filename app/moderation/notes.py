@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from app.moderation.match import Match
 from app.moderation.policy import Action, Rule
-from app.moderation.scanner import Match
 
 
 class Annotation(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Notes:
         self.seen: set[tuple[str, Action]] = set()  # (category, action) of the rules that took effect
         self.pending: list[Match] = []
         self._rules = rules
-        self._used = any(rule.action == "annotate" for rule in rules)
+        self.used = any(rule.action == "annotate" for rule in rules)
         self._places: list[_Place] = []
 
     @property
@@ -51,9 +51,8 @@ class Notes:
         self.pending = [*others, match]
 
     def place(self, raw: int, raw_end: int, shown: int, redacted: int = 0) -> None:
-        """Text was released. Pieces come in the order of the text."""
-        if self._used:
-            self._places.append(_Place(raw, raw_end, shown, redacted))
+        """Text was released. Pieces come in the order of the text. Needed only if `used`."""
+        self._places.append(_Place(raw, raw_end, shown, redacted))
 
     def settle(self, decided: int) -> tuple[Annotation, ...]:
         """The annotations that end within the first `decided` raw characters, in the order of their ends.

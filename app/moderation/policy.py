@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from app.moderation.charsets import CharSets
 from app.moderation.fold import fold_text
 from app.moderation.machine import most_places
-from app.moderation.syntax import CharSets, parse
+from app.moderation.syntax import parse
 from app.moderation.verify import VERIFIERS
 from protocol.moderation import CATEGORIES
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import insort
 from typing import Final
 
+from app.moderation.match import Match
 from app.moderation.matcher import Matcher
 from app.moderation.notes import Annotation, Notes
 from app.moderation.outcome import Cut, GateStep
-from app.moderation.scanner import Match
 
 REDACTED: Final = "[redacted]"
 
@@ -78,6 +78,9 @@ class Release:
         Doing so early or late gives the same text: a redaction is carried out when all before it is, and one
         found later either begins after it or continues it. `taken`: how far the text has been looked at.
         """
+        if not self._spans and self.position != self.redacted_to:
+            self._show(hold)
+            return
         while True:
             if self.position == self.redacted_to:
                 self._swallow(taken)
@@ -93,13 +96,13 @@ class Release:
 
     def note(self, decided: int) -> None:
         """Annotate what ends within so many characters; see `Notes.settle`."""
-        if self.notes.busy:
-            self._annotations += self.notes.settle(decided)
+        self._annotations += self.notes.settle(decided)
 
     def drop_decided(self) -> None:
         """Only the held text stays in memory."""
-        self._buffer = self._buffer[self.position - self._base :]
-        self._base = self.position
+        if self.position != self._base:
+            self._buffer = self._buffer[self.position - self._base :]
+            self._base = self.position
 
     def end(self) -> None:
         """Nothing more goes out."""
@@ -109,19 +112,19 @@ class Release:
 
     def step(self, cut: Cut | None) -> GateStep:
         """What was released since the last step."""
-        step = GateStep("".join(self._pieces), cut, tuple(self._annotations))
-        self._pieces.clear()
-        self._annotations.clear()
-        return step
+        pieces, annotations = self._pieces, self._annotations
+        self._pieces, self._annotations = [], []
+        return GateStep("".join(pieces), cut, tuple(annotations))
 
     def __repr__(self) -> str:
         return f"<Release position={self.position} held={self.held}>"
 
     def _show(self, end: int) -> None:
-        piece = self._buffer[self.position - self._base : max(end - self._base, 0)]
-        if not piece:
+        if end <= self.position:
             return
-        self.notes.place(self.position, end, self.shown)
+        piece = self._buffer[self.position - self._base : end - self._base]
+        if self.notes.used:
+            self.notes.place(self.position, end, self.shown)
         self._pieces.append(piece)
         self.shown += len(piece)
         self.kept += len(piece)
@@ -140,7 +143,8 @@ class Release:
     def _hide(self, end: int) -> None:
         """What lies before `end` belongs to the redaction that was shown last."""
         self.hidden.append((self.position, end))
-        self.notes.place(self.position, end, self.shown - len(REDACTED), len(REDACTED))
+        if self.notes.used:
+            self.notes.place(self.position, end, self.shown - len(REDACTED), len(REDACTED))
         self.position = self.redacted_to = end
 
     def _swallow(self, taken: int) -> None:

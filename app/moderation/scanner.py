@@ -6,40 +6,31 @@ Positions are raw: characters of the text since its beginning, before folding.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from app.moderation.automaton import EDGE
 from app.moderation.crowd import Claim
 from app.moderation.fold import SPACE_RUN
 from app.moderation.machine import CharClass
+from app.moderation.match import Match
 from app.moderation.matcher import Matcher
 from app.moderation.policy import BLOCK, REDACT
 from app.moderation.underway import Underway
 from app.moderation.window import Window
 
 
-class Match(NamedTuple):
-    """Certain: rule number `rule` covers the raw characters from `start` up to `end`.
-
-    What shows nothing right before the first matched character belongs to the match.
-    """
-
-    start: int
-    end: int
-    rule: int
-
-
 class Scanner:
     __slots__ = (
         "_automaton",
         "_end",
-        "_has_terms",
         "_lead",
         "_matcher",
         "_spaces",
         "_spaces_at",
         "_state",
+        "_strides",
+        "_tiers",
         "_underway",
+        "_verifies",
         "_window",
         "at",
         "blocked",
@@ -51,9 +42,11 @@ class Scanner:
         self.matches: list[Match] = []  # found since the owner last emptied it
         self.blocked = False  # one of them is of a rule that blocks; the owner resets it
         self._matcher = matcher
-        self._underway = Underway(matcher.crowds, matcher.kinds)
+        self._underway = Underway(matcher.crowds, matcher.kinds, self._add)
         self._automaton = matcher.automaton
-        self._has_terms = len(matcher.automaton.children) > 1
+        self._strides = len(matcher.automaton.children) == 1  # there are no terms
+        self._verifies = matcher.verifies
+        self._tiers = frozenset(matcher.tiers)
         self._state = 0
         self._window = Window(matcher.fold)
         self._lead = 0  # where the characters that show nothing, if any, began at the end of the text so far
@@ -75,12 +68,22 @@ class Scanner:
 
         Returns the index that has been reached.
         """
+        underway = self._underway
         while index < end:
-            taken = self._stride(text, index, end, pause)
-            if not taken:
+            stopped = True
+            if self._strides and self._lead == self.at:
+                taken = underway.stride(text, index, end, self.at, pause)
+                stopped = underway.stopped
+                if taken:
+                    self.at = self._lead = self._end = self.at + taken
+                    if self._verifies:
+                        self._window.add_raw(text[index : index + taken])
+                    index += taken
+                if not underway.claimed and not underway.crowd.lasting:
+                    self._claim()
+            if stopped and not self.blocked:
                 self._take(text[index])
-                taken = 1
-            index += taken
+                index += 1
             if self.blocked or (pause and self.idle):
                 break
         self._claim()
@@ -113,7 +116,7 @@ class Scanner:
 
     def hold_from(self, tier: int) -> int:
         """The raw position from which on a match of that tier may yet turn up; `at` where none is under way."""
-        if tier not in self._matcher.used or self.idle:
+        if tier not in self._tiers or self.idle:
             return self.at
         first = self._underway.first(tier)
         if self._state:
@@ -129,8 +132,11 @@ class Scanner:
 
     def holds(self) -> tuple[int, int]:
         """From where on a block may yet turn up, and from where on a block or a redaction."""
+        redact = self.hold_from(REDACT)
+        if BLOCK not in self._tiers:
+            return self.at, redact
         block = self.hold_from(BLOCK)
-        return block, min(block, self.hold_from(REDACT))
+        return block, min(block, redact)
 
     def suspect(self, tiers: tuple[int, ...]) -> int | None:
         """The rule whose match of one of these tiers has been under way the longest; None where none is."""
@@ -155,21 +161,6 @@ class Scanner:
 
     def __repr__(self) -> str:
         return f"<Scanner at={self.at} {self._underway.crowd!r}>"
-
-    def _stride(self, text: str, index: int, end: int, pause: bool) -> int:
-        """Take the next characters as long as nothing but patterns is to be moved on. Returns how many."""
-        if self._has_terms or self._lead < self.at:
-            return 0
-        underway = self._underway
-        taken = underway.stride(text, index, end, self.at, pause)
-        if taken:
-            self.at += taken
-            self._lead = self._end = self.at
-            if self._matcher.verifies:
-                self._window.add_raw(text[index : index + taken])
-            if not underway.claimed and not underway.crowd.lasting:
-                self._claim()
-        return taken
 
     def _take(self, char: str) -> None:
         folded = self._matcher.fold[char]
@@ -209,7 +200,7 @@ class Scanner:
         self._window.add(char)
         if not underway.claimed and not underway.crowd.lasting:
             self._claim()
-        if self._has_terms:
+        if not self._strides:
             self._window.starts.append(start)
             self._step_terms(char, crowd.behind)
 
@@ -221,10 +212,13 @@ class Scanner:
 
     def _note(self, claims: Iterable[Claim]) -> None:
         """Matches up to the last folded character, if they pass their checks."""
-        for (start, first, _newest), machine, checked in self._underway.claimants(claims):
+        for machine, slot, counter, checked in claims:
+            run = self._underway.run(slot, counter)
+            if run is None:
+                continue
             verify = machine.verify
-            if verify is None or not checked or verify(self._window.since(first)):
-                self._add(Match(start, self._end, machine.rule))
+            if verify is None or not checked or verify(self._window.since(run[1])):
+                self._add(Match(run[0], self._end, machine.rule))
 
     def _add(self, match: Match) -> None:
         matches = self.matches

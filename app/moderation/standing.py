@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.moderation.crowd import Claim, Member, Slots, Waiting, Waitings
-from app.moderation.machine import CharClass, Machine, Point
+from app.moderation.crowd import Claim, Counting, Member, Slots, Waiting, Waitings
+from app.moderation.machine import CharClass, Machine
 
 # Of one pattern; one more, and the last two are followed as one. The shipped policy's patterns have up to nine.
 MOST_RUNS: Final = 24
@@ -55,14 +55,12 @@ class Standing:
             self.merged.append((slot, other))
 
 
-def begin_lines(lines: list[Waiting], starting: list[tuple[Machine, Point]]) -> None:
+def begin_lines(lines: list[Waiting], counting: list[Counting]) -> None:
     """The first that counts makes a line."""
-    for machine, point in starting:
-        if point.counted is not None:
-            counter, count = point.counted
-            if all(waiting.counter is not counter for waiting in lines):
-                due = not machine.open_counters or count >= counter.least
-                lines.append(Waiting(machine, counter, due))
+    for machine, _slot, _point, counter, count in counting:
+        if all(waiting.counter is not counter for waiting in lines):
+            due = not machine.open_counters or count >= counter.least
+            lines.append(Waiting(machine, counter, due))
 
 
 def claims_of(slots: Slots, lines: Waitings, behind: CharClass) -> tuple[Claim, ...]:

@@ -8,111 +8,17 @@ lookarounds), is refused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
-from app.moderation.fold import fold_char, is_word
+from app.moderation.charsets import CharSets, Items, members
+from app.moderation.fold import fold_char
+from app.moderation.program import Accept, Boundary, Consume, Counter, Look, Program, Split, State
 
 MAX_STATES: Final = 5_000  # of one pattern, counted repeats written out
 _LONG: Final = 17  # characters: what shorter repeats need is cheap to follow written out
-
-Accepts = Callable[[str], bool]
-Items = Any  # the parser's own sequences of (opcode, argument)
-
-
-@dataclass(frozen=True, slots=True)
-class Consume:
-    """Takes one character of character set number `chars`."""
-
-    chars: int
-    then: int
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Goes on without taking a character, if the neighbour of the given side agrees.
-
-    `chars` is a set's number, or None for the text's end on that side; `wanted` False turns it round.
-    """
-
-    behind: bool
-    chars: int | None
-    wanted: bool
-    then: int
-
-
-@dataclass(frozen=True, slots=True)
-class Boundary:
-    """Goes on where a word begins or ends (`wanted`), or where none does."""
-
-    wanted: bool
-    then: int
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    then: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    pass
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Counter:
-    """A counted repeat of one character set: `least` to `most` characters of set `chars`, then the state `leave`.
-
-    `most` is None where any number may follow.
-    """
-
-    chars: int
-    least: int
-    most: int | None
-    leave: frozenset[int]
-
-
-State = Consume | Look | Boundary | Split | Accept
-
-
-class CharSets:
-    """The distinct character sets of a policy, shared by its patterns; a set is named by its number."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self.accepts: list[Accepts] = []
-        self.samples: set[str] = set(
-            "a0_ -\uffff"
-        )  # at least one character of each side of each set's borders
-
-    def number(self, key: str, accepts: Accepts, samples: str) -> int:
-        known = self._numbers.get(key)
-        if known is not None:
-            return known
-        self._numbers[key] = len(self.accepts)
-        self.accepts.append(accepts)
-        self.samples.update(samples)
-        return self._numbers[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """The states of one pattern; widths are in folded characters, `widest` is None where unbounded.
-
-    `counters`: a state that stands for a place within a long counted repeat -> how many characters were counted.
-    """
-
-    states: tuple[State, ...]
-    start: int
-    narrowest: int
-    widest: int | None
-    counters: dict[int, tuple[Counter, int]] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        return f"<Program {len(self.states)} states>"
 
 
 def parse(source: str, sets: CharSets) -> Program:
@@ -133,33 +39,6 @@ def parse(source: str, sets: CharSets) -> Program:
     return Program(
         tuple(builder.states), start, narrowest, None if widest >= _UNBOUNDED else widest, builder.counters
     )
-
-
-def either(programs: list[Program]) -> Program:
-    """The pattern that matches what any of these does."""
-    states: list[State] = []
-    starts: list[int] = []
-    for program in programs:
-        starts.append(program.start + len(states))
-        states += [_moved(state, len(states)) for state in program.states]
-    states.append(Split(tuple(starts)))
-    widths = [program.widest for program in programs if program.widest is not None]
-    return Program(
-        tuple(states),
-        start=len(states) - 1,
-        narrowest=min(program.narrowest for program in programs),
-        widest=max(widths) if len(widths) == len(programs) else None,
-    )
-
-
-def _moved(state: State, by: int) -> State:
-    match state:
-        case Accept():
-            return state
-        case Split(then):
-            return Split(tuple(following + by for following in then))
-        case _:
-            return replace(state, then=state.then + by)
 
 
 _UNBOUNDED: Final = 1 << 24  # the parser saturates an unbounded width far above this
@@ -262,7 +141,7 @@ class _Builder:
         return self.add(Look(direction < 0, chars, wanted, then))
 
     def _set(self, code: Any, argument: Any) -> int:
-        accepts, samples = _members(code, argument)
+        accepts, samples = members(code, argument)
         return self._sets.number(f"{code} {argument} {self._dotall}", accepts, samples)
 
 
@@ -271,48 +150,4 @@ _NAMES: Final = {
     "GROUPREF_EXISTS": "a conditional group",
     "ATOMIC_GROUP": "an atomic group",
     "POSSESSIVE_REPEAT": "a possessive repeat",
-}
-
-
-def _members(code: Any, argument: Any) -> tuple[Accepts, str]:
-    """Which folded characters a set takes (case plays no part), and sample characters around its borders."""
-    if code is op.ANY:
-        return (lambda char: True), "\n"
-    if code is op.LITERAL:
-        return _any_of([(op.LITERAL, argument)])
-    if code is op.NOT_LITERAL:
-        return _any_of([(op.NEGATE, None), (op.LITERAL, argument)])
-    return _any_of(argument)
-
-
-def _any_of(items: Items) -> tuple[Accepts, str]:
-    negated = bool(items) and items[0][0] is op.NEGATE
-    spans: list[tuple[int, int]] = []
-    tests: list[Accepts] = []
-    for code, argument in items:
-        if code is op.LITERAL:
-            spans.append((argument, argument))
-            spans.extend((ord(part), ord(part)) for part in fold_char(chr(argument)))
-        elif code is op.RANGE:
-            spans.append(argument)
-        elif code is op.CATEGORY:
-            tests.append(_CATEGORIES[str(argument)])
-
-    def accepts(char: str) -> bool:
-        codes = {ord(char), *(ord(cased) for cased in char.upper())} if char.isalpha() else {ord(char)}
-        member = any(low <= code <= high for low, high in spans for code in codes)
-        return (member or any(test(char) for test in tests)) is not negated
-
-    borders = {code + offset for span in spans for code in span for offset in (-1, 0, 1)}
-    samples = "".join(chr(code) for code in borders if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000)
-    return accepts, samples + samples.lower()
-
-
-_CATEGORIES: Final[dict[str, Accepts]] = {
-    "CATEGORY_DIGIT": str.isdecimal,
-    "CATEGORY_NOT_DIGIT": lambda char: not char.isdecimal(),
-    "CATEGORY_SPACE": str.isspace,
-    "CATEGORY_NOT_SPACE": lambda char: not char.isspace(),
-    "CATEGORY_WORD": is_word,
-    "CATEGORY_NOT_WORD": lambda char: not is_word(char),
 }

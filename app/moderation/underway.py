@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from app.moderation.crowd import FAR, Change, Claim, Member, Move, Run, Runs
+from app.moderation.crowd import FAR, Change, Claim, Crowd, Member, Move, Run, Runs
 from app.moderation.crowds import STOP, Crowds
-from app.moderation.lines import Lines
+from app.moderation.lines import NO_PLACE, Lines
 from app.moderation.machine import CharClass, Kinds, Machine, Point
+from app.moderation.match import Match
+from app.moderation.program import Counter
+
+_MANY: Final = 12  # characters for which it is worth to see whether they are the same
 
 
 class Underway:
-    """`position`: folded characters taken. `claimed`: all that the crowd claims has been noted by the owner."""
+    """`position`: folded characters taken. `claimed`: all that the crowd claims has been noted by the owner. `stopped`:
+    the last stride ended before a character of which there is more to be said."""
 
-    __slots__ = ("_alarm", "_crowds", "_kind", "_lines", "_runs", "claimed", "crowd", "position")
+    __slots__ = (
+        "_add",
+        "_alarm",
+        "_crowds",
+        "_kind",
+        "_lines",
+        "_runs",
+        "claimed",
+        "crowd",
+        "position",
+        "stopped",
+    )
 
-    def __init__(self, crowds: Crowds, kinds: Kinds) -> None:
+    def __init__(self, crowds: Crowds, kinds: Kinds, add: Callable[[Match], None]) -> None:
         self.crowd = crowds.nobody
         self.position = 0
         self.claimed = True
+        self.stopped = False
+        self._add = add
         self._crowds = crowds
         self._kind = kinds.__getitem__
         self._runs: Runs = ()  # of the crowd's slots
@@ -28,35 +47,40 @@ class Underway:
 
     def stride(self, text: str, index: int, end: int, at: int, pause: bool) -> int:
         """Take characters of `text[index:end]`, the first at a raw position, while each folds to one and no match need
-        be noted. Returns how many. With `pause` it ends where nothing is under way.
+        be checked. Returns how many. With `pause` it ends where nothing is under way.
 
         This is where a dear text is kept cheap: most characters cost two look-ups.
         """
         position = self.position
         alarm = self._alarm
-        # Up to the alarm, and past it by itself where no match can be lost by it.
-        size = min(end - index, alarm - position - 1) or int(self.claimed)
+        size = alarm - position - 1
+        if size > end - index:
+            size = end - index
+        elif not size and self.claimed:
+            size = 1  # over the alarm, by itself, as no match can be lost by it
         limit = position + size
         taken = 0
+        self.stopped = not size
         crowd, runs = self.crowd, self._runs
         steps = crowd.steps
         for taken, kind in enumerate(map(self._kind, text[index : index + size])):
             try:
-                following, crowd, effect = steps[kind]
+                following, upcoming, effect = steps[kind]
             except KeyError:
+                self.stopped = True
                 break
             if effect is not None:
                 if effect is STOP:
+                    self.stopped = True
                     break
                 pick, width, move = effect
                 if move is not None:
                     self._runs, self.position = runs, position + taken
+                    if width and (taken or not self.claimed):
+                        self._note_lasting(crowd, at + taken)
                     self.apply(move, at + taken)
-                    crowd, runs, alarm = self.crowd, self._runs, self._alarm
-                    following = crowd.steps
-                    if crowd.claims and not crowd.lasting:
-                        taken += 1
-                        break
+                    upcoming, runs, alarm = self.crowd, self._runs, self._alarm
+                    following = upcoming.steps
                 else:
                     if width:
                         start = position + taken
@@ -65,10 +89,18 @@ class Underway:
                             alarm = self._alarm = start + 1 + width
                     if pick is not None:
                         runs = pick(runs)
-                if alarm <= limit or (pause and crowd.idle):
+                    if following is steps and size - taken > _MANY:
+                        # The same crowd again. While it is the same character, all but the last ones change nothing:
+                        # each slot is of one of them, or stays what it is.
+                        again = _repeats(text[index + taken : index + size]) - len(runs)
+                        if again > 1:
+                            taken += again
+                            break
+                if alarm <= limit or (pause and upcoming.idle) or not upcoming.lasting:
+                    crowd = upcoming
                     taken += 1
                     break
-            steps = following
+            steps, crowd = following, upcoming
         else:
             taken = size
         self.crowd, self._runs, self.position = crowd, runs, position + taken
@@ -86,29 +118,30 @@ class Underway:
         return not self.claimed and (not move.carries or self.position + 1 >= self._alarm)
 
     def apply(self, move: Move, start: int) -> None:
+        (crowd, pick, merged), begins, width, _early, counting, leaving, over, plain, _carries = move
         position = self.position
-        if move.begins:
-            self._runs = (*self._runs, (start, position, position))
-            self._alarm = min(self._alarm, position + 1 + move.width)
-        self.position = position + 1
-        if move.plain:
-            self._change(move.change)
+        runs = old = self._runs
+        if begins:
+            runs = (*runs, (start, position, position))
+            self._alarm = min(self._alarm, position + 1 + width)
+        if merged:
+            runs = _merged(runs, merged)
+        self.crowd, self._runs, self.position = crowd, runs if pick is None else pick(runs), position + 1
+        if plain:
             return
-        going_on = [(machine, self._runs[slot], point) for machine, slot, point in move.counting]
-        ghosts = False  # a line stands in the crowd for a leaver that there is not
-        for (machine, counter, _due), point in move.leaving:
-            run = self._lines.leaver(counter, position)
-            if run is not None:
-                going_on.append((machine, run, point))
-            else:
-                ghosts = ghosts or point.counted is not None
-        for counter in move.over:
-            self._lines.end(counter)
-        self._change(move.change)
-        for machine, run, point in going_on:
-            self._enter(machine, run, point)
-        if ghosts:
-            self._ring()
+        lines = self._lines
+        leavers = (
+            [(m, lines.leaver(counter, position), to) for (m, counter, _due), to in leaving]
+            if leaving
+            else ()
+        )
+        for counter in over:
+            lines.end(counter)
+        for machine, slot, point, counter, count in counting:
+            self._count(machine, old[slot], point, counter, count)
+        for machine, leaver, point in leavers:
+            if leaver is not None:
+                self._place(machine, leaver, point)
 
     def rest(self, behind: CharClass, spaced: bool) -> None:
         """Nothing is under way any more, behind such a character."""
@@ -122,12 +155,12 @@ class Underway:
         """Where the first of that tier began, as a raw position."""
         crowd = self.crowd
         slot = crowd.firsts[tier]
-        begins = [] if slot is None else [self._runs[slot][0]]
+        first = None if slot is None else self._runs[slot][0]
         for counter in crowd.waiting[tier]:
             run = self._lines.first(counter, self.position)
-            if run is not None:
-                begins.append(run[0])
-        return min(begins, default=None)
+            if run is not None and (first is None or run[0] < first):
+                first = run[0]
+        return first
 
     def suspects(self, tiers: tuple[int, ...]) -> Iterator[tuple[int, int]]:
         """Where what is of these tiers began, as raw positions, and of which rule it is."""
@@ -152,15 +185,19 @@ class Underway:
                 claims.append(Claim(machine, -1, counter, True))
         return claims
 
-    def claimants(self, claims: Iterable[Claim]) -> Iterator[tuple[Run, Machine, bool]]:
-        """Whose claims they are; of a line nobody's, where nobody in it has counted enough."""
-        for machine, slot, counter, checked in claims:
-            run = self._runs[slot] if counter is None else self._lines.due(counter, self.position)
-            if run is not None:
-                yield run, machine, checked
+    def run(self, slot: int, counter: Counter | None) -> Run | None:
+        """A slot's, or a line's first that has counted enough, if there is one."""
+        return self._runs[slot] if counter is None else self._lines.due(counter, self.position)
 
     def __repr__(self) -> str:
         return f"<Underway {self.crowd!r} {self._lines!r}>"
+
+    def _note_lasting(self, crowd: Crowd, end: int) -> None:
+        """Note matches that were certain up to a raw position and end there."""
+        for machine, slot, counter, _checked in crowd.claims:
+            run = self.run(slot, counter)
+            if run is not None:
+                self._add(Match(run[0], end, machine.rule))
 
     def _settle(self) -> None:
         if self.position >= self._alarm:
@@ -169,26 +206,20 @@ class Underway:
 
     def _change(self, change: Change) -> None:
         crowd, pick, merged = change
-        if merged:
-            runs = [*self._runs]
-            for slot, other in merged:
-                start, first, newest = runs[slot]
-                runs[slot] = start, first, max(newest, runs[other][2])
-            self._runs = tuple(runs)
-        if pick is not None:
-            self._runs = pick(self._runs)
+        runs = _merged(self._runs, merged) if merged else self._runs
+        self._runs = runs if pick is None else pick(runs)
         self.crowd = crowd
 
-    def _enter(self, machine: Machine, run: Run, point: Point) -> None:
-        """A match under way stands at `point` now."""
-        if point.counted is not None:
-            counter, count = point.counted
-            if counter not in self._lines:
-                self._lines.begin(machine, counter, run, self.position - count)
-                self._alarm = min(self._alarm, self._lines.until(counter, self.position))
-                return
-            if self._lines.join(counter, run, self.position - count):
-                return
+    def _count(self, machine: Machine, run: Run, point: Point, counter: Counter, count: int) -> None:
+        """A match under way counts from here on, if it can wait in line."""
+        until = self._lines.add(machine, counter, run, self.position - count, self.position)
+        if until == NO_PLACE:
+            self._place(machine, run, point)
+        elif until < self._alarm:
+            self._alarm = until
+
+    def _place(self, machine: Machine, run: Run, point: Point) -> None:
+        """A match under way stands in a slot from here on."""
         start, first, newest = run
         runs = self._runs
         slot = bisect_left(runs, (start, first))
@@ -198,7 +229,7 @@ class Underway:
         self._runs = (*runs[:slot], run, *runs[slot + (not new) :])
         if machine.max_width is not None:
             self._alarm = min(self._alarm, newest + machine.max_width + 1)
-        self._change(self._crowds.enter(self.crowd, Member(machine, point), slot, new))
+        self._change(self._crowds.enter(self.crowd, machine, point, slot, new))
 
     def _ring(self) -> None:
         """A line has changed, or has counted all it can, or a pattern's width is reached; maybe."""
@@ -224,3 +255,17 @@ class Underway:
         if gone:
             self._change(self._crowds.left(self.crowd, gone))
         return alarm
+
+
+def _repeats(text: str) -> int:
+    """How often its first character follows at once."""
+    return len(text) - len(text.lstrip(text[0])) - 1
+
+
+def _merged(runs: Runs, merged: tuple[tuple[int, int], ...]) -> Runs:
+    """The runs once some stand for others as well."""
+    changed = [*runs]
+    for slot, other in merged:
+        start, first, newest = changed[slot]
+        changed[slot] = start, first, max(newest, changed[other][2])
+    return tuple(changed)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from app.moderation.match import Match
 from app.moderation.matcher import CompiledPolicy, Matcher
 from app.moderation.outcome import Cut
 from app.moderation.policy import BLOCK, REDACT, Action
 from app.moderation.prefilter import PLAIN
 from app.moderation.release import REDACTED
-from app.moderation.scanner import Match, Scanner
+from app.moderation.scanner import Scanner
 from protocol.moderation import CATEGORIES
 
 Stop = Callable[[], bool]

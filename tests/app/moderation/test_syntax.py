@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.moderation.syntax import CharSets, parse
+from app.moderation.charsets import CharSets
+from app.moderation.syntax import parse
 from tests.app.moderation.oracle import OracleRule, all_matches
 from tests.app.moderation.running import compiled, policy
 
