@@ -10,6 +10,7 @@ from msgspec import UNSET
 from app.ask import Ask
 from app.config import Config
 from app.context import Prompt, packed_tools, stored_messages
+from app.model_name import Named
 from app.store.record import StoredResponse, pack_ids
 from engine.interface import ModelInfo
 from engine.request import ChatMessage, EngineRequest, Sampling
@@ -71,19 +72,20 @@ def first_response(ask: Ask, prompt: Prompt, model: ModelInfo, response_id: str,
 
 
 def engine_request(
-    response_id: str, ask: Ask, prompt: Prompt, defaults: Sampling, grammar: object | None, config: Config
+    response_id: str, ask: Ask, prompt: Prompt, model: Named, grammar: object | None, config: Config
 ) -> EngineRequest:
     return EngineRequest(
         id=response_id,
         prompt_ids=prompt.ids,
         source=prompt.source,
-        sampling=sampling_of(ask.create, defaults),
+        sampling=sampling_of(ask.create, model.info.defaults),
         salt=ask.principal.tenant,
         session=(prompt.root or response_id) if ask.keep else ask.create.prompt_cache_key or "",
         prefill_only=not ask.create.generate,
         first_token_timeout_s=config.first_token_timeout_s,
         total_timeout_s=config.total_timeout_s,
         grammar=grammar,
+        adapter=model.adapter,
     )
 
 

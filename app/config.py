@@ -20,6 +20,7 @@ from app.settings import (
     setting,
     settings_of,
 )
+from engine.adapters.adapter import AdapterError, check_name
 
 __all__ = ["Config", "ConfigError", "help_text", "load_config"]
 
@@ -43,6 +44,17 @@ def _redis_fault(value: str) -> str | None:
     if scheme in ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"):
         return None
     return "is not a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// address"
+
+
+def _adapter_fault(value: str) -> str | None:
+    name, _, folder = value.partition("=")
+    if not folder:
+        return f"holds {value!r}, which is not NAME=FOLDER"
+    try:
+        check_name(name)
+    except AdapterError as error:
+        return f"holds an adapter that cannot be asked for ({error})"
+    return None
 
 
 def _origin_fault(value: str) -> bool:
@@ -85,6 +97,24 @@ class Config:
     )
     # 0: beside the event loop and with company on the machine, fewer threads are steadier (engine/config.py)
     threads: int = setting(0, "threads that compute; 0 leaves one core to the event loop", low=0)
+    adapters: tuple[str, ...] = setting(
+        (),
+        "LoRA adapters to load at the start, NAME=FOLDER each; a request's model is then MODEL:NAME",
+        check=_adapter_fault,
+        folders=True,
+    )
+    # a path from the network is a danger: without folders nobody can name one
+    adapter_dirs: tuple[str, ...] = setting(
+        (),
+        "folders from which admins may load adapters over HTTP; without them nobody may",
+        folders=True,
+        exists=True,
+    )
+    # what a step's rows have is computed for all of them: some dozens cost as much as the model
+    max_adapters: int = setting(16, "most adapters loaded at once", low=0, high=1024)
+    adapter_memory_mib: int = setting(
+        1024, "memory for adapters; those of one step take as much again", low=1
+    )  # a dozen of rank 16 for a model of 8 billion parameters
     policy: Path | None = setting(
         None, "moderation policy, a TOML file that replaces the default one", exists=True
     )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from app.config import Config
 from app.settings import ConfigError
+from engine.adapters.adapter import AdapterError
+from engine.adapters.store import AdapterLimits
 from engine.config import EngineSettings, ModelError
 from engine.interface import Engine
 
@@ -23,8 +25,17 @@ def build_engine(config: Config) -> Engine:
 
     Raises ConfigError where the model cannot be had.
     """
-    if config.engine == "scripted":
-        return scripted_engine(config, "scripted")
+    engine = scripted_engine(config, "scripted") if config.engine == "scripted" else _own_engine(config)
+    for adapter in config.adapters:
+        name, _, folder = adapter.partition("=")
+        try:
+            engine.adapters.load_now(name, Path(folder))
+        except AdapterError as error:
+            raise ConfigError(f"adapters: {error}") from error
+    return engine
+
+
+def _own_engine(config: Config) -> Engine:
     from engine.fetch import ensure_model
     from engine.progress import ProgressBars
 
@@ -47,6 +58,7 @@ def scripted_engine(config: Config, model_id: str) -> Engine:
         max_waiting=config.max_waiting,
         model_id=model_id,
         created_at=int(time.time()),
+        adapter_limits=AdapterLimits(config.max_adapters, config.adapter_memory_mib << 20),
     )
 
 
@@ -75,6 +87,8 @@ def engine_settings(config: Config) -> EngineSettings:
         gap_s=config.gap_ms / 1000,
         speculation=config.speculation,
         keep_warm_s=config.keep_warm_s,
+        max_adapters=config.max_adapters,
+        adapter_bytes=config.adapter_memory_mib << 20,
         kv_bytes=(config.kv_memory_mib or 0) << 20,  # 0: what the plan suggests
     )
 

@@ -21,6 +21,7 @@ from app.formats import compiled_format
 from app.handle import Handle
 from app.journal import Journal, Ring
 from app.metrics import Metrics
+from app.model_name import named
 from app.moderation import CompiledPolicy
 from app.prompts import Prompts, translated
 from app.store.responses import ResponseStores
@@ -219,7 +220,9 @@ class Hub:
         self._live[turn.id] = turn
         try:
             turn.submit(
-                engine_request(turn.id, ask, prompt, self.engine.model.defaults, grammar, self.config)
+                engine_request(
+                    turn.id, ask, prompt, named(self.engine, ask.create.model), grammar, self.config
+                )
             )
         except EngineError as error:
             del self._live[turn.id]

@@ -23,7 +23,7 @@ from app.hub import Hub
 from app.keys import load_pepper
 from app.metrics import Metrics
 from app.moderation import CompiledPolicy, PolicyError, compile_policy, load_policy
-from app.routes import completions, playground, responses, socket
+from app.routes import adapters, completions, playground, responses, socket
 from app.routes import service as service_routes
 from app.service import Service
 from app.settings import ConfigError
@@ -95,6 +95,7 @@ async def running(
         served.start(loop)
         stack.push_async_callback(served.close)
         metrics.watch_engine(served.stats, served.model.id)
+        metrics.watch_adapters(served.adapters)
         hub = Hub(
             config=config,
             engine=served,
@@ -201,6 +202,7 @@ def create_app(service: Service) -> Starlette:
             *responses.routes,
             *completions.routes,
             *service_routes.routes,
+            *adapters.routes,
             *playground.playground_routes(),
         ],
         middleware=middleware,

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from engine.adapters.store import AdapterStore
 from engine.interface import EngineStats
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -72,6 +73,29 @@ class _EngineCollector(Collector):
         return metrics
 
 
+class _AdapterCollector(Collector):
+    """The adapters that are loaded, no more of them than the operator allows."""
+
+    def __init__(self, adapters: AdapterStore) -> None:
+        self._adapters = adapters
+
+    def collect(self) -> list[Metric]:
+        asked = CounterMetricFamily(
+            "sluice_adapter_requests", "Requests of each adapter since it was loaded.", labels=["adapter"]
+        )
+        for loan in self._adapters:
+            asked.add_metric([loan.adapter.name], loan.requests)
+        return [
+            GaugeMetricFamily("sluice_adapters", "Adapters that are loaded.", len(self._adapters)),
+            GaugeMetricFamily(
+                "sluice_adapter_bytes",
+                "Memory that adapters take, those too that leave.",
+                self._adapters.bytes,
+            ),
+            asked,
+        ]
+
+
 class Metrics:
     """The hub's counters, in a registry of their own."""
 
@@ -113,6 +137,9 @@ class Metrics:
 
     def watch_engine(self, stats: Callable[[], EngineStats], model: str) -> None:
         self.registry.register(_EngineCollector(stats, model))
+
+    def watch_adapters(self, adapters: AdapterStore) -> None:
+        self.registry.register(_AdapterCollector(adapters))
 
     def watch_store(self, healthy: Callable[[], bool]) -> None:
         self.store_up.set_function(lambda: float(healthy()))

@@ -7,6 +7,7 @@ from typing import Final
 
 from app.ask import Ask, CountAsk
 from app.context import PER_MESSAGE, Conversation, Prompt, conversation, encode, truncate
+from app.model_name import named
 from app.moderation import CompiledPolicy, check_input
 from app.offered import engine_tool, offered_json, read_offered
 from app.store.record import Lineage, StoredResponse
@@ -49,7 +50,7 @@ class Prompts:
         Raises ProtocolError: unknown parent, refused input, too long a prompt.
         """
         create, tenant = ask.create, ask.principal.tenant
-        self._check_model(create.model)
+        named(self._engine, create.model)  # an unknown one is refused before any work
         if isinstance(ask, Ask) and ask.plain is not None:
             plain = ask.plain
             self._check_characters(len(plain), ask.param)
@@ -83,13 +84,6 @@ class Prompts:
         dropped = prompt.dropped + lineage.cut  # at least one, of those that were not read
         root = lineage.records[0].id if lineage.records else None
         return replace(prompt, dropped=dropped, instructions=instructions, tools=tools, root=root), new
-
-    def _check_model(self, model: str | None) -> None:
-        served = self._engine.model.id
-        if model is not None and model != served:
-            raise ProtocolError(
-                "model_not_found", f"No model is called {model!r}; this server has {served!r}.", param="model"
-            )
 
     def _judge(self, text: str, param: str) -> str:
         """A text after the input gate. Raises `content_policy_violation`."""

@@ -32,9 +32,10 @@ class Rule:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
-    exists: bool = False  # a path that must be there
+    exists: bool = False  # a path that must be there, or folders that must
+    folders: bool = False  # texts that are folders, perhaps with NAME= in front
     secret: bool = False
-    check: Callable[[str], str | None] | None = None  # the fault of a text, or None
+    check: Callable[[str], str | None] | None = None  # the fault of a text, or of each of several, or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,10 @@ def parse(one: Setting, given: Given, home: Path | None) -> object:
     except ValueError as error:
         shown = "the value" if one.rule.secret else repr(given.value)
         raise ConfigError(f"{given.where}: {shown} {error}; {_way_out(one)}") from None
-    if one.rule.exists and isinstance(value, Path) and not value.exists():
-        raise ConfigError(f"{given.where}: {value} does not exist; {_way_out(one)}")
+    paths = [Path(text) for text in value] if isinstance(value, tuple) else [value]
+    for path in paths:
+        if one.rule.exists and isinstance(path, Path) and not path.exists():
+            raise ConfigError(f"{given.where}: {path} does not exist; {_way_out(one)}")
     return value
 
 
@@ -162,15 +165,18 @@ def _kind(hint: Any) -> tuple[type, bool]:
 def _typed(one: Setting, given: Given, home: Path | None) -> object:
     value = given.value
     if one.kind is tuple:
-        return _texts(value)
+        texts = _texts(value)
+        for text in texts:
+            if one.rule.check and (fault := one.rule.check(text)):
+                raise ValueError(fault)
+        return tuple(_placed(text, given.base, home) for text in texts) if one.rule.folders else texts
     if one.kind in (int, float):
         return _number(one, value)
     if not isinstance(value, str) or not value:
         raise ValueError("is not a text")
     if one.rule.choices and value not in one.rule.choices:
         raise ValueError(f"is not one of {', '.join(one.rule.choices)}")
-    fault = one.rule.check(value) if one.rule.check else None
-    if fault:
+    if one.rule.check and (fault := one.rule.check(value)):
         raise ValueError(fault)
     return _path(value, given.base, home) if one.kind is Path else value
 
@@ -181,6 +187,13 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(part, str) and part for part in value):
         raise ValueError("is not a list of texts")
     return tuple(value)
+
+
+def _placed(text: str, base: Path, home: Path | None) -> str:
+    name, equals, folder = text.partition("=")
+    if not equals or "/" in name:  # the sign is the folder's own
+        return str(_path(text, base, home))
+    return f"{name}={_path(folder, base, home)}"
 
 
 def _number(one: Setting, value: object) -> int | float:

@@ -11,6 +11,7 @@ from app.asked import first_response
 from app.calls import CallingTurn
 from app.context import Prompt
 from app.ids import new_id
+from app.model_name import named
 from app.moderation import CompiledPolicy, Gate
 from app.scores import ScoreBook
 from app.turn import Turn
@@ -30,7 +31,9 @@ class Turns:
         """A turn that has said nothing yet and is not submitted."""
         create = ask.create
         return self._kind(ask)(
-            response=first_response(ask, prompt, self._engine.model, new_id("resp"), int(time.time())),
+            response=first_response(
+                ask, prompt, named(self._engine, create.model).info, new_id("resp"), int(time.time())
+            ),
             item_id=new_id("msg"),
             tenant=ask.principal.tenant,
             gate=Gate(self._policy),

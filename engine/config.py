@@ -44,6 +44,8 @@ class EngineSettings:
     # Decode steps that a GPU computes before their tokens are asked for: so many of a reply's last ones are computed
     # for nothing, and it does not wait for the processor between two.
     ahead: int = 1
+    max_adapters: int = 16  # that are loaded at once
+    adapter_bytes: int = 1 << 30  # of them all; those of one step take as much again
     keep_warm_s: float = 300.0  # how long a context keeps its pages: a person's pause for thought
 
     def __post_init__(self) -> None:
@@ -51,7 +53,7 @@ class EngineSettings:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
         least = {"threads": 0, "page_tokens": 1, "kv_bytes": 0, "context_tokens": 0}
         least |= {"max_running": 1, "max_waiting": 0, "chunk_tokens": 1, "speculation": 0}
-        least |= {"ahead": 0, "keep_warm_s": 0}
+        least |= {"ahead": 0, "keep_warm_s": 0, "max_adapters": 0, "adapter_bytes": 0}
         if not self.gap_s > 0:
             raise ValueError(f"gap_s must be positive, not {self.gap_s}")
         for name, bound in least.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.adapters.adapter import Adapter
 from engine.blocks import BlockPool
 from engine.pins import Key
 from engine.sequence import Phase, Sequence
@@ -37,6 +38,11 @@ class Drafts:
         if sequence := self._todo.pop(key, None):
             self._stop(sequence)
         self._pool.unpin(key)
+
+    def end_of(self, adapter: Adapter) -> None:
+        for key, sequence in list(self._todo.items()):
+            if sequence.request.adapter is adapter:
+                self.end(key)
 
     def clear(self) -> None:
         for key in list(self._todo):

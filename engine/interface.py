@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from engine.adapters.store import AdapterStore
 from engine.calls.syntax import CallSyntax
 from engine.request import ChatMessage, Deliver, Draft, EngineRequest, OutputFormat, Sampling, Tool
 
@@ -94,6 +95,11 @@ class Engine(Protocol):
 
     @property
     def tokenizer(self) -> ChatTokenizer: ...
+
+    @property
+    def adapters(self) -> AdapterStore:
+        """Those that requests may name, and where others are loaded."""
+        ...
 
     @property
     def ready(self) -> bool:

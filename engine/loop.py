@@ -8,8 +8,11 @@ import random
 import time
 from collections.abc import Callable, Set
 from collections.abc import Sequence as Items
+from pathlib import Path
 from typing import Final
 
+from engine.adapters.adapter import Adapter, AdapterError
+from engine.adapters.store import AdapterLimits, AdapterStore, Read
 from engine.batch import Runner
 from engine.blocks import BlockPool
 from engine.delivery import hand_out
@@ -59,6 +62,8 @@ class StepEngine:
         eos_ids: Set[int],
         *,
         compiler: GrammarCompiler | None = None,
+        read_adapter: Read | None = None,
+        adapter_limits: AdapterLimits = AdapterLimits(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = lambda: random.getrandbits(63),
         stand_in_s: float = STAND_IN_S,
@@ -70,6 +75,7 @@ class StepEngine:
         self._model = model
         self._tokenizer = tokenizer
         self._compiler = compiler
+        self._adapters = AdapterStore(read_adapter or _refuse_adapter, adapter_limits, self._forget_adapter)
         self._runner = runner
         self._clock = clock
         self._stand_in_s, self._unready_s, self._close_s = stand_in_s, unready_s, close_s
@@ -96,6 +102,10 @@ class StepEngine:
     @property
     def tokenizer(self) -> StreamingTokenizer:
         return self._tokenizer
+
+    @property
+    def adapters(self) -> AdapterStore:
+        return self._adapters
 
     @property
     def ready(self) -> bool:
@@ -127,6 +137,8 @@ class StepEngine:
             raise ValueError(f"request {request.id} is live already")
         self._scheduler.limits.check(request, len(self._live))
         sequence = self._scheduler.prepare(request, deliver, self._clock())
+        if request.adapter is not None:
+            sequence.deliver = self._adapters.lend(request.adapter, deliver)
         self._live[request.id] = sequence
         self._idle.clear()
         self._thread.put(lambda: self._scheduler.enter(sequence))
@@ -181,6 +193,13 @@ class StepEngine:
         if self._watch is not None:
             self._watch.cancel()
 
+    def _forget_adapter(self, adapter: Adapter) -> None:
+        def forget() -> None:
+            self._scheduler.end_drafts_of(adapter)
+            self._runner.forget_adapter(adapter)
+
+        self._thread.put(forget)
+
     def _refuse(self, code: str, message: str) -> None:
         self._refusal = EngineError(code, message)
 
@@ -223,3 +242,7 @@ class StepEngine:
         owed = [*self._live.values()]
         self._hand_out([(s, Finished(FinishReason.FAILED, Usage(), error=error)) for s in owed])
         self._idle.set()
+
+
+def _refuse_adapter(name: str, folder: Path, limit_bytes: int, now: int) -> Adapter:
+    raise AdapterError(name, "this model takes no adapters; only those that our own decoder computes do")

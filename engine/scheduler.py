@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import replace
 
+from engine.adapters.adapter import Adapter
 from engine.batch import Result
 from engine.blocks import BlockPool
 from engine.budget import Budget
@@ -138,6 +139,9 @@ class Scheduler:
 
     def end_draft(self, salt: str, draft_id: str) -> None:
         self._drafts.end(draft_key(salt, draft_id))
+
+    def end_drafts_of(self, adapter: Adapter) -> None:
+        self._drafts.end_of(adapter)
 
     def commit_reply(self, request_id: str, released: Items[int], now: float) -> None:
         """See `Engine.commit`."""

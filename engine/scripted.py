@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 
+from engine.adapters.files import checked_adapter
+from engine.adapters.store import AdapterLimits, AdapterStore
 from engine.blocks import BlockPool
 from engine.delivery import hand_out, log_failed_delivery
 from engine.interface import EngineStats, ModelInfo
@@ -47,6 +49,7 @@ class ScriptedEngine:
         pin_s: float = 300.0,
         split: Split = words,
         faults: Callable[[EngineRequest], Fault | None] | None = None,
+        adapter_limits: AdapterLimits = AdapterLimits(),  # noqa: B008 - frozen
     ) -> None:
         if not 0 <= tokens_per_s < math.inf:
             raise ValueError("tokens_per_s must be a number from 0 on")
@@ -61,6 +64,7 @@ class ScriptedEngine:
         pool = BlockPool(pages_total, page_tokens)
         self._model = ModelInfo(model_id, created_at, context_tokens)
         self._tokenizer = ScriptedTokenizer(split)
+        self._adapters = AdapterStore(checked_adapter, adapter_limits)
         self._faults = faults or (lambda request: None)
         self._scheduler = Scheduler(limits, pool, self._script, lambda: random.getrandbits(63))
         self._wheel = Wheel(1 / tokens_per_s if tokens_per_s else 0.0)
@@ -79,6 +83,10 @@ class ScriptedEngine:
     @property
     def tokenizer(self) -> ScriptedTokenizer:
         return self._tokenizer
+
+    @property
+    def adapters(self) -> AdapterStore:
+        return self._adapters
 
     @property
     def ready(self) -> bool:
@@ -108,7 +116,10 @@ class ScriptedEngine:
         if request.id in self._scheduler:
             raise ValueError(f"request {request.id} is live already")
         self._scheduler.limits.check(request, self._scheduler.live)
-        self._scheduler.enter(self._scheduler.prepare(request, deliver, loop.time()))
+        sequence = self._scheduler.prepare(request, deliver, loop.time())
+        if request.adapter is not None:
+            sequence.deliver = self._adapters.lend(request.adapter, deliver)
+        self._scheduler.enter(sequence)
         self._idle.clear()
         self._step_at(loop.time())
 

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from engine.adapters.reader import AdapterReader
+from engine.adapters.store import AdapterLimits
 from engine.batch import Row, Runner
 from engine.config import EngineSettings, ModelError
 from engine.grammar import compiler_for
@@ -49,7 +51,17 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
     )
     eos_ids = loaded.eos_ids | ends
     compiler = compiler_for(tokenizer.token_bytes, loaded.model.vocab, eos_ids)
-    return StepEngine(model, tokenizer, runner, limits, eos_ids, compiler=compiler)
+    targets = loaded.model.targets
+    return StepEngine(
+        model,
+        tokenizer,
+        runner,
+        limits,
+        eos_ids,
+        compiler=compiler,
+        read_adapter=None if targets is None else AdapterReader(targets, loaded.dtype, loaded.device),
+        adapter_limits=AdapterLimits(settings.max_adapters, settings.adapter_bytes),
+    )
 
 
 def _prepared_tokenizer(folder: Path) -> tuple[HFTokenizer, frozenset[int]]:

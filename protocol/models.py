@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from protocol.codec import encode
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """`context_tokens` is ours: prompt and output together."""
+    """`context_tokens` is ours: prompt and output together. An adapter has a `parent`, the model that it adapts, which
+    is the `root` of its weights too."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "sluice"
     context_tokens: int
+    root: str | UnsetType = UNSET
+    parent: str | UnsetType = UNSET
+
+
+class ModelDeleted(Struct, frozen=True, kw_only=True):
+    id: str
+    object: Literal["model"] = "model"
+    deleted: Literal[True] = True
 
 
 class ModelList(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from protocol.dialects.stream import StreamError
 from protocol.events import ErrorAnswer, SseError
 from protocol.health import Health, Readiness
 from protocol.input_items import InputItemList
-from protocol.models import Model, ModelList
+from protocol.models import Model, ModelDeleted, ModelList
 from protocol.moderation import ModerationAnswer
 from protocol.operations import OPERATIONS, TAGS
 from protocol.requests import bodies
@@ -81,6 +81,10 @@ def openapi_document() -> dict[str, Any]:
             "/v1/models/{model}": {
                 "parameters": [{**_RESPONSE_ID, "name": "model"}],
                 "get": _operation("retrieveModel", _json(Model), _READ_ERRORS),
+            },
+            "/v1/load_lora_adapter": {"post": _post("loadAdapter", bodies.LoadAdapterBody, Model)},
+            "/v1/unload_lora_adapter": {
+                "post": _post("unloadAdapter", bodies.UnloadAdapterBody, ModelDeleted)
             },
             "/v1/moderations": {"post": _post("createModeration", bodies.ModerationBody, ModerationAnswer)},
             "/v1/realtime/client_secrets": {

@@ -72,9 +72,22 @@ OPERATIONS: Final = {
         "The continuation of a plain prompt, with no chat template, whole or as a stream of chunks that ends with "
         "`data: [DONE]`.",
     ),
-    "listModels": About("models", "List the models", "A server has one model."),
+    "listModels": About(
+        "models", "List the models", "A server has one model, and the adapters that are loaded for it."
+    ),
     "retrieveModel": About(
         "models", "Read a model", "Its id, its age and how many tokens its context holds."
+    ),
+    "loadAdapter": About(
+        "models",
+        "Load an adapter",
+        "A LoRA adapter as PEFT saves it, from a folder within those that the operator named; requests ask for it by "
+        "`model:adapter`. Needs an admin's key. One that does not fit is refused by what is wrong with which file.",
+    ),
+    "unloadAdapter": About(
+        "models",
+        "Unload an adapter",
+        "New requests are refused; those that run with it end as they would have. Needs an admin's key.",
     ),
     "createModeration": About(
         "moderation",

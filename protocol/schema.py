@@ -15,7 +15,7 @@ from protocol.dialects.stream import StreamError
 from protocol.events import ErrorAnswer, ErrorEvent, ResponseEvent, SseError
 from protocol.health import Health, Readiness
 from protocol.input_items import InputItemList
-from protocol.models import Model, ModelList
+from protocol.models import Model, ModelDeleted, ModelList
 from protocol.moderation import ModerationAnswer
 from protocol.requests import bodies
 from protocol.requests.chat import CHAT_OFF, STREAM_OPTIONS_OFF
@@ -44,6 +44,7 @@ _SENT: Final = (
     StreamError,
     Model,
     ModelList,
+    ModelDeleted,
     ModerationAnswer,
     ClientSecret,
     Health,
@@ -58,6 +59,8 @@ _RECEIVED: Final[dict[type, Off]] = {
     bodies.CompletionBody: COMPLETION_OFF,
     bodies.ModerationBody: {},
     bodies.ClientSecretBody: {},
+    bodies.LoadAdapterBody: {},
+    bodies.UnloadAdapterBody: {},
     # Within the ones above; named for what is refused in them.
     bodies.TextBody: TEXT_OFF,
     bodies.StructuredOutputsBody: STRUCTURED_OFF,

@@ -19,6 +19,8 @@ import uvloop
 from app.config import Config, load_config
 from app.main import create_app, running
 from app.server import bind, make_server, serve
+from engine.adapters.files import checked_adapter
+from engine.adapters.store import AdapterLimits, AdapterStore
 from engine.interface import EngineStats, ModelInfo
 from engine.request import Deliver, Draft, EngineRequest, Finished, FinishReason, OutputFormat, Started, Usage
 from engine.scripted_tokenizer import ScriptedTokenizer
@@ -35,6 +37,7 @@ class Metronome:
         self._due = 0.0
         self._steps = 0
         self._ids = ScriptedTokenizer()
+        self._adapters = AdapterStore(checked_adapter, AdapterLimits(count=0))
 
     @property
     def model(self) -> ModelInfo:
@@ -43,6 +46,10 @@ class Metronome:
     @property
     def tokenizer(self) -> ScriptedTokenizer:
         return self._ids
+
+    @property
+    def adapters(self) -> AdapterStore:
+        return self._adapters
 
     @property
     def ready(self) -> bool:

@@ -11,13 +11,15 @@ from starlette.routing import Route
 
 from app.answers import json_answer
 from app.ids import new_id
+from app.model_name import full_name, named
 from app.moderation import category_scores
 from app.service import service_of
 from app.store.client import StoreUnavailable
+from engine.adapters.adapter import Adapter
+from engine.interface import ModelInfo
 from protocol.asyncapi import asyncapi_document
 from protocol.client_secret import ClientSecret, SecretSession
 from protocol.codec import encode
-from protocol.codes import ProtocolError
 from protocol.health import Health, Readiness
 from protocol.models import Model, model_list
 from protocol.moderation import moderation_answer
@@ -29,22 +31,32 @@ from protocol.requests.moderation import parse_moderations
 async def models(request: Request) -> HttpResponse:
     service = service_of(request)
     await service.authenticate(request, "models:read")
-    return json_answer(model_list([_model(request)]))
+    engine = service.hub.engine
+    adapters = [adapter_model(engine.model, loan.adapter) for loan in engine.adapters]
+    return json_answer(model_list([_model(engine.model), *adapters]))
 
 
 async def model(request: Request) -> HttpResponse:
     service = service_of(request)
     await service.authenticate(request, "models:read")
-    found = _model(request)
-    if request.path_params["model_id"] != found.id:
-        raise ProtocolError(
-            "model_not_found", f"This server has the model {found.id!r} alone.", param="model"
-        )
-    return json_answer(found)
+    engine = service.hub.engine
+    found = named(engine, request.path_params["model_id"])
+    if found.adapter is not None:
+        return json_answer(adapter_model(engine.model, found.adapter))
+    return json_answer(_model(found.info))
 
 
-def _model(request: Request) -> Model:
-    info = service_of(request).hub.engine.model
+def adapter_model(base: ModelInfo, adapter: Adapter) -> Model:
+    return Model(
+        id=full_name(base.id, adapter),
+        created=adapter.loaded_at,
+        context_tokens=base.context_tokens,
+        root=base.id,
+        parent=base.id,
+    )
+
+
+def _model(info: ModelInfo) -> Model:
     return Model(id=info.id, created=info.created_at, context_tokens=info.context_tokens)
 
 

@@ -1,11 +1,8 @@
-"""A PEFT folder into an adapter for one model. Reads safetensors only: a pickle can run code."""
+"""An adapter's files into what is added to one model's products, after all of it was checked."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -15,14 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from engine.adapters.adapter import Adapter, AdapterError, check_name
-from engine.adapters.config import AdapterConfig, ConfigFault, parse_config
+from engine.adapters.adapter import Adapter, AdapterError
+from engine.adapters.config import AdapterConfig
 from engine.adapters.delta import Delta, Pair, delta_of
+from engine.adapters.files import WEIGHTS, read_files
 from engine.adapters.targets import Targets
 
-CONFIG: Final = "adapter_config.json"
-WEIGHTS: Final = "adapter_model.safetensors"
-_MAX_CONFIG_BYTES: Final = 1 << 20  # a thousand times what PEFT writes
 _TENSOR: Final = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -35,24 +30,15 @@ class AdapterReader:
 
     def __call__(self, name: str, folder: Path, limit_bytes: int, now: int) -> Adapter:
         """now: unix seconds. Raises AdapterError naming the file and the field or tensor at fault."""
-        check_name(name)
-        source = _read(name, folder / CONFIG, _MAX_CONFIG_BYTES)
-        config = _config(name, folder / CONFIG, source)
-        if not (folder / WEIGHTS).exists() and (folder / "adapter_model.bin").exists():
-            raise AdapterError(
-                name, f"{folder / 'adapter_model.bin'} is a pickle, which can run code; save it as {WEIGHTS}"
-            )
-        data = _read(name, folder / WEIGHTS, limit_bytes)
+        files = read_files(name, folder, limit_bytes)
         try:
-            pairs = self._pairs(config, load(data))
-            deltas = self._deltas(config, pairs)
+            pairs = self._pairs(files.config, load(files.weights))
+            deltas = self._deltas(files.config, pairs)
         except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype that torch lacks
             raise AdapterError(name, f"{folder / WEIGHTS}: {error}") from error
-        digest = hashlib.blake2b(source, digest_size=16)
-        digest.update(data)
         return Adapter(
             name=name,
-            identity=digest.hexdigest(),
+            identity=files.identity,
             rank=max(len(pair.down) for pair in pairs.values()),
             bytes=sum(delta.bytes for delta in deltas.values()),
             loaded_at=now,
@@ -113,30 +99,6 @@ class AdapterReader:
 
 class _Fault(ValueError):
     """What is wrong with the tensors."""
-
-
-def _read(name: str, path: Path, limit: int) -> bytes:
-    """A regular file's bytes, in memory: one that changes meanwhile changes nothing that was checked."""
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise AdapterError(name, f"{path} is no file")
-        if found.st_size > limit:
-            raise AdapterError(name, f"{path} has {found.st_size} bytes; there is room for {limit}")
-        return path.read_bytes()
-    except OSError as error:
-        raise AdapterError(
-            name, f"{path} cannot be read ({error.strerror}); is it a folder that PEFT saved?"
-        ) from error
-
-
-def _config(name: str, path: Path, source: bytes) -> AdapterConfig:
-    try:
-        return parse_config(json.loads(source))
-    except ConfigFault as fault:
-        raise AdapterError(name, f"{path}: {fault}") from fault
-    except (ValueError, RecursionError) as error:
-        raise AdapterError(name, f"{path} is no JSON ({error})") from error
 
 
 def _sound(key: str, tensor: Tensor) -> Tensor:

@@ -325,3 +325,12 @@ class SecretSessionBody(_Body, frozen=True, kw_only=True):
 class ClientSecretBody(_Body, frozen=True, kw_only=True):
     expires_after: ExpiresAfterBody | None = None
     session: SecretSessionBody | None = None
+
+
+class LoadAdapterBody(_Body, frozen=True, kw_only=True):
+    lora_name: _Label
+    lora_path: _Label
+
+
+class UnloadAdapterBody(_Body, frozen=True, kw_only=True):
+    lora_name: _Label

@@ -77,6 +77,15 @@ def test_lists_are_written_with_commas_or_as_toml(tmp_path: Path) -> None:
     assert load(tmp_path, "--cors-origins", "*").cors_origins == ("*",)
 
 
+def test_folders_in_lists_are_placed_like_any_path(tmp_path: Path) -> None:
+    (tmp_path / "a=b").mkdir()
+    config = load(
+        tmp_path, "--adapters", "poet=poet,sql=/x/sql, me=~/me", "--adapter-dirs", f"{tmp_path}/a=b,."
+    )
+    assert config.adapters == (f"poet={tmp_path}/poet", "sql=/x/sql", "me=/home/user/me")
+    assert config.adapter_dirs == (f"{tmp_path}/a=b", str(tmp_path))
+
+
 def test_an_empty_variable_counts_as_absent(tmp_path: Path) -> None:
     assert load(tmp_path, SLUICE_REDIS_URL="", SLUICE_PORT="").port == 8000
 
@@ -108,6 +117,9 @@ def test_other_programs_variables_are_ignored(tmp_path: Path) -> None:
         (("--engine", "http://localhost:1"), ["--engine:", "cannot use yet"]),
         (("--model", "/no/such/model"), ["--model: /no/such/model does not exist", "default (none)"]),
         (("--config", "no.toml"), ["--config:", "no.toml does not exist"]),
+        (("--adapters", "poet"), ["--adapters:", "holds 'poet', which is not NAME=FOLDER"]),
+        (("--adapters", "po:et=/x"), ["--adapters:", "cannot be asked for", "'po:et'"]),
+        (("--adapter-dirs", "/tmp,/no/such"), ["--adapter-dirs: /no/such does not exist"]),
         (("--ssl-certfile", "/dev/null"), ["--ssl-certfile and --ssl-keyfile belong together"]),
         (("--cors-origins", "chat.example"), ["cors_origins: 'chat.example' is not an origin"]),
         (("--cors-origins", "https://a.example/path"), ["cors_origins: 'https://a.example/path'"]),

@@ -216,6 +216,8 @@ async def test_health_and_the_playground_need_no_key_and_all_else_does(served: S
             ("POST", "/v1/chat/completions"),
             ("POST", "/v1/completions"),
             ("GET", "/v1/models"),
+            ("POST", "/v1/load_lora_adapter"),
+            ("POST", "/v1/unload_lora_adapter"),
             ("POST", "/v1/moderations"),
             ("POST", "/v1/realtime/client_secrets"),
             ("GET", "/metrics"),

@@ -16,6 +16,8 @@ from app.moderation.matcher import CompiledPolicy, compile_policy
 from app.moderation.policy import parse_policy
 from app.scores import ScoreBook
 from app.turn import Turn
+from engine.adapters.files import checked_adapter
+from engine.adapters.store import AdapterLimits, AdapterStore
 from engine.interface import EngineStats, ModelInfo
 from engine.request import (
     Candidate,
@@ -64,6 +66,7 @@ class HandEngine:
     def __init__(self, refusal: EngineError | None = None) -> None:
         self.model = ModelInfo("by-hand", 0, 1000)
         self.tokenizer = ScriptedTokenizer()
+        self.adapters = AdapterStore(checked_adapter, AdapterLimits())
         self.ready = True
         self.refusal = refusal
         self.submitted: list[str] = []

@@ -19,6 +19,7 @@ from protocol.dialects.responses import type_of
 from protocol.limits import Limits
 from protocol.openapi import openapi_document
 from protocol.operations import OPERATIONS, TAGS
+from protocol.requests.adapter import parse_load_adapter, parse_unload_adapter
 from protocol.requests.chat import parse_chat
 from protocol.requests.client_secret import parse_client_secret
 from protocol.requests.completion import parse_completion
@@ -41,6 +42,8 @@ ROUTES = {
     "/v1/completions": {"post"},
     "/v1/models": {"get"},
     "/v1/models/{model}": {"get"},
+    "/v1/load_lora_adapter": {"post"},
+    "/v1/unload_lora_adapter": {"post"},
     "/v1/moderations": {"post"},
     "/v1/realtime/client_secrets": {"post"},
     "/healthz": {"get"},
@@ -56,6 +59,8 @@ PARSERS: dict[str, tuple[Callable[[dict[str, Any]], Any], dict[str, Any]]] = {
     "CompletionBody": (lambda body: parse_completion(body, LIMITS), {"prompt": "hi"}),
     "ModerationBody": (lambda body: parse_moderations(body, LIMITS), {"input": "hi"}),
     "ClientSecretBody": (parse_client_secret, {}),
+    "LoadAdapterBody": (lambda body: parse_load_adapter(body, LIMITS), {"lora_name": "a", "lora_path": "/a"}),
+    "UnloadAdapterBody": (lambda body: parse_unload_adapter(body, LIMITS), {"lora_name": "a"}),
 }
 
 

@@ -104,3 +104,14 @@ def test_tenants_get_their_shares_whatever_adapters_they_use() -> None:
         )
         bench.scheduler.enter(bench.scheduler.prepare(request, lambda output: None, 0.0))
     assert sorted(tokens for _, _, tokens in bench.step()) == [3, 3, 6]
+
+
+def test_drafts_of_an_adapter_that_is_gone_are_not_computed() -> None:
+    bench = Bench()
+    for number, chosen in enumerate(ADAPTERS):
+        draft = Draft(f"{number}", [number + 1] * 5, adapter=chosen)
+        bench.scheduler.enter_draft(bench.scheduler.prepare_draft(draft, 0.0))
+    gone = ADAPTERS[1]
+    assert gone is not None
+    bench.scheduler.end_drafts_of(gone)
+    assert [id for id, _, _ in bench.step()] == ["0", "2", "3"]

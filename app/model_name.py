@@ -1,0 +1,44 @@
+"""What a request's `model` names: a model, or `model:adapter`."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import replace
+from typing import NamedTuple
+
+from engine.adapters.adapter import Adapter
+from engine.interface import Engine, ModelInfo
+from protocol.codes import ProtocolError
+
+
+class Named(NamedTuple):
+    info: ModelInfo  # its id is the name in full
+    adapter: Adapter | None
+
+
+def split_name(name: str, models: Container[str]) -> tuple[str, str | None]:
+    """The model and the adapter. A model's own name may hold colons, an adapter's does not."""
+    model, colon, adapter = name.rpartition(":")
+    return (name, None) if name in models or not colon else (model, adapter)
+
+
+def full_name(model: str, adapter: Adapter) -> str:
+    return f"{model}:{adapter.name}"
+
+
+def named(engine: Engine, name: str | None) -> Named:
+    """What `name` asks for; None asks for the model as it is. Raises ProtocolError `model_not_found`."""
+    info = engine.model
+    if name is None:
+        return Named(info, None)
+    model, chosen = split_name(name, (info.id,))
+    if model == info.id and chosen is None:
+        return Named(info, None)
+    adapter = engine.adapters.find(chosen) if chosen is not None and model == info.id else None
+    if adapter is None:
+        there = [info.id, *(full_name(info.id, loan.adapter) for loan in engine.adapters)]
+        served = ", ".join(map(repr, there))
+        raise ProtocolError(
+            "model_not_found", f"No model is called {name!r}; this server has {served}.", param="model"
+        )
+    return Named(replace(info, id=full_name(info.id, adapter)), adapter)
