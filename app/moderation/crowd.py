@@ -108,6 +108,7 @@ class Crowd:
     spaced: bool
     idle: bool
     narrow: bool  # something in a slot may have only so many characters
+    checks: bool  # matches of something under way must be checked, so their text is needed
     firsts: tuple[int | None, ...]
     waiting: tuple[tuple[Counter, ...], ...]
     claims: tuple[Claim, ...]

@@ -55,6 +55,8 @@ class Crowds:
                 *key,
                 idle=not slots and not lines,
                 narrow=any(m.machine.max_width is not None for members in slots for m in members),
+                checks=any(m.machine.verify for members in slots for m in members)
+                or any(waiting.machine.verify for waiting in lines),
                 firsts=tuple(_first(slots, tier) for tier in _TIERS),
                 waiting=tuple(tuple(w.counter for w in lines if w.machine.tier == tier) for tier in _TIERS),
                 claims=claims,

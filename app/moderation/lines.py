@@ -54,9 +54,8 @@ class Lines:
         order would be needed, and nothing was done."""
         known = self._lines.get(counter)
         if known is None:
-            line = deque(((run, entry),))
-            self._lines[counter] = machine, line
-            return _until(machine, counter, line, position)
+            self._lines[counter] = machine, deque(((run, entry),))
+            return _until(machine, counter, run, entry, position)
         line = known[1]
         if line:
             (start, first, newest), last_entry = line[-1]
@@ -85,7 +84,9 @@ class Lines:
                 continue
             due = not machine.open_counters or position - line[0][1] >= counter.least
             waiting.append(Waiting(machine, counter, due))
-            alarm = min(alarm, _until(machine, counter, line, position))
+            # Where the first may be a match that must be noted in time; else the last says how long there is one.
+            run, entry = line[0 if machine.open_counters else -1]
+            alarm = min(alarm, _until(machine, counter, run, entry, position))
         return tuple(waiting), alarm
 
     def _waiting(self, counter: Counter, position: int) -> _Line:
@@ -101,10 +102,8 @@ class Lines:
         return f"<Lines {len(self._lines)} of {len(self)}>"
 
 
-def _until(machine: Machine, counter: Counter, line: _Line, position: int) -> int:
-    """Where a line ends or changes its state at the earliest."""
-    # Where each that is first may be a match it must be noted in time; else the last says how long there is one.
-    run, entry = line[0 if machine.open_counters else -1]
+def _until(machine: Machine, counter: Counter, run: Run, entry: int, position: int) -> int:
+    """Where a match in line changes its state."""
     if machine.open_counters and position - entry < counter.least:
         alarm = entry + counter.least
     elif counter.most is None:

@@ -30,7 +30,6 @@ class Matcher:
         self.classes = Classes(sets, _lookbehinds([program for program, _span in programs]))
         self.kinds = Kinds(self.fold, self.classes)
         self.machines = [Machine(program, self.classes, span) for program, span in programs]
-        self.verifies = any(machine.verify is not None for machine in self.machines)
         terms = _terms(rules, self.tiers)
         self.automaton = Automaton(terms, tiers=len(set(TIERS.values())))
         self._inside = {term.tier for term in terms if not term.whole}  # tiers that may begin inside a word

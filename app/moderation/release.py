@@ -66,11 +66,11 @@ class Release:
 
     def redact(self, match: Match) -> None:
         """To be carried out when all before it is decided."""
-        last = self._spans[-1] if self._spans else None
-        if last is not None and last.start == match.start and last.rule == match.rule:
-            self._spans[-1] = match  # matches come by their ends, so it covers the last one
+        spans = self._spans
+        if spans and spans[-1].start == match.start and spans[-1].rule == match.rule:
+            spans[-1] = match  # matches come by their ends, so it covers the last one
         else:
-            insort(self._spans, match)
+            insort(spans, match)
 
     def advance(self, block_hold: int, hold: int, taken: int) -> None:
         """Show or redact what is decided: text before `hold`, and redactions that begin before `block_hold`.

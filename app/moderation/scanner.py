@@ -30,7 +30,6 @@ class Scanner:
         "_strides",
         "_tiers",
         "_underway",
-        "_verifies",
         "_window",
         "at",
         "blocked",
@@ -45,7 +44,6 @@ class Scanner:
         self._underway = Underway(matcher.crowds, matcher.kinds, self._add)
         self._automaton = matcher.automaton
         self._strides = len(matcher.automaton.children) == 1  # there are no terms
-        self._verifies = matcher.verifies
         self._tiers = frozenset(matcher.tiers)
         self._state = 0
         self._window = Window(matcher.fold)
@@ -76,7 +74,7 @@ class Scanner:
                 stopped = underway.stopped
                 if taken:
                     self.at = self._lead = self._end = self.at + taken
-                    if self._verifies:
+                    if underway.crowd.checks:
                         self._window.add_raw(text[index : index + taken])
                     index += taken
                 if not underway.claimed and not underway.crowd.lasting:
@@ -86,7 +84,8 @@ class Scanner:
                 index += 1
             if self.blocked or (pause and self.idle):
                 break
-        self._claim()
+        if not underway.claimed:
+            self._claim()
         return index
 
     def skip(self, count: int, last: str) -> None:
@@ -97,7 +96,7 @@ class Scanner:
         self._spaces_at = self._underway.position
         last_class = self._matcher.classes[self._matcher.fold[last]]
         self._underway.rest(self._matcher.classes.seen[last_class], last_class.space)
-        self._window.clear(self._underway.position)
+        self._window.clear()
 
     def next_trigger(self, text: str, behind: int, end: int) -> int | None:
         """Where after `text[behind]`, a character already taken, slow work must begin; None: not before `end`.
@@ -132,6 +131,8 @@ class Scanner:
 
     def holds(self) -> tuple[int, int]:
         """From where on a block may yet turn up, and from where on a block or a redaction."""
+        if self.idle:
+            return self.at, self.at
         redact = self.hold_from(REDACT)
         if BLOCK not in self._tiers:
             return self.at, redact
@@ -217,7 +218,7 @@ class Scanner:
             if run is None:
                 continue
             verify = machine.verify
-            if verify is None or not checked or verify(self._window.since(run[1])):
+            if verify is None or not checked or verify(self._window.last(self._underway.position - run[1])):
                 self._add(Match(run[0], self._end, machine.rule))
 
     def _add(self, match: Match) -> None:

@@ -81,6 +81,10 @@ class Underway:
                     self.apply(move, at + taken)
                     upcoming, runs, alarm = self.crowd, self._runs, self._alarm
                     following = upcoming.steps
+                    if not upcoming.lasting:
+                        crowd = upcoming
+                        taken += 1
+                        break
                 else:
                     if width:
                         start = position + taken
@@ -89,14 +93,14 @@ class Underway:
                             alarm = self._alarm = start + 1 + width
                     if pick is not None:
                         runs = pick(runs)
-                    if following is steps and size - taken > _MANY:
-                        # The same crowd again. While it is the same character, all but the last ones change nothing:
-                        # each slot is of one of them, or stays what it is.
-                        again = _repeats(text[index + taken : index + size]) - len(runs)
-                        if again > 1:
-                            taken += again
-                            break
-                if alarm <= limit or (pause and upcoming.idle) or not upcoming.lasting:
+                        if following is steps and size - taken > _MANY:
+                            # The same crowd again. While it is the same character, all but the last ones change
+                            # nothing: each slot is of one of them, or stays what it is.
+                            again = _repeats(text[index + taken : index + size]) - len(runs)
+                            if again > 1:
+                                taken += again
+                                break
+                if alarm <= limit or (pause and upcoming.idle):
                     crowd = upcoming
                     taken += 1
                     break
@@ -105,13 +109,17 @@ class Underway:
             taken = size
         self.crowd, self._runs, self.position = crowd, runs, position + taken
         if taken:
-            self._settle()
+            if self.position >= self._alarm:
+                self._ring()
+            self.claimed = not self.crowd.claims
         return taken
 
     def take(self, ahead: CharClass, move: Move, start: int) -> None:
         """Take the next character, folded from the one at a raw position: `move`."""
         self.apply(move, start)
-        self._settle()
+        if self.position >= self._alarm:
+            self._ring()
+        self.claimed = not self.crowd.claims
 
     def must_claim(self, move: Move) -> bool:
         """Whether what the crowd claims is lost, or may be, by a move, if it is not noted before."""
@@ -123,7 +131,8 @@ class Underway:
         runs = old = self._runs
         if begins:
             runs = (*runs, (start, position, position))
-            self._alarm = min(self._alarm, position + 1 + width)
+            if position + 1 + width < self._alarm:
+                self._alarm = position + 1 + width
         if merged:
             runs = _merged(runs, merged)
         self.crowd, self._runs, self.position = crowd, runs if pick is None else pick(runs), position + 1
@@ -138,7 +147,11 @@ class Underway:
         for counter in over:
             lines.end(counter)
         for machine, slot, point, counter, count in counting:
-            self._count(machine, old[slot], point, counter, count)
+            until = lines.add(machine, counter, old[slot], position + 1 - count, position + 1)
+            if until == NO_PLACE:
+                self._place(machine, old[slot], point)
+            elif until < self._alarm:
+                self._alarm = until
         for machine, leaver, point in leavers:
             if leaver is not None:
                 self._place(machine, leaver, point)
@@ -195,14 +208,9 @@ class Underway:
     def _note_lasting(self, crowd: Crowd, end: int) -> None:
         """Note matches that were certain up to a raw position and end there."""
         for machine, slot, counter, _checked in crowd.claims:
-            run = self.run(slot, counter)
+            run = self._runs[slot] if counter is None else self._lines.due(counter, self.position)
             if run is not None:
                 self._add(Match(run[0], end, machine.rule))
-
-    def _settle(self) -> None:
-        if self.position >= self._alarm:
-            self._ring()
-        self.claimed = not self.crowd.claims
 
     def _change(self, change: Change) -> None:
         crowd, pick, merged = change
@@ -210,23 +218,15 @@ class Underway:
         self._runs = runs if pick is None else pick(runs)
         self.crowd = crowd
 
-    def _count(self, machine: Machine, run: Run, point: Point, counter: Counter, count: int) -> None:
-        """A match under way counts from here on, if it can wait in line."""
-        until = self._lines.add(machine, counter, run, self.position - count, self.position)
-        if until == NO_PLACE:
-            self._place(machine, run, point)
-        elif until < self._alarm:
-            self._alarm = until
-
     def _place(self, machine: Machine, run: Run, point: Point) -> None:
         """A match under way stands in a slot from here on."""
         start, first, newest = run
         runs = self._runs
-        slot = bisect_left(runs, (start, first))
+        slot = bisect_left(runs, (start, first)) if runs else 0
         new = slot == len(runs) or runs[slot][:2] != (start, first)
         if not new:
             run = start, first, max(newest, runs[slot][2])
-        self._runs = (*runs[:slot], run, *runs[slot + (not new) :])
+        self._runs = (*runs[:slot], run, *runs[slot + (not new) :]) if runs else (run,)
         if machine.max_width is not None:
             self._alarm = min(self._alarm, newest + machine.max_width + 1)
         self._change(self._crowds.enter(self.crowd, machine, point, slot, new))

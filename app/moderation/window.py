@@ -12,38 +12,37 @@ _WINDOW: Final = 1024  # folded characters that are kept; twice that before trim
 class Window:
     """`starts`: raw position of each character, if the owner tells them."""
 
-    __slots__ = ("_dropped", "_fold", "_text", "starts")
+    __slots__ = ("_fold", "_text", "starts")
 
     def __init__(self, fold: FoldTable) -> None:
         self.starts: list[int] = []
         self._fold = fold
         self._text = ""
-        self._dropped = 0  # the folded position of the first character kept
 
     def add(self, folded: str) -> None:
         self._text += folded
         if len(self._text) > 2 * _WINDOW:
-            surplus = len(self._text) - _WINDOW
-            self._dropped += surplus
-            self._text = self._text[surplus:]
-            del self.starts[:surplus]
+            self._trim()
 
     def add_raw(self, text: str) -> None:
         """Characters that fold to one each."""
-        if text.isascii() and text.isprintable():
-            self.add(text.lower())
-        else:
-            self.add("".join(map(self._fold.__getitem__, text)))
+        plain = text.isascii() and text.isprintable()
+        self._text += text.lower() if plain else "".join(map(self._fold.__getitem__, text))
+        if len(self._text) > 2 * _WINDOW:
+            self._trim()
 
-    def since(self, first: int) -> str:
-        """The text from a folded position on."""
-        return self._text[first - self._dropped :]
+    def last(self, count: int) -> str:
+        return self._text[-count:]
 
-    def clear(self, position: int) -> None:
-        """Nothing before a folded position, the next character's, will be asked for."""
-        self._dropped = position
+    def clear(self) -> None:
+        """Nothing of the text so far will be asked for."""
         self._text = ""
         self.starts.clear()
+
+    def _trim(self) -> None:
+        surplus = len(self._text) - _WINDOW
+        self._text = self._text[surplus:]
+        del self.starts[:surplus]
 
     def __repr__(self) -> str:
         return f"<Window of {len(self._text)}>"
