@@ -52,7 +52,7 @@ class Decoder:
         else:
             self._head = linears.head("lm_head.weight", weights.take("lm_head.weight"))
         self._whole = WholeStep.of(
-            architecture, self._layers, self._norm, self._head, kernels, self._embedding.dtype
+            architecture, self._layers, self._ropes, self._norm, self._head, kernels, self._embedding.dtype
         )
 
     @property
@@ -92,10 +92,10 @@ class Decoder:
         hidden = self._embedding[tokens]
         if self._architecture.embedding_scale is not None:
             hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)
-        turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
         whole = self._whole if len(chosen) and not adapted else None
         if whole is not None and isinstance(attention, StepAttention) and attention.tables is not None:
-            return self._capped(whole(hidden, turns, attention.cache, attention.tables, chosen))
+            return self._capped(whole(hidden, attention.cache, attention.tables, chosen))
+        turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
         more: Tensor | None = None  # what the last layer adds
         for index, layer in enumerate(self._adapted if adapted else self._layers):
             normed = layer.attention_norm(hidden, more)

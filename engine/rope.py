@@ -11,6 +11,8 @@ from torch import Tensor
 # Their frequencies depend on the longest sequence of a batch: neighbours would change each other's text.
 LENGTH_DEPENDENT: Final = frozenset({"dynamic", "longrope"})
 
+_LEAST_TURNS: Final = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Turns:
@@ -34,6 +36,21 @@ class Rope:
         cos, sin = angles.cos() * self.scale, angles.sin() * self.scale
         exact = torch.cat((cos, cos, -sin, sin), -1).view(len(positions), 2, -1)
         return Turns(exact, *exact.to(dtype).chunk(2, dim=1))
+
+
+class TurnTable:
+    """The turns of a rope's first positions, made once, and for twice as many where they do not suffice."""
+
+    def __init__(self, rope: Rope) -> None:
+        self._rope = rope
+        self._exact = torch.empty(0)
+
+    def at(self, positions: Tensor, end: int) -> Tensor:
+        """float32 [T, 2, D], see `Turns.exact`. positions: [T], all before `end`."""
+        if end > len(self._exact):
+            first = torch.arange(max(end, 2 * len(self._exact), _LEAST_TURNS))
+            self._exact = self._rope.turns(first, torch.float32).exact
+        return self._exact[positions]
 
 
 def rope_for(config: Any, layer_type: str | None, device: torch.device) -> Rope:

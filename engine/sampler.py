@@ -68,8 +68,16 @@ def broken() -> EngineError:
 def peaks_of(logits: Tensor) -> tuple[Tensor, Tensor]:
     """The greatest of each row and the first place where it stands; a NaN anywhere is the greatest. [R, V] -> [R] each.
 
-    In blocks, since torch finds a maximum faster than its place: 66 µs against 680 for 8 rows of 49,152.
+    By numpy on a processor, 34 µs for 8 rows of 49,152 against torch's 680. Elsewhere in blocks, since torch finds a
+    maximum faster than its place: there 57.
     """
+    if logits.device.type == "cpu":
+        best = torch.from_numpy(logits.numpy().argmax(-1))
+        return logits.gather(1, best[:, None])[:, 0], best
+    return peaks_in_blocks(logits)
+
+
+def peaks_in_blocks(logits: Tensor) -> tuple[Tensor, Tensor]:
     rows, size = logits.shape
     block = math.gcd(size, _BLOCK)
     blocks = logits.view(rows, -1, block)

@@ -15,7 +15,7 @@ from engine.kernels import Kernels, Tables
 from engine.layer import Layer
 from engine.linear import BlocksLinear, Linear
 from engine.norm import Norm
-from engine.rope import Turns
+from engine.rope import Rope, TurnTable
 
 _POINTER, _LONG, _REAL = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 _PRODUCTS: Final = ("qkv", "attention_out", "gate_up", "down")
@@ -70,6 +70,7 @@ class WholeStep:
         self,
         architecture: Architecture,
         layers: Sequence[Layer],
+        ropes: Mapping[str | None, Rope],
         last_norm: Norm,
         head: BlocksLinear,
         kernels: Kernels,
@@ -77,9 +78,10 @@ class WholeStep:
     ) -> None:
         """All products of the layers are BlocksLinear."""
         self._kept = layers, last_norm, head  # C has their addresses
-        self._ropes = sorted(set(architecture.rope_kinds), key=str)
+        self._turns = [TurnTable(rope) for rope in ropes.values()]
+        kinds = list(ropes)
         self._layers = (_Layer * len(layers))(
-            *[_layer(layer, self._ropes.index(layer.rope), architecture.heads) for layer in layers]
+            *[_layer(layer, kinds.index(layer.rope), architecture.heads) for layer in layers]
         )
         self._model = _Model(
             product=_address(head.products.library.sluice_product),
@@ -110,6 +112,7 @@ class WholeStep:
         cls,
         architecture: Architecture,
         layers: Sequence[Layer],
+        ropes: Mapping[str | None, Rope],
         last_norm: Norm,
         head: Linear,
         kernels: Kernels | None,
@@ -129,19 +132,13 @@ class WholeStep:
         ):
             return None
         assert isinstance(head, BlocksLinear)
-        return cls(architecture, layers, last_norm, head, kernels, dtype)
+        return cls(architecture, layers, ropes, last_norm, head, kernels, dtype)
 
-    def __call__(
-        self,
-        hidden: Tensor,
-        turns: Mapping[str | None, Turns],
-        cache: PagedCache,
-        tables: Tables,
-        chosen: Tensor,
-    ) -> Tensor:
+    def __call__(self, hidden: Tensor, cache: PagedCache, tables: Tables, chosen: Tensor) -> Tensor:
         """Logits of the rows at `chosen`. hidden: the tokens' embeddings [B, N]; is changed -> float32 [R, V]."""
         logits = torch.empty(len(chosen), self._vocabulary)
-        addresses = (_POINTER * len(self._ropes))(*[turns[kind].exact.data_ptr() for kind in self._ropes])
+        turns = [table.at(tables.positions, tables.longest) for table in self._turns]
+        addresses = (_POINTER * len(turns))(*[part.data_ptr() for part in turns])
         step = _Step(
             hidden=hidden.data_ptr(),
             turns=ctypes.addressof(addresses),

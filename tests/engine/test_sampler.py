@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine import sampler
 from engine.request import EngineError, Sampling
-from engine.sampler import NEAR, Choice, gumbel, peaks_of, sample
+from engine.sampler import NEAR, Choice, gumbel, peaks_in_blocks, peaks_of, sample
 
 VOCAB = 2000
 
@@ -182,6 +182,15 @@ def test_a_peak_is_found_at_its_first_place(data: st.DataObject) -> None:
     for row, peaks in enumerate(rows):
         for place, value in peaks.items():
             logits[row, place] = value
-    found, places = peaks_of(logits)
-    assert found.tolist() == logits.amax(-1).tolist()
-    assert places.tolist() == [row.index(max(row)) for row in logits.tolist()]
+    for find in (peaks_of, peaks_in_blocks):
+        found, places = find(logits)
+        assert found.tolist() == logits.amax(-1).tolist()
+        assert places.tolist() == [row.index(max(row)) for row in logits.tolist()]
+
+
+def test_what_is_not_a_number_is_the_peak() -> None:
+    logits = torch.zeros(2, 300)
+    logits[1, 200], logits[1, 10] = float("nan"), float("inf")
+    for find in (peaks_of, peaks_in_blocks):
+        found, _ = find(logits)
+        assert found.isnan().tolist() == [False, True]
