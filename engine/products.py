@@ -1,4 +1,4 @@
-"""Products with weights in blocks, in C (`products.c`)."""
+"""Products with weights in blocks, in C (`products.c`, and `rows.c` for prompts)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from torch import Tensor
 from engine.library import LibraryError, load_library
 from engine.memory import Arena
 from engine.quantized import Blocks
+from engine.rows import Rows
 
 _SOURCE: Final = Path(__file__).with_name("products.c")
 _FEATURES: Final = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_vnni")
 # Inputs are quantised to 8 bits where more replies than these decode, to 15 bits else: with fewer the weights' way from
-# memory is what takes the time, and a prompt is computed once and then attended to by all that follows. Guesses do not
-# count: with them a reply's numbers are to the bit what they are without.
+# memory is what takes the time. Guesses do not count: with them a reply's numbers are to the bit what they are without.
+# A prompt is computed once and then attended to by all that follows: it gets 15 bits, or products of its own.
 _FEW: Final = 4
+_MANY: Final = 64  # rows; with fewer, unpacking the weights once for all of them gains little
 _LANES: Final = 16  # outputs that lie together, see products.c
 _INPUTS_BYTES: Final = 80  # of a group of inputs, see products.c
 
@@ -26,8 +28,8 @@ _INPUTS_BYTES: Final = 80  # of a group of inputs, see products.c
 class Products:
     """The compiled products, for a number of threads. Used by one thread at a time."""
 
-    def __init__(self, library: ctypes.CDLL, threads: int) -> None:
-        self.library = library
+    def __init__(self, library: ctypes.CDLL, rows: Rows, threads: int) -> None:
+        self.library, self._rows = library, rows
         self._threads = threads
         self.arena = Arena()
         self.decoding = 0
@@ -40,7 +42,7 @@ class Products:
 
     @property
     def precise(self) -> bool:
-        """Whether inputs get 15 bits."""
+        """Whether inputs get 15 bits, where `products.c` computes."""
         return self.decoding <= _FEW
 
     @classmethod
@@ -48,13 +50,17 @@ class Products:
         """Compiled into `folder`, once. Raises LibraryError."""
         if folder is None:
             raise LibraryError("there is no folder for compiled C; name one in native_dir")
-        return cls(load_library(_SOURCE, _FEATURES, folder), threads)
+        library = load_library(_SOURCE, _FEATURES, folder)
+        return cls(library, Rows.load(_FEATURES, folder, threads), threads)
 
     def __call__(self, x: Tensor, packed: Packed, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         """x: [T, K] in bfloat16 or float32, bias: float32 [N] -> [T, N] in `dtype`, one of these too."""
         x = x.contiguous()
         rows = x.shape[0]
         out = torch.empty((rows, packed.outputs), dtype=dtype)
+        if not self.decoding and rows >= _MANY:
+            self._rows(x, packed.data, packed.bits, bias, out)
+            return out
         scratch = torch.empty(rows * packed.groups * _INPUTS_BYTES, dtype=torch.uint8)
         self._product(
             x.data_ptr(),

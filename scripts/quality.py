@@ -77,7 +77,7 @@ def logits_of(loaded: LoadedModel, ids: list[int], step: int) -> Iterator[Tensor
         part = torch.tensor(ids[start : start + step])
         places = torch.arange(start, start + len(part))
         attention = StepAttention(cache, [Span(0, len(part), start, pages)], places)
-        attention.decoding = step == STREAMS  # what a batch of streams would be
+        attention.decoding = STREAMS if step == STREAMS else 0  # what a batch of streams would be
         yield loaded.model.forward(part, places, attention, torch.arange(len(part)))
 
 

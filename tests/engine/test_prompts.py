@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.attention import Span, prompt_tables_of
 from engine.prompts import Prompts
 
-pytestmark = pytest.mark.native
+pytestmark = [pytest.mark.native, pytest.mark.usefixtures("poisoned")]
 
 SHAPES = ((9, 3, 64), (8, 1, 96), (4, 4, 32), (2, 1, 256))
 DTYPES = (torch.float32, torch.bfloat16)
@@ -31,14 +31,6 @@ def plain(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="module", params=[1, 2])
 def prompts(plain: None, request: pytest.FixtureRequest, native_dir: Path) -> Prompts:
     return Prompts.load(native_dir, request.param)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def poisoned() -> Iterator[None]:
-    """Whatever is not written to stays what is no number."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def scattered(rows: list[tuple[int, int]], page_tokens: int, pages: Iterator[int]) -> list[Span]:
