@@ -1,4 +1,4 @@
-"""The command line: `sluice serve`, `sluice keys`, `sluice doctor`."""
+"""The command line: `sluice serve`, `sluice keys`, `sluice models`, `sluice doctor`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ USAGE: Final = """usage: sluice COMMAND [options]
   keys create [NAME]    make a key and show it once (--role admin|developer|read-only)
   keys list             every key: id, role, state, day it was made, name
   keys revoke ID        refuse a key from now on
+  models list|pull|load|unload   models in the cache and in the running server
   doctor                what a start would do here, and what stands in its way (--json)
 
   --version             which release this is
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in ("-V", "--version"):
         print(f"sluice {VERSION}")
         return 0
-    if command not in ("serve", "keys", "doctor"):
+    if command not in ("serve", "keys", "models", "doctor"):
         print(f"sluice: there is no command {command!r}\n\n{USAGE}", file=sys.stderr, end="")
         return 2
     code = 1
@@ -58,6 +59,10 @@ def _run(command: str, argv: list[str]) -> int:
         from app.keys_command import keys_command
 
         return keys_command(argv, _config)
+    if command == "models":
+        from app.models_command import models_command
+
+        return models_command(argv, _config)
     if command == "doctor":
         from app.doctor_command import doctor_command
 

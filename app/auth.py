@@ -22,7 +22,7 @@ from app.keys import (
     parse_ephemeral,
     parse_key,
 )
-from app.principal import EPHEMERAL_SCOPES, ROLES, SCOPES, Principal, check_tenant
+from app.principal import EPHEMERAL_SCOPES, OPERATOR_SCOPES, ROLES, SCOPES, Principal, check_tenant
 from app.settings import ConfigError
 from app.store.client import StoreUnavailable
 from app.store.keys import FoundKey, KeyRecord, KeyRecords
@@ -67,7 +67,10 @@ class _Known:
 
 
 class Authenticator:
-    """Verifies keys, makes and revokes them. `now` is unix time, `clock` only ever rises."""
+    """Verifies keys, makes and revokes them. `now` is unix time, `clock` only ever rises.
+
+    operator_key: of this process alone, for the commands of who may read its state folder.
+    """
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class Authenticator:
         pepper: bytes,
         *,
         bootstrap_key: str | None = None,
+        operator_key: str | None = None,
         ephemeral_ttl_s: int = 60,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -87,6 +91,11 @@ class Authenticator:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._bootstrap: Principal | None = None
         self._bootstrap_digest = b""
+        self._operator: Principal | None = None
+        self._operator_digest = b""
+        if operator_key is not None:
+            self._operator = Principal(id_of(pepper, operator_key), DEFAULT_TENANT, OPERATOR_SCOPES)
+            self._operator_digest = digest(pepper, operator_key)
         if bootstrap_key is not None:
             self._bootstrap = Principal(id_of(pepper, bootstrap_key), DEFAULT_TENANT, ROLES["admin"])
             self._bootstrap_digest = digest(pepper, bootstrap_key)
@@ -125,6 +134,8 @@ class Authenticator:
         presented_digest = digest(self._pepper, presented)
         if self._bootstrap is not None and hmac.compare_digest(presented_digest, self._bootstrap_digest):
             return self._bootstrap
+        if self._operator is not None and hmac.compare_digest(presented_digest, self._operator_digest):
+            return self._operator
         if presented.startswith(EPHEMERAL_PREFIX):
             return await self._authenticate_ephemeral(presented)
         parts = parse_key(presented)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.model_ids import further_models
 from app.settings import (
     ConfigError,
     Given,
@@ -89,6 +90,9 @@ class Config:
     engine: str = setting("torch", "torch or scripted (echoes the last user message)", check=_engine_fault)
     model: Path | None = setting(
         None, "folder or GGUF file of a model; without it SmolLM2-135M-Instruct", exists=True
+    )
+    models: tuple[str, ...] = setting(
+        (), "further models: ID=PATH, or ID=NAME with a name of `sluice models list`"
     )
     # auto: what the file has where it is quantised (the default model is), a fifth of bfloat16's time; else bfloat16
     # where the processor multiplies it natively, half the time of a float32 step; float32 is exact
@@ -308,6 +312,7 @@ def _folders(env: Mapping[str, str], home: Path | None) -> dict[str, Any]:
 def _check_together(config: Config) -> None:
     if (config.ssl_certfile is None) != (config.ssl_keyfile is None):
         raise ConfigError("--ssl-certfile and --ssl-keyfile belong together; give both or neither")
+    further_models(config.models)
     for origin in config.cors_origins:
         if origin != "*" and _origin_fault(origin):
             raise ConfigError(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.config import Config
 from app.settings import ConfigError
@@ -13,43 +14,67 @@ from engine.adapters.adapter import AdapterError
 from engine.adapters.store import AdapterLimits
 from engine.config import EngineSettings, ModelError
 from engine.interface import Engine
+from engine.progress import Progress
 
 if TYPE_CHECKING:
     import torch
 
     from engine.plan import Budget
 
+SCRIPTED: Final = "scripted"
+"""As a source: the scripted engine instead of a model's folder."""
 
-def build_engine(config: Config) -> Engine:
-    """The engine that the configuration names, not started; slow (fetch, convert, load), so called in a thread.
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An engine, not started, and the memory that it may take."""
+
+    engine: Engine
+    bytes: int = 0
+
+
+def build_default(config: Config) -> Built:
+    """The engine of the model that answers where none is named; slow (fetch, convert, load), so called in a thread.
 
     Raises ConfigError where the model cannot be had.
     """
-    engine = scripted_engine(config, "scripted") if config.engine == "scripted" else _own_engine(config)
+    built = Built(_scripted(config, SCRIPTED)) if config.engine == SCRIPTED else _own(config)
     for adapter in config.adapters:
         name, _, folder = adapter.partition("=")
         try:
-            engine.adapters.load_now(name, Path(folder))
+            built.engine.adapters.load_now(name, Path(folder))
         except AdapterError as error:
             raise ConfigError(f"adapters: {error}") from error
-    return engine
+    return built
 
 
-def _own_engine(config: Config) -> Engine:
+def _own(config: Config) -> Built:
     from engine.fetch import ensure_model
     from engine.progress import ProgressBars
 
     progress = ProgressBars()
     try:
         folder = ensure_model(config.model, config.cache_dir, progress)
-        return torch_engine(config, folder, default_id(config))
+        return _torch(config, folder, default_id(config), {})
     except ModelError as error:
         raise ConfigError(str(error)) from error
     finally:
         progress.close()
 
 
-def scripted_engine(config: Config, model_id: str) -> Engine:
+def build_further(
+    config: Config, model_id: str, source: str, planned: Mapping[str, int], progress: Progress
+) -> Built:
+    """The engine of one more model: a path, a name in the cache, or `scripted`. planned: memory of those that are
+    loaded, by id. Slow. Raises ModelError."""
+    if source == SCRIPTED:
+        return Built(_scripted(config, model_id))
+    from engine.cached import find_model
+
+    return _torch(config, find_model(source, config.cache_dir, progress), model_id, planned)
+
+
+def _scripted(config: Config, model_id: str) -> Engine:
     from engine.scripted import ScriptedEngine
 
     return ScriptedEngine(
@@ -62,18 +87,17 @@ def scripted_engine(config: Config, model_id: str) -> Engine:
     )
 
 
-def torch_engine(config: Config, folder: Path, model_id: str) -> Engine:
+def _torch(config: Config, folder: Path, model_id: str, planned: Mapping[str, int]) -> Built:
     """The engine of a model folder, within the memory that is left. Raises ModelError."""
-    from dataclasses import replace
-
     from engine.needs import look_at
     from engine.plan import plan_memory
     from engine.torch_engine import build_torch_engine
 
     settings = engine_settings(config)
     looked = look_at(folder, settings, model_id)
-    plan = plan_memory(looked.needs, settings, memory_budget(config, looked.form.device, {}))
-    return build_torch_engine(folder, replace(settings, kv_bytes=plan.kv_bytes), model_id)
+    plan = plan_memory(looked.needs, settings, memory_budget(config, looked.form.device, planned))
+    engine = build_torch_engine(folder, replace(settings, kv_bytes=plan.kv_bytes), model_id)
+    return Built(engine, plan.total)
 
 
 def engine_settings(config: Config) -> EngineSettings:
@@ -94,15 +118,14 @@ def engine_settings(config: Config) -> EngineSettings:
 
 
 def memory_budget(config: Config, device: torch.device, planned: Mapping[str, int]) -> Budget:
-    """What a further model may take. planned: what the loaded ones may take, by name."""
+    """What a further model may take. planned: what the loaded ones may take, by id."""
     from engine.available import memory_of
     from engine.plan import Budget
 
     taken = sum(planned.values())
     if config.memory_bytes is not None:
-        return Budget(
-            config.memory_bytes, config.memory_bytes - taken, "memory_bytes", fixed=True, planned=planned
-        )
+        left = config.memory_bytes - taken
+        return Budget(config.memory_bytes, left, "memory_bytes", fixed=True, planned=planned)
     found = memory_of(device)
     left = min(found.available, found.total - taken)
     return Budget(found.total, left, found.source, gpu=device.type == "cuda", planned=planned)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -21,12 +22,13 @@ from app.formats import compiled_format
 from app.handle import Handle
 from app.journal import Journal, Ring
 from app.metrics import Metrics
+from app.model import Model
 from app.model_name import named
+from app.models import Models
 from app.moderation import CompiledPolicy
-from app.prompts import Prompts, translated
+from app.prompts import translated
 from app.store.responses import ResponseStores
 from app.turn import Turn
-from app.turns import Turns
 from app.workers import Workers
 from engine.interface import Engine
 from engine.request import ChatMessage, EngineError
@@ -46,7 +48,7 @@ class Hub:
         self,
         *,
         config: Config,
-        engine: Engine,
+        models: Models,
         stores: ResponseStores,
         auth: Authenticator,
         policy: CompiledPolicy,
@@ -55,21 +57,12 @@ class Hub:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.config = config
-        self.engine = engine
+        self.models = models
         self.stores = stores
         self.auth = auth
         self.policy = policy
         self.metrics = metrics
         self.workers = workers
-        self.prompts = Prompts(
-            engine,
-            stores,
-            policy,
-            workers,
-            max_turns=config.max_turns,
-            max_prompt_tokens=config.max_prompt_tokens,
-        )
-        self._turns = Turns(engine, policy, config.replay_events)
         self.flush = Flush(loop)
         self.connections: set[Connection] = set()
         self.draining = False
@@ -101,6 +94,11 @@ class Hub:
         self._idle.clear()
         self._group.create_task(self._serve(ask, sink, handle, on_refused, on_ended))
         return handle
+
+    @property
+    def engine(self) -> Engine:
+        """The default model's."""
+        return self.models.default.engine
 
     def live(self, response_id: str, tenant: str) -> Turn | None:
         turn = self._live.get(response_id)
@@ -160,16 +158,17 @@ class Hub:
                 self._check_open()
                 if ask.keep and ask.create.store:
                     await self.stores.store.ping()  # a stored turn needs the store: say so before it begins
-                grammar = await compiled_format(ask, self.engine, self.workers, lambda: handle.left)
-                prompt, new = await self.prompts.of(ask)
+                model = self.models.serving(ask.create.model)
+                grammar = await compiled_format(ask, model.engine, self.workers, lambda: handle.left)
+                prompt, new = await model.prompts.of(ask)
                 if handle.left:
                     self._check_open()
                     return  # nobody is there to be told
-                turn = self._turns.begin(ask, prompt)
-                turn.on_first_text = lambda: self.metrics.first_token.observe(time.monotonic() - began)
+                turn = model.turns.begin(ask, prompt)
+                turn.on_first_text = partial(self._first_text, model.id, began)
                 turn.attach(sink)
                 handle.turn = turn
-                self._submit(turn, ask, prompt, grammar)
+                self._submit(model, turn, ask, prompt, grammar)
             except ProtocolError as error:
                 self.metrics.refused.labels(error.code).inc()
                 on_refused(error)
@@ -180,7 +179,7 @@ class Hub:
                     ProtocolError("internal_error", "The server failed before the response began. Try again.")
                 )
                 return
-            await self._finish(turn, ask, prompt, new, began)
+            await self._finish(model, turn, ask, prompt, new, began)
         finally:
             self._handles.discard(handle)
             if not self._handles:
@@ -188,21 +187,27 @@ class Hub:
             on_ended()
 
     async def _finish(
-        self, turn: Turn, ask: Ask, prompt: Prompt, new: tuple[ChatMessage, ...], began: float
+        self,
+        model: Model,
+        turn: Turn,
+        ask: Ask,
+        prompt: Prompt,
+        new: tuple[ChatMessage, ...],
+        began: float,
     ) -> None:
         """From the engine's last word to the terminal event."""
         try:
             await turn.ended.wait()
             response = turn.finished_response(int(time.time()))
             try:
-                reply = self._commit(turn)
+                reply = _commit(model, turn)
                 await self._keep(turn, response, ask, prompt, new, reply)
             except Exception:
                 log.exception("response not kept id=%s", turn.id)
                 error = ResponseError("internal_error", "The server failed to keep this response.")
                 response = replace(response, status="failed", error=error, incomplete_details=None)
             turn.conclude(response)
-            self._observe(turn, response, began)
+            self._observe(model.id, turn, response, began)
         finally:
             turn.concluded.set()
             self._live.pop(turn.id, None)
@@ -216,25 +221,15 @@ class Hub:
                 "draining", "This server is shutting down. Send the request again.", retry_after_s=1.0
             )
 
-    def _submit(self, turn: Turn, ask: Ask, prompt: Prompt, grammar: object | None) -> None:
+    def _submit(self, model: Model, turn: Turn, ask: Ask, prompt: Prompt, grammar: object | None) -> None:
         self._live[turn.id] = turn
         try:
-            turn.submit(
-                engine_request(
-                    turn.id, ask, prompt, named(self.engine, ask.create.model), grammar, self.config
-                )
-            )
+            asked = named(model.engine, ask.create.model)
+            turn.submit(engine_request(turn.id, ask, prompt, asked, grammar, self.config))
         except EngineError as error:
             del self._live[turn.id]
             raise translated(error, ask.param) from error
         self.metrics.live.set(len(self._live))
-
-    def _commit(self, turn: Turn) -> list[int]:
-        """The ids of the released text, all of the reply that the engine may let a later turn find."""
-        text = turn.text
-        reply = self.engine.tokenizer.reply_ids(text, turn.token_ids) if text else []
-        self.engine.commit(turn.id, reply)
-        return reply
 
     async def _keep(
         self,
@@ -254,13 +249,14 @@ class Hub:
         else:
             ask.local[turn.id] = record
 
-    def _observe(self, turn: Turn, response: Response, began: float) -> None:
+    def _first_text(self, model_id: str, began: float) -> None:
+        self.metrics.observe_first_text(model_id, time.monotonic() - began)
+
+    def _observe(self, model_id: str, turn: Turn, response: Response, began: float) -> None:
         seconds = time.monotonic() - began
         metrics = self.metrics
         metrics.ended.labels(response.status).inc()
-        metrics.duration.observe(seconds)
-        if turn.usage.output_tokens > 1:
-            metrics.per_token.observe(seconds / turn.usage.output_tokens)
+        metrics.observe_request(model_id, seconds, turn.usage.input_tokens, turn.usage.output_tokens)
         if turn.cut is not None:
             metrics.cuts.labels(turn.cut.category).inc()
         log.info(
@@ -275,3 +271,11 @@ class Hub:
 
     def __repr__(self) -> str:
         return f"<Hub live={len(self._live)} connections={len(self.connections)} draining={self.draining}>"
+
+
+def _commit(model: Model, turn: Turn) -> list[int]:
+    """The ids of the released text, all of the reply that the engine may let a later turn find."""
+    text = turn.text
+    reply = model.engine.tokenizer.reply_ids(text, turn.token_ids) if text else []
+    model.engine.commit(turn.id, reply)
+    return reply

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 from starlette.applications import Starlette
@@ -18,20 +19,28 @@ from starlette.middleware.cors import CORSMiddleware
 from app.answers import RequestIds, on_bug, on_http_exception, on_protocol_error
 from app.auth import Authenticator
 from app.config import Config
-from app.engines import build_engine
+from app.engines import Built, build_default, build_further
 from app.hub import Hub
 from app.keys import load_pepper
 from app.metrics import Metrics
+from app.model import Model
+from app.model_ids import further_models
+from app.models import Models
 from app.moderation import CompiledPolicy, PolicyError, compile_policy, load_policy
+from app.prompts import Prompts
 from app.routes import adapters, completions, playground, responses, socket
+from app.routes import models as model_routes
 from app.routes import service as service_routes
+from app.running_server import new_key
 from app.service import Service
 from app.settings import ConfigError
 from app.store.client import Store, StoreUnavailable
 from app.store.keys import KeyRecords
 from app.store.responses import ResponseStores
 from app.store.valkey import EmbeddedValkey
+from app.turns import Turns
 from app.workers import Workers
+from engine.config import ModelError
 from engine.interface import Engine
 from protocol.codes import ProtocolError
 from protocol.limits import ConnectionLimits, Limits
@@ -55,13 +64,14 @@ async def running(
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     policy = policy or _policy(config)
     metrics = Metrics()
+    operator_key = new_key()
     async with AsyncExitStack() as stack:
         runs: list[Callable[[], Awaitable[None]]] = [lambda: _watch_lag(metrics)]
         embedded = None if config.redis_url is not None else EmbeddedValkey(config.state_dir)
         if embedded is not None:
             embedded.claim()  # first: a folder in use is said before anything slow
         gc.disable()  # imports and weights make much and drop little: a tenth of the start
-        building = asyncio.create_task(asyncio.to_thread(lambda: engine or build_engine(config)))
+        building = asyncio.create_task(asyncio.to_thread(_engines, config, engine))
         try:
             url = config.redis_url or ""
             if embedded is not None:
@@ -84,6 +94,7 @@ async def running(
                 KeyRecords(store),
                 load_pepper(config.state_dir, config.key_pepper),
                 bootstrap_key=config.bootstrap_key,
+                operator_key=operator_key,
                 ephemeral_ttl_s=config.ephemeral_key_ttl_s,
             )
             first_key = await _prepare(auth, config)
@@ -92,13 +103,25 @@ async def running(
             gc.enable()
         workers = Workers()
         stack.callback(workers.close)
-        served.start(loop)
-        stack.push_async_callback(served.close)
-        metrics.watch_engine(served.stats, served.model.id)
-        metrics.watch_adapters(served.adapters)
+
+        def equip(served: Engine) -> Model:
+            return _model(config, served, stores, policy, workers)
+
+        models = Models(
+            loop,
+            partial(build_further, config),
+            equip,
+            on_gone=metrics.forget,
+            grace_s=config.drain_grace_s,
+        )
+        stack.push_async_callback(models.close)
+        for built, source in served:
+            models.add(built, source)
+        metrics.watch_engines(lambda: [model.engine for model in models.ready])
+        metrics.watch_adapters(models.default.engine.adapters)
         hub = Hub(
             config=config,
-            engine=served,
+            models=models,
             stores=stores,
             auth=auth,
             policy=policy,
@@ -106,12 +129,50 @@ async def running(
             workers=workers,
             loop=loop,
         )
-        await stack.enter_async_context(_tasks(hub.run, stores.run, *runs))
+        await stack.enter_async_context(_tasks(hub.run, models.run, stores.run, *runs))
         gc.freeze()  # what lives as long as the process need not be looked at again
         yield (
-            Service(config, hub, auth, store, metrics, _limits(config), _connection_limits(config)),
+            Service(
+                config, hub, auth, store, metrics, _limits(config), _connection_limits(config), operator_key
+            ),
             first_key,
         )
+
+
+def _engines(config: Config, engine: Engine | None) -> list[tuple[Built, str]]:
+    """The engines of a start with where they come from, the default one first. Raises ConfigError."""
+    first = Built(engine) if engine is not None else build_default(config)
+    served = [(first, str(config.model or config.engine))]
+    planned = {first.engine.model.id: first.bytes}
+    from engine.progress import ProgressBars
+
+    progress = ProgressBars()
+    for model_id, source in further_models(config.models).items():
+        if model_id in planned:
+            raise ConfigError(f"SLUICE_MODELS: {model_id!r} is the default model's id; choose another")
+        try:
+            built = build_further(config, model_id, source, planned, progress)
+        except ModelError as error:
+            raise ConfigError(f"SLUICE_MODELS: {model_id}={source}: {error}") from error
+        finally:
+            progress.close()
+        planned[model_id] = built.bytes
+        served.append((built, source))
+    return served
+
+
+def _model(
+    config: Config, engine: Engine, stores: ResponseStores, policy: CompiledPolicy, workers: Workers
+) -> Model:
+    prompts = Prompts(
+        engine,
+        stores,
+        policy,
+        workers,
+        max_turns=config.max_turns,
+        max_prompt_tokens=config.max_prompt_tokens,
+    )
+    return Model(engine, prompts, Turns(engine, policy, config.replay_events))
 
 
 def _policy(config: Config) -> CompiledPolicy:
@@ -201,6 +262,7 @@ def create_app(service: Service) -> Starlette:
             *socket.routes,
             *responses.routes,
             *completions.routes,
+            *model_routes.routes,
             *service_routes.routes,
             *adapters.routes,
             *playground.playground_routes(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -26,6 +26,19 @@ def full_name(model: str, adapter: Adapter) -> str:
     return f"{model}:{adapter.name}"
 
 
+def names_of(engine: Engine) -> list[str]:
+    """All that requests may name: the model, and it with each of its adapters."""
+    model = engine.model.id
+    return [model, *(full_name(model, loan.adapter) for loan in engine.adapters)]
+
+
+def not_found(name: str, there: Iterable[str]) -> ProtocolError:
+    served = ", ".join(map(repr, there))
+    return ProtocolError(
+        "model_not_found", f"No model is called {name!r}; this server has {served}.", param="model"
+    )
+
+
 def named(engine: Engine, name: str | None) -> Named:
     """What `name` asks for; None asks for the model as it is. Raises ProtocolError `model_not_found`."""
     info = engine.model
@@ -36,9 +49,5 @@ def named(engine: Engine, name: str | None) -> Named:
         return Named(info, None)
     adapter = engine.adapters.find(chosen) if chosen is not None and model == info.id else None
     if adapter is None:
-        there = [info.id, *(full_name(info.id, loan.adapter) for loan in engine.adapters)]
-        served = ", ".join(map(repr, there))
-        raise ProtocolError(
-            "model_not_found", f"No model is called {name!r}; this server has {served}.", param="model"
-        )
+        raise not_found(name, names_of(engine))
     return Named(replace(info, id=full_name(info.id, adapter)), adapter)

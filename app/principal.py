@@ -27,6 +27,8 @@ ROLES: Final[dict[str, frozenset[str]]] = {
 }
 # What a page in a browser needs; a key that anyone can read out of the page must not do more.
 EPHEMERAL_SCOPES: Final = frozenset({"responses:write", "responses:read", "models:read", "moderations:write"})
+# What `sluice models` needs of a running server; no turns, so nothing of a tenant's.
+OPERATOR_SCOPES: Final = frozenset({"models:read", "admin"})
 
 _TENANT: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")  # no brace or colon: a tenant cannot name another's keys
 

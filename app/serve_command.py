@@ -14,6 +14,7 @@ import uvloop
 from app.binding import address_here, binding_faults, is_every_address
 from app.config import Config, help_text
 from app.main import create_app, running
+from app.running_server import RunningServer, announce, withdraw
 from app.server import bind, make_server, serve
 from app.service import Service
 from app.settings import ConfigError
@@ -52,13 +53,19 @@ async def _serve(config: Config, listener: socket.socket) -> None:
         for warning in faults.warnings:
             print(f"sluice: warning: {warning}", file=sys.stderr)
         server = make_server(config, create_app(service))
-        await serve(server, service, listener, lambda port: _announce(config, service, port, first_key))
+        try:
+            await serve(server, service, listener, lambda port: _announce(config, service, port, first_key))
+        finally:
+            withdraw(config.state_dir)
 
 
 async def _announce(config: Config, service: Service, port: int, first_key: str | None) -> None:
     """Where it answers, and a key to open the playground with: the first start's own, later a short-lived one."""
     address = address_here(config, port)
-    print(f"Sluice serves {service.hub.engine.model.id} at {address}/v1", flush=True)
+    certificate = str(config.ssl_certfile) if config.ssl_certfile else None
+    announce(config.state_dir, RunningServer(address, service.operator_key, certificate))
+    served = ", ".join(model.id for model in service.hub.models.ready)
+    print(f"Sluice serves {served} at {address}/v1", flush=True)
     if is_every_address(config.host):
         print(
             f"It listens on {config.host}, every address of this machine: elsewhere put the machine's name or address "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
 from starlette.requests import HTTPConnection, Request
@@ -34,6 +34,7 @@ class Service:
     metrics: Metrics
     limits: Limits
     connection_limits: ConnectionLimits
+    operator_key: str = field(repr=False)
 
     async def read(self, request: Request, tenant: str, parse: Callable[[dict[str, Any], Limits], T]) -> T:
         """The request's body as `parse` reads it, in the tenant's turn. Raises ProtocolError."""

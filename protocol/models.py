@@ -11,14 +11,15 @@ from protocol.codec import encode
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """`context_tokens` is ours: prompt and output together. An adapter has a `parent`, the model that it adapts, which
-    is the `root` of its weights too."""
+    """`context_tokens` is ours, prompt and output together; vLLM calls it `max_model_len`. An adapter has a `parent`,
+    the model that it adapts, which is the `root` of its weights too."""
 
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "sluice"
     context_tokens: int
+    max_model_len: int
     root: str | UnsetType = UNSET
     parent: str | UnsetType = UNSET
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from protocol.admin import AdminModel, AdminModelList
 from protocol.client_secret import ClientSecret
 from protocol.codes import ERRORS
 from protocol.dialects.chat import ChatChunk, ChatCompletion
@@ -85,6 +86,12 @@ def openapi_document() -> dict[str, Any]:
             "/v1/load_lora_adapter": {"post": _post("loadAdapter", bodies.LoadAdapterBody, Model)},
             "/v1/unload_lora_adapter": {
                 "post": _post("unloadAdapter", bodies.UnloadAdapterBody, ModelDeleted)
+            },
+            "/v1/admin/models": {"get": _operation("listAllModels", _json(AdminModelList), _READ_ERRORS)},
+            "/v1/admin/models/{model}": {
+                "parameters": [{**_RESPONSE_ID, "name": "model"}],
+                "put": _accepted("loadModel", bodies.LoadModelBody),
+                "delete": _accepted("unloadModel", None),
             },
             "/v1/moderations": {"post": _post("createModeration", bodies.ModerationBody, ModerationAnswer)},
             "/v1/realtime/client_secrets": {
@@ -168,6 +175,15 @@ def _post(name: str, body: type, answer: type, *streamed: type) -> Schema:
     content = {**_json(answer), **(_sse(*streamed) if streamed else {})}
     operation = _operation(name, content, _WRITE_ERRORS)
     operation["requestBody"] = {"required": True, "content": _json(body)}
+    return operation
+
+
+def _accepted(name: str, body: type | None) -> Schema:
+    """Work that goes on after the answer."""
+    operation = _operation(name, _json(AdminModel), (400, *_READ_ERRORS) if body is None else _WRITE_ERRORS)
+    operation["responses"]["202"] = operation["responses"].pop("200")
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": _json(body)}
     return operation
 
 

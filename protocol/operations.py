@@ -73,7 +73,9 @@ OPERATIONS: Final = {
         "`data: [DONE]`.",
     ),
     "listModels": About(
-        "models", "List the models", "A server has one model, and the adapters that are loaded for it."
+        "models",
+        "List the models",
+        "Those that serve, each before its adapters, the default one first: it answers where `model` is absent.",
     ),
     "retrieveModel": About(
         "models", "Read a model", "Its id, its age and how many tokens its context holds."
@@ -88,6 +90,23 @@ OPERATIONS: Final = {
         "models",
         "Unload an adapter",
         "New requests are refused; those that run with it end as they would have. Needs an admin's key.",
+    ),
+    "listAllModels": About(
+        "models",
+        "List the models with their states",
+        "Loading, ready, unloading and failed ones, with the memory that each may take. Needs the scope `admin`.",
+    ),
+    "loadModel": About(
+        "models",
+        "Load a model",
+        "Begins to load a model under this id; the list shows how it goes. Until it is ready its requests get "
+        "`model_loading`. Needs the scope `admin`.",
+    ),
+    "unloadModel": About(
+        "models",
+        "Unload a model",
+        "Running replies may end within the grace time, then its memory is free. The default model stays. Needs the "
+        "scope `admin`.",
     ),
     "createModeration": About(
         "moderation",

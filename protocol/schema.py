@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
+from protocol.admin import AdminModel, AdminModelList
 from protocol.client_secret import ClientSecret
 from protocol.dialects.chat import ChatChunk, ChatCompletion
 from protocol.dialects.completions import Completion
@@ -45,6 +46,8 @@ _SENT: Final = (
     Model,
     ModelList,
     ModelDeleted,
+    AdminModel,
+    AdminModelList,
     ModerationAnswer,
     ClientSecret,
     Health,
@@ -61,6 +64,7 @@ _RECEIVED: Final[dict[type, Off]] = {
     bodies.ClientSecretBody: {},
     bodies.LoadAdapterBody: {},
     bodies.UnloadAdapterBody: {},
+    bodies.LoadModelBody: {},
     # Within the ones above; named for what is refused in them.
     bodies.TextBody: TEXT_OFF,
     bodies.StructuredOutputsBody: STRUCTURED_OFF,

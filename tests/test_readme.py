@@ -17,6 +17,7 @@ import pytest
 from app.config import Config
 from app.settings import from_argv, settings_of
 from tests.app.web.serving import KEY, Served, served
+from tests.engine.tiny_chat import save_tiny_chat
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -88,12 +89,28 @@ def test_the_curl_command_streams_the_reply(server: Served) -> None:
 
 
 def test_the_key_commands_make_list_and_revoke(server: Served) -> None:
-    create, *rest = [words[1:] for words in commands("sluice")]
+    create, *rest = [words[1:] for words in commands("sluice") if words[0] == "keys"]
     key_id = server.keys(*create).split("_")[2]
     told = [server.keys(*[key_id if word == "ID" else word for word in words]) for words in rest]
     assert [words[0] for words in rest] == ["list", "revoke"]
     assert key_id in told[0]
     assert told[1] == f"revoked {key_id}\n"
+
+
+def test_the_model_commands_pull_load_and_unload(server: Served, tmp_path: Path) -> None:
+    folder = save_tiny_chat(tmp_path / "tiny")
+    pull, load, unload = [words for words in commands("sluice") if words[0] == "models"]
+    cache = f"--cache-dir={tmp_path / 'cache'}"
+    assert pull.pop() == "/path/to/folder-or.gguf"
+    assert load.pop() == "/path/to/folder"
+    assert server.sluice(*pull, str(folder), cache).startswith("tiny  ")
+    assert server.sluice(*load, str(folder)).startswith(f"{load[-1]}  ")
+    assert f"from {folder}" in server.sluice("models", "list", cache)
+    assert server.sluice(*unload) == f"unloaded {unload[-1]}\n"
+    assert [line.split()[:2] for line in server.sluice("models", "list", cache).splitlines()] == [
+        ["cached", "tiny"],
+        ["ready", "scripted"],
+    ]
 
 
 def test_every_target_of_make_is_one() -> None:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from app.answers import json_answer
 from app.model_name import full_name
 from app.principal import Principal
-from app.routes.service import adapter_model
+from app.routes.models import adapter_model
 from app.service import Service, service_of
 from engine.adapters.adapter import AdapterError
 from engine.adapters.files import CONFIG, WEIGHTS

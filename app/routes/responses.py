@@ -120,7 +120,7 @@ async def input_tokens(request: Request) -> HttpResponse:
     service = service_of(request)
     principal = await service.authenticate(request, "responses:write")
     ask = CountAsk(await service.read(request, principal.tenant, parse_input_tokens), principal)
-    prompt, _ = await service.hub.prompts.of(ask)
+    prompt, _ = await service.hub.models.serving(ask.create.model).prompts.of(ask)
     return json_answer(input_tokens_answer(len(prompt.ids)))
 
 

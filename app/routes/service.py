@@ -1,4 +1,4 @@
-"""Models, moderation, keys for browsers, health, metrics, and the documents of it all."""
+"""Moderation, keys for browsers, health, metrics, and the documents of it all."""
 
 from __future__ import annotations
 
@@ -11,53 +11,17 @@ from starlette.routing import Route
 
 from app.answers import json_answer
 from app.ids import new_id
-from app.model_name import full_name, named
 from app.moderation import category_scores
 from app.service import service_of
 from app.store.client import StoreUnavailable
-from engine.adapters.adapter import Adapter
-from engine.interface import ModelInfo
 from protocol.asyncapi import asyncapi_document
 from protocol.client_secret import ClientSecret, SecretSession
 from protocol.codec import encode
 from protocol.health import Health, Readiness
-from protocol.models import Model, model_list
 from protocol.moderation import moderation_answer
 from protocol.openapi import openapi_document
 from protocol.requests.client_secret import parse_client_secret
 from protocol.requests.moderation import parse_moderations
-
-
-async def models(request: Request) -> HttpResponse:
-    service = service_of(request)
-    await service.authenticate(request, "models:read")
-    engine = service.hub.engine
-    adapters = [adapter_model(engine.model, loan.adapter) for loan in engine.adapters]
-    return json_answer(model_list([_model(engine.model), *adapters]))
-
-
-async def model(request: Request) -> HttpResponse:
-    service = service_of(request)
-    await service.authenticate(request, "models:read")
-    engine = service.hub.engine
-    found = named(engine, request.path_params["model_id"])
-    if found.adapter is not None:
-        return json_answer(adapter_model(engine.model, found.adapter))
-    return json_answer(_model(found.info))
-
-
-def adapter_model(base: ModelInfo, adapter: Adapter) -> Model:
-    return Model(
-        id=full_name(base.id, adapter),
-        created=adapter.loaded_at,
-        context_tokens=base.context_tokens,
-        root=base.id,
-        parent=base.id,
-    )
-
-
-def _model(info: ModelInfo) -> Model:
-    return Model(id=info.id, created=info.created_at, context_tokens=info.context_tokens)
 
 
 async def moderations(request: Request) -> HttpResponse:
@@ -92,7 +56,8 @@ async def readyz(request: Request) -> HttpResponse:
     service = service_of(request)
     with contextlib.suppress(StoreUnavailable):
         await service.store.ping()
-    engine, store, open_ = service.hub.engine.ready, service.store.healthy, not service.hub.draining
+    engine = all(model.engine.ready for model in service.hub.models.ready)
+    store, open_ = service.store.healthy, not service.hub.draining
     readiness = Readiness(
         status="ready" if engine and store and open_ else "unavailable",
         engine="ok" if engine else "unavailable",
@@ -129,8 +94,6 @@ def _asyncapi() -> bytes:
 
 
 routes = [
-    Route("/v1/models", models, methods=["GET"]),
-    Route("/v1/models/{model_id:path}", model, methods=["GET"]),
     Route("/v1/moderations", moderations, methods=["POST"]),
     Route("/v1/realtime/client_secrets", client_secrets, methods=["POST"]),
     Route("/healthz", healthz, methods=["GET"]),

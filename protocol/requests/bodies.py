@@ -322,6 +322,12 @@ class SecretSessionBody(_Body, frozen=True, kw_only=True):
     type: Literal["realtime"] | None = None
 
 
+class LoadModelBody(_Body, frozen=True, kw_only=True):
+    """`source`: a path on the server's machine, or the name of a model in its cache."""
+
+    source: str
+
+
 class ClientSecretBody(_Body, frozen=True, kw_only=True):
     expires_after: ExpiresAfterBody | None = None
     session: SecretSessionBody | None = None

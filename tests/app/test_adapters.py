@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.engines import build_engine
+from app.engines import build_default
 from app.settings import ConfigError
 from engine.adapters.adapter import Adapter
 from engine.request import EngineRequest
@@ -257,7 +257,7 @@ async def test_metrics_count_the_loaded_adapters_and_their_requests(
 
 def test_adapters_of_the_settings_are_there_from_the_start(tmp_path: Path, home: Path) -> None:
     config = config_for(tmp_path, adapters=f"poet={home / 'poet'}, b={home / 'clerk'}")
-    assert [loan.adapter.name for loan in build_engine(config).adapters] == ["b", "poet"]
+    assert [loan.adapter.name for loan in build_default(config).engine.adapters] == ["b", "poet"]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_bad_adapter_of_the_settings_stops_the_start(
 ) -> None:
     given = {name: str(value).format(home=home) for name, value in settings.items()}
     with pytest.raises(ConfigError, match=fault):
-        build_engine(config_for(tmp_path, **given))
+        build_default(config_for(tmp_path, **given))
 
 
 async def test_a_real_model_says_with_an_adapter_what_the_merged_model_says(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ async def test_a_real_model_says_with_an_adapter_what_the_merged_model_says(tmp_
         tokenizer.save_pretrained(folder)
         state = tmp_path / "state"
         config = config_for(state, engine="torch", model=folder, dtype="float32", kv_memory_mib=16)
-        engine = build_engine(config)
+        engine = build_default(config).engine
         async with (
             serving(engine, adapter_dirs=tmp_path / "adapters") as served,
             client_of(served) as client,

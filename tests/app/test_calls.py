@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openai import AsyncOpenAI
 
-from app.engines import build_engine
+from app.engines import build_default
 from engine.scripted import ScriptedEngine
 from tests.app.policies import FORBIDDEN, INPUT, NOTED, OUTPUT, UNSAID, rule, write_policy
 from tests.app.serving import Served, config_for, serving
@@ -348,7 +348,7 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def test_random_model_must_call(random_model: Path, tmp_path: Path) -> None:
     config = config_for(tmp_path, engine="torch", model=random_model, dtype="float32", kv_memory_mib=64)
-    async with serving(build_engine(config)) as served, sdk(served) as client:
+    async with serving(build_default(config).engine) as served, sdk(served) as client:
         for choice in ("required", {"type": "function", "name": "weather"}):
             made = await client.responses.create(
                 input="x",
@@ -372,7 +372,7 @@ async def test_random_model_must_call(random_model: Path, tmp_path: Path) -> Non
 @pytest.mark.model
 async def test_default_model_must_call(tmp_path: Path) -> None:
     config = config_for(tmp_path, engine="torch", model=find_default_model(), kv_memory_mib=256)
-    async with serving(build_engine(config)) as served, sdk(served) as client:
+    async with serving(build_default(config).engine) as served, sdk(served) as client:
         first = await client.responses.create(
             input="How is the weather in Oslo in the next three days?",
             tools=[TOOL],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engines import build_engine
+from app.engines import build_default
 from app.settings import ConfigError
 from engine.interface import Engine
 from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
@@ -26,7 +26,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(model: Path, tmp_path: Path) -> Engine:
-    return build_engine(config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=16))
+    return build_default(
+        config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=16)
+    ).engine
 
 
 def test_a_model_of_the_operators_own_is_called_as_its_folder(engine: Engine) -> None:
@@ -36,11 +38,11 @@ def test_a_model_of_the_operators_own_is_called_as_its_folder(engine: Engine) ->
 def test_a_model_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     config = config_for(tmp_path, engine="torch", model=tmp_path)
     with pytest.raises(ConfigError, match=r"\.safetensors"):
-        build_engine(config)
+        build_default(config)
 
 
 def test_the_scripted_engine_has_the_configured_bounds(tmp_path: Path) -> None:
-    engine = build_engine(config_for(tmp_path, scripted_max_running=7))
+    engine = build_default(config_for(tmp_path, scripted_max_running=7)).engine
     assert engine.model.id == "scripted"
     assert engine.model.created_at > 0
 

@@ -16,7 +16,7 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
 
 from app.ask import Ask
-from app.engines import build_engine
+from app.engines import build_default
 from app.formats import compiled_format
 from app.principal import Principal
 from app.workers import HERE_CHARACTERS, Workers
@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def served(model: Path, tmp_path: Path) -> AsyncIterator[Served]:
     config = config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=64)
-    async with serving(build_engine(config)) as served:
+    async with serving(build_default(config).engine) as served:
         yield served
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from app.engines import build_engine
+from app.engines import build_default
 from tests.app.dialects import DIALECTS, limit_field, take_turn
 from tests.app.serving import Served, config_for, serving
 from tests.engine.tiny_models import save_tiny
@@ -46,7 +46,7 @@ async def serving_model(model: Path, folder: Path, action: str | None = None) ->
     if action is not None:
         settings["policy"] = folder / "policy.toml"
         settings["policy"].write_text(RULE.format(action=action))
-    async with serving(build_engine(config), **settings) as served:
+    async with serving(build_default(config).engine, **settings) as served:
         yield served
 
 

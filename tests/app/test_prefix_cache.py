@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.auth import DEFAULT_TENANT
-from app.engines import build_engine
+from app.engines import build_default
 from engine.request import ChatMessage, EngineRequest, Sampling, Started
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import take_turn
@@ -104,7 +104,7 @@ async def test_of_a_reply_that_was_cancelled_nothing_unreleased_can_be_found() -
 
 @pytest.mark.model
 async def test_the_default_models_follow_ups_compute_only_what_is_new(tmp_path: Path) -> None:
-    engine = build_engine(config_for(tmp_path, engine="torch", kv_memory_mib=64))
+    engine = build_default(config_for(tmp_path, engine="torch", kv_memory_mib=64)).engine
     async with serving(engine) as served, talking(served) as talk:
         parent, known = None, 0
         for question in ("What is the capital of France?", "And of Italy?", "Which is larger? Say why."):

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.engines import build_engine
+from app.engines import build_default
 from tests.app.dialects import client_of
 from tests.app.serving import Served, config_for, serving
 from tests.app.talk import Event, Talk, talking, text_of
@@ -132,7 +132,7 @@ async def run_schemas(served: Served, draw: random.Random, count: int) -> None:
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     model = save_tiny_chat(tmp_path / "formats")
     config = config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=64)
-    async with serving(build_engine(config)) as served:
+    async with serving(build_default(config).engine) as served:
         yield served
 
 

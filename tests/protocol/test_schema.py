@@ -24,6 +24,7 @@ from protocol.requests.chat import parse_chat
 from protocol.requests.client_secret import parse_client_secret
 from protocol.requests.completion import parse_completion
 from protocol.requests.create import parse_create, parse_input_tokens
+from protocol.requests.load_model import parse_load_model
 from protocol.requests.moderation import parse_moderations
 from tests.protocol.requests.test_chat import OFF as CHAT_OFF
 from tests.protocol.requests.test_create import NUMBERS, OFF, ON
@@ -44,6 +45,8 @@ ROUTES = {
     "/v1/models/{model}": {"get"},
     "/v1/load_lora_adapter": {"post"},
     "/v1/unload_lora_adapter": {"post"},
+    "/v1/admin/models": {"get"},
+    "/v1/admin/models/{model}": {"put", "delete"},
     "/v1/moderations": {"post"},
     "/v1/realtime/client_secrets": {"post"},
     "/healthz": {"get"},
@@ -61,6 +64,7 @@ PARSERS: dict[str, tuple[Callable[[dict[str, Any]], Any], dict[str, Any]]] = {
     "ClientSecretBody": (parse_client_secret, {}),
     "LoadAdapterBody": (lambda body: parse_load_adapter(body, LIMITS), {"lora_name": "a", "lora_path": "/a"}),
     "UnloadAdapterBody": (lambda body: parse_unload_adapter(body, LIMITS), {"lora_name": "a"}),
+    "LoadModelBody": (parse_load_model, {"source": "scripted"}),
 }
 
 
@@ -100,7 +104,7 @@ def resolve(document: Any, reference: str) -> Any:
 def test_openapi_is_valid_and_has_every_route() -> None:
     document = json.loads(json.dumps(openapi_document()))
     validate_openapi(document)
-    methods = {"get", "post", "delete"}
+    methods = {"get", "post", "put", "delete"}
     assert {path: methods & operations.keys() for path, operations in document["paths"].items()} == ROUTES
 
 

@@ -46,7 +46,11 @@ class Served:
 
     def keys(self, *arguments: str) -> str:
         """What `sluice keys` prints for this server."""
-        command = [sys.executable, "-m", "app", "keys", *arguments]
+        return self.sluice("keys", *arguments)
+
+    def sluice(self, *arguments: str) -> str:
+        """What a command prints beside this server."""
+        command = [sys.executable, "-m", "app", *arguments]
         done = subprocess.run(
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=True
         )

@@ -1,0 +1,107 @@
+"""The engines' own figures under vLLM's names, read when scraped, a label for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.adapters.store import AdapterStore
+from engine.interface import Engine, EngineStats
+from engine.request import FinishReason
+
+_GAUGES: Final[dict[str, tuple[str, Callable[[EngineStats], float]]]] = {
+    "vllm:num_requests_running": ("Sequences in the running batch.", lambda s: s.running),
+    "vllm:num_requests_waiting": ("Requests that wait for room.", lambda s: s.waiting),
+    "vllm:kv_cache_usage_perc": (
+        "Share of KV pages held by running sequences; 1 is all.",
+        lambda s: s.pages_used / s.pages_total if s.pages_total else 0.0,
+    ),
+    "sluice_kv_pages_cached": ("KV pages that are free to take and still useful.", lambda s: s.pages_cached),
+    "sluice_kv_pages_pinned": (
+        "Those of the cached KV pages that are kept for a conversation.",
+        lambda s: s.pages_pinned,
+    ),
+}
+_COUNTERS: Final[dict[str, tuple[str, Callable[[EngineStats], float]]]] = {
+    "vllm:prompt_tokens": ("Prompt tokens received.", lambda s: s.prompt_tokens),
+    "vllm:generation_tokens": ("Tokens sampled.", lambda s: s.generated_tokens),
+    "vllm:prefix_cache_hits": ("Prompt tokens found in the cache.", lambda s: s.cached_prompt_tokens),
+    "vllm:prefix_cache_queries": ("Prompt tokens looked for in the cache.", lambda s: s.prompt_tokens),
+    "vllm:spec_decode_num_drafts": ("Times that tokens of a reply were guessed.", lambda s: s.guessed_rows),
+    "vllm:spec_decode_num_draft_tokens": ("Tokens guessed.", lambda s: s.guessed_tokens),
+    "vllm:spec_decode_num_accepted_tokens": ("Guessed tokens that were right.", lambda s: s.accepted_tokens),
+    "sluice_kv_evictions": ("KV pages whose content was given up for another.", lambda s: s.evictions),
+    "sluice_engine_steps": ("Engine iterations.", lambda s: s.steps),
+}
+_REASONS: Final[dict[str, str]] = {FinishReason.CANCELLED: "abort", FinishReason.FAILED: "error"}
+"""As vLLM calls them, where it has another word; boards draw a line for each."""
+
+
+class EngineCollector(Collector):
+    """Of those engines that are served when it is asked."""
+
+    def __init__(self, engines: Callable[[], Iterable[Engine]]) -> None:
+        self._engines = engines
+
+    def collect(self) -> list[Metric]:
+        served = [(engine.model.id, engine.stats()) for engine in self._engines()]
+        metrics: list[Metric] = []
+        for name, (text, figure) in _GAUGES.items():
+            gauge = GaugeMetricFamily(name, text, labels=["model_name"])
+            for model, stats in served:
+                gauge.add_metric([model], figure(stats))
+            metrics.append(gauge)
+        for name, (text, figure) in _COUNTERS.items():
+            counter = CounterMetricFamily(name, text, labels=["model_name"])
+            for model, stats in served:
+                counter.add_metric([model], figure(stats))
+            metrics.append(counter)
+        metrics += [_ended(served), _cache_info(served)]
+        return metrics
+
+
+class AdapterCollector(Collector):
+    """The adapters that are loaded, no more of them than the operator allows."""
+
+    def __init__(self, adapters: AdapterStore) -> None:
+        self._adapters = adapters
+
+    def collect(self) -> list[Metric]:
+        asked = CounterMetricFamily(
+            "sluice_adapter_requests", "Requests of each adapter since it was loaded.", labels=["adapter"]
+        )
+        for loan in self._adapters:
+            asked.add_metric([loan.adapter.name], loan.requests)
+        return [
+            GaugeMetricFamily("sluice_adapters", "Adapters that are loaded.", len(self._adapters)),
+            GaugeMetricFamily(
+                "sluice_adapter_bytes",
+                "Memory that adapters take, those too that leave.",
+                self._adapters.bytes,
+            ),
+            asked,
+        ]
+
+
+def _ended(served: Iterable[tuple[str, EngineStats]]) -> Metric:
+    ended = CounterMetricFamily(
+        "vllm:request_success", "Sequences that ended, by reason.", labels=["model_name", "finished_reason"]
+    )
+    for model, stats in served:
+        for reason, count in stats.finished.items():
+            ended.add_metric([model, _REASONS.get(reason, reason)], count)
+    return ended
+
+
+def _cache_info(served: Iterable[tuple[str, EngineStats]]) -> Metric:
+    info = GaugeMetricFamily(
+        "vllm:cache_config_info",
+        "How many KV pages there are; always 1.",
+        labels=["model_name", "num_gpu_blocks"],
+    )
+    for model, stats in served:
+        info.add_metric([model, str(stats.pages_total)], 1)
+    return info

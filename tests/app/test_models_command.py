@@ -1,0 +1,171 @@
+"""`sluice models`: the cache without a server, and the models of one that runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.__main__ import main
+from app.running_server import RunningServer, announce, find_server, withdraw
+from tests.app.dialects import take_turn
+from tests.app.serving import Served, serving
+from tests.engine.tiny_chat import save_tiny_chat
+from tests.engine.tiny_gguf import write_gguf
+from tests.engine.tiny_models import save_tiny
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where state and cache are, in a clean environment."""
+    monkeypatch.setenv("SLUICE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("SLUICE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class Said:
+    """What the command printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def by(self, *words: str, code: int = 0) -> str:
+        """Run `sluice models` and expect an exit code; its output, or its complaint."""
+        assert main(["models", *words]) == code
+        out, err = self._capsys.readouterr()
+        assert "Traceback" not in err
+        return out if code == 0 else err
+
+    async def beside(self, *words: str, code: int = 0) -> str:
+        """The same beside a server in this process."""
+        return await asyncio.to_thread(self.by, *words, code=code)
+
+
+@pytest.fixture
+def said(folder: Path, capsys: pytest.CaptureFixture[str]) -> Said:
+    return Said(capsys)
+
+
+def test_models_are_pulled_and_listed_without_a_server(said: Said, folder: Path) -> None:
+    tiny = save_tiny_chat(folder / "tiny.v1")
+    gguf = write_gguf(save_tiny("llama", folder / "source"), folder / "small.gguf", "llama")
+    assert said.by("list") == ""
+    pulled = said.by("pull", "tiny.v1").split("  ")
+    assert pulled[0] == "tiny.v1"
+    assert pulled[2:4] == ["llama", "f32"]
+    assert Path(pulled[4].strip()).is_relative_to(folder / "cache")
+    assert said.by("pull", str(gguf)).startswith("small  ")
+    assert [line.split()[1] for line in said.by("list").splitlines()] == ["small", "tiny.v1"]
+    again = said.by("pull", str(tiny))
+    assert again.split("  ") == pulled, "it is there already"
+    assert not (folder / "state").exists()
+
+
+def test_of_several_versions_the_newest_is_listed_first(said: Said, folder: Path) -> None:
+    for number in range(2):
+        save_tiny_chat(folder / f"{number}" / "tiny", num_hidden_layers=number + 1)
+        said.by("pull", f"{number}/tiny")
+    sizes = [float(line.split()[2]) for line in said.by("list").splitlines()]
+    assert len(sizes) == 2
+    assert sizes[0] > sizes[1]
+
+
+@pytest.mark.parametrize("name", ["somebody/some-model", "./nowhere"])
+def test_there_is_no_hub_to_pull_from(said: Said, name: str) -> None:
+    assert "there is no model hub to fetch it from" in said.by("pull", name, code=1)
+
+
+def test_what_was_cut_short_does_not_come_into_the_cache(said: Said, folder: Path) -> None:
+    weights = save_tiny_chat(folder / "cut") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert "not a readable safetensors file" in said.by("pull", "cut", code=1)
+    assert said.by("list") == ""
+
+
+def test_a_model_in_the_cache_that_was_damaged_is_listed_as_such(said: Said, folder: Path) -> None:
+    save_tiny_chat(folder / "tiny")
+    copy = Path(said.by("pull", "tiny").split("  ")[4].strip())
+    (copy / "config.json").write_text("[]")
+    assert "unreadable" in said.by("list")
+
+
+@pytest.mark.parametrize("words", [["load", "a", "b"], ["unload", "a"]])
+def test_without_a_server_there_is_nobody_to_load(said: Said, words: list[str]) -> None:
+    assert "no server runs on" in said.by(*words, code=1)
+
+
+def test_a_server_that_was_killed_left_word_that_leads_nowhere(said: Said, folder: Path) -> None:
+    announce(folder / "state", RunningServer("http://127.0.0.1:1", "key"))
+    assert "does not answer" in said.by("unload", "a", code=1)
+    assert said.by("list") == ""
+    withdraw(folder / "state")
+    assert find_server(folder / "state") is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["nonsense"], ["pull"], ["load", "a"], ["load", "--state-dir", "x"], ["unload"], ["list", "--no"]],
+)
+def test_what_was_asked_wrong_is_named(said: Said, words: list[str]) -> None:
+    assert said.by(*words, code=2).strip()
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["load", "--help"]])
+def test_help_is_no_fault(said: Said, words: list[str]) -> None:
+    assert said.by(*words).startswith("usage: sluice models list")
+
+
+@pytest.fixture
+async def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    """A server that left word, as `sluice serve` does it."""
+    async with serving(cache_dir=folder / "cache", dtype="float32", kv_memory_mib=16) as server:
+        config = server.service.config
+        monkeypatch.setenv("SLUICE_STATE_DIR", str(config.state_dir))
+        announce(config.state_dir, RunningServer(server.http, server.service.operator_key))
+        yield server
+
+
+@pytest.mark.anyio
+async def test_a_model_is_loaded_by_its_name_in_the_cache_and_unloaded(
+    served: Served, said: Said, folder: Path
+) -> None:
+    save_tiny_chat(folder / "tiny")
+    await said.beside("pull", "tiny")
+    (folder / "tiny").rename(folder / "moved")
+    assert (await said.beside("load", "mine", "tiny")).startswith("mine  ")
+    outcome = await take_turn(served, "json", "hello", model="mine", max_output_tokens=3, ignore_eos=True)
+    assert outcome.end == "length"
+    lines = [line.split()[:2] for line in (await said.beside("list")).splitlines()]
+    assert lines == [["cached", "tiny"], ["ready", "scripted"], ["ready", "mine"]]
+    assert await said.beside("unload", "mine") == "unloaded mine\n"
+
+
+@pytest.mark.anyio
+async def test_a_path_is_meant_where_the_command_stands(served: Served, said: Said, folder: Path) -> None:
+    save_tiny_chat(folder / "tiny")
+    assert str(folder / "tiny") in await said.beside("load", "mine", "tiny")
+
+
+@pytest.mark.anyio
+async def test_what_the_server_refuses_is_said(served: Served, said: Said) -> None:
+    assert "letters, digits" in await said.beside("load", "a:b", "scripted", code=1)
+    assert "there is no model hub" in await said.beside("load", "mine", "somebody/some-model", code=1)
+    assert "mine" in await said.beside("list")
+    assert "stays while the server runs" in await said.beside("unload", "scripted", code=1)
+    assert await said.beside("load", "mine", "scripted") == "mine  from scripted\n"
+
+
+@pytest.mark.anyio
+async def test_the_word_that_is_left_is_readable_by_its_owner_alone_and_opens_no_turns(
+    served: Served,
+) -> None:
+    state = served.service.config.state_dir
+    assert (state / "server.json").stat().st_mode & 0o077 == 0
+    found = find_server(state)
+    assert found is not None
+    as_operator = Served(served.service, served.server, found.key)
+    outcome = await take_turn(as_operator, "json", "hello")
+    assert (outcome.code, outcome.status) == ("insufficient_scope", 403)
