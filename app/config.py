@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.model_ids import further_models
+from app.setting_faults import adapter_fault, engine_fault, key_fault, origin_fault, redis_fault
 from app.settings import (
     ConfigError,
     Given,
@@ -21,46 +22,10 @@ from app.settings import (
     setting,
     settings_of,
 )
-from engine.adapters.adapter import AdapterError, check_name
 
 __all__ = ["Config", "ConfigError", "help_text", "load_config"]
 
 _MIB = 1 << 20
-
-
-def _engine_fault(value: str) -> str | None:
-    if "://" in value:
-        return "names an upstream server, which this version cannot use yet (only torch and scripted)"
-    return None if value in ("torch", "scripted") else "is not one of torch, scripted"
-
-
-def _key_fault(value: str) -> str | None:
-    # 24 printable characters: what a person can paste, and more than can be guessed
-    fit = len(value) >= 24 and value.isascii() and value.isprintable() and value == value.strip()
-    return None if fit else "is not 24 or more printable ASCII characters, without spaces around them"
-
-
-def _redis_fault(value: str) -> str | None:
-    scheme = value.partition("://")[0]
-    if scheme in ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"):
-        return None
-    return "is not a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// address"
-
-
-def _adapter_fault(value: str) -> str | None:
-    name, _, folder = value.partition("=")
-    if not folder:
-        return f"holds {value!r}, which is not NAME=FOLDER"
-    try:
-        check_name(name)
-    except AdapterError as error:
-        return f"holds an adapter that cannot be asked for ({error})"
-    return None
-
-
-def _origin_fault(value: str) -> bool:
-    scheme, _, rest = value.partition("://")
-    return scheme not in ("http", "https") or not rest or "/" in rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +48,11 @@ class Config:
     )
     cache_dir: Path = setting(Path("~/.cache/sluice"), "folder for converted models")
     redis_url: str | None = setting(
-        None, "Redis or Valkey to use; without it an embedded one runs", check=_redis_fault, secret=True
+        None, "Redis or Valkey to use; without it an embedded one runs", check=redis_fault, secret=True
     )
 
     # what it serves
-    engine: str = setting("torch", "torch or scripted (echoes the last user message)", check=_engine_fault)
+    engine: str = setting("torch", "torch or scripted (echoes the last user message)", check=engine_fault)
     model: Path | None = setting(
         None, "folder or GGUF file of a model; without it SmolLM2-135M-Instruct", exists=True
     )
@@ -104,7 +69,7 @@ class Config:
     adapters: tuple[str, ...] = setting(
         (),
         "LoRA adapters to load at the start, NAME=FOLDER each; a request's model is then MODEL:NAME",
-        check=_adapter_fault,
+        check=adapter_fault,
         folders=True,
     )
     # a path from the network is a danger: without folders nobody can name one
@@ -129,13 +94,13 @@ class Config:
     bootstrap_key: str | None = setting(
         None,
         "an admin key to accept from the start, 24 or more printable characters",
-        check=_key_fault,
+        check=key_fault,
         secret=True,
     )
     key_pepper: str | None = setting(
         None,
         "secret that stored keys are hashed with, the same on all servers; without it a file in state_dir",
-        check=_key_fault,
+        check=key_fault,
         secret=True,
     )
     # 60 s: a browser needs it for the handshake alone
@@ -314,7 +279,7 @@ def _check_together(config: Config) -> None:
         raise ConfigError("--ssl-certfile and --ssl-keyfile belong together; give both or neither")
     further_models(config.models)
     for origin in config.cors_origins:
-        if origin != "*" and _origin_fault(origin):
+        if origin != "*" and origin_fault(origin):
             raise ConfigError(
                 f"cors_origins: {origin!r} is not an origin; write scheme and host alone, as in https://chat.example"
             )
