@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from app.flush import Flush
+from app.flush import LOT, Flush
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +38,19 @@ async def test_all_that_marked_themselves_are_flushed_once_at_the_end_of_the_tur
     assert [one.flushed for one in marked] == [1, 1, 1]
     await asyncio.sleep(0)
     assert [one.flushed for one in marked] == [1, 1, 1]
+
+
+async def test_a_full_lot_is_flushed_before_the_turn_ends_and_the_rest_at_its_end() -> None:
+    flush = Flush(asyncio.get_running_loop())
+    marked = [Marked(flush) for _ in range(LOT + 2)]
+    for one in marked:
+        flush.mark(one)
+    assert [one.flushed for one in marked] == [1] * LOT + [0] * 2
+    flush.mark(marked[0])
+    await asyncio.sleep(0)
+    assert [one.flushed for one in marked] == [2] + [1] * (LOT + 1)
+    await asyncio.sleep(0)
+    assert [one.flushed for one in marked] == [2] + [1] * (LOT + 1)
 
 
 async def test_who_marks_itself_while_it_is_flushed_comes_again_in_the_next_turn() -> None:
