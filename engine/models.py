@@ -24,6 +24,7 @@ from engine.linear import Linears
 from engine.model_config import read_config
 from engine.request import Sampling
 from engine.rope import steady_context
+from engine.shapes import check_shapes
 from engine.weight_files import WeightFiles
 
 
@@ -87,6 +88,7 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
 
             model = GenericModel(folder, config, form.device, form.dtype)
         else:
+            check_shapes(files, config, architecture)
             weights = Checkpoint(files, form.device, form.dtype)
             linears = Linears(weights, form.products, form.bits)
             model = Decoder(architecture, config, weights, linears, form.kernels)

@@ -18,6 +18,7 @@ from engine.models import check_generic
 from engine.plan import Needs
 from engine.quantized import GROUP
 from engine.rope import head_dim, steady_context
+from engine.shapes import check_shapes
 from engine.weight_files import CODES, SCALES, Listed, WeightFiles
 
 _EMBEDDING: Final = "embed_tokens.weight"
@@ -45,6 +46,8 @@ def look_at(folder: Path, settings: EngineSettings, name: str) -> Looked:
     if architecture is None:
         check_generic(config, settings)
     files = WeightFiles(folder)
+    if architecture is not None:
+        check_shapes(files, config, architecture)
     form = form_of(settings, holds_blocks=files.holds_blocks and architecture is not None)
     return Looked(
         folder, config, architecture, form, _needs(config, architecture, files, form, settings, name)

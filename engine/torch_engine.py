@@ -16,7 +16,7 @@ from engine.interface import ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
 from engine.models import load_model
-from engine.request import Sampling
+from engine.request import EngineError, Sampling
 from engine.runners import runner_for
 from engine.tokenizer import HFTokenizer
 
@@ -30,7 +30,7 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         prepared = side.submit(_prepared_tokenizer, folder)
         loaded = load_model(folder, settings)
         runner = runner_for(loaded, settings)
-        _warm_up(runner)
+        _warm_up(runner, folder)
         tokenizer, ends = prepared.result()
     model = ModelInfo(
         id=model_id or folder.name,
@@ -97,9 +97,17 @@ def _tokenizer_class(folder: Path) -> Any:
     return transformers.PreTrainedTokenizerFast if plain else transformers.AutoTokenizer
 
 
-def _warm_up(runner: Runner) -> None:
-    """The first products take longer, for kernels are chosen in them: not at the first user's expense."""
+def _warm_up(runner: Runner, folder: Path) -> None:
+    """The first products take longer, for kernels are chosen in them: not at the first user's expense.
+
+    Raises ModelError for weights that compute nothing.
+    """
     tokens = [0] * min(8, runner.context_tokens - 1)
     pages = range(-(-(len(tokens) + 1) // runner.page_tokens))
     for start, part in ((0, tokens), (len(tokens), [0])):
-        runner.step([Row(part, start, pages, Sampling(temperature=1.0, top_p=0.9), 0, True)])
+        row = Row(part, start, pages, Sampling(temperature=1.0, top_p=0.9), 0, True)
+        if any(isinstance(result, EngineError) for result in runner.step([row])):
+            raise ModelError(
+                f"{folder}: what the model computes is not a number; its weights are damaged, or too large for the "
+                "dtype: copy the folder again, or choose dtype float32"
+            )
