@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from engine.adapters.adapter import Adapter, AdapterError
+from engine.batch import Row
 from engine.config import EngineSettings
 from engine.interface import Engine, ModelInfo
 from engine.limits import Limits
@@ -135,14 +136,20 @@ async def test_when_the_last_request_has_ended_the_engine_is_told_to_forget(tmp_
     runner = PagedRunner(16, 4, 64)
     engine = StepEngine(ModelInfo("m", 0, 64), ToyTokenizer(), runner, Limits(64), {EOS}, read_adapter=_any)
     poet, clerk = engine.adapters.load_now("poet", tmp_path), engine.adapters.load_now("clerk", tmp_path)
+    forgotten_at_its_steps: list[int] = []
+
+    def watch(rows: Sequence[Row]) -> None:
+        forgotten_at_its_steps.extend(len(runner.forgotten) for row in rows if row.adapter is poet)
+
+    runner.fault = watch
     async with started(engine):
         heard = ask(engine, "running", poet)
         engine.adapters.unload("poet")
         await ask(engine, "beside", clerk, count=2).end()
-        assert runner.forgotten == []
         await heard.end()
         await ask(engine, "later", clerk, count=2).end()
-        assert runner.forgotten == [poet]
+    assert runner.forgotten == [poet]
+    assert forgotten_at_its_steps == [0] * COUNT
 
 
 def _any(name: str, folder: Path, limit: int, now: int) -> Adapter:
