@@ -206,8 +206,8 @@ class Config:
         80, "longest step in milliseconds, as far as prompts are to blame, while replies run", low=1
     )  # people see a pause of a tenth of a second; shorter steps make prompts slower
     speculation: int = setting(
-        0, "most tokens of one reply guessed in a step, where it repeats a text; 0: none", low=0, high=31
-    )
+        7, "most tokens of one reply guessed in a step, where it repeats a text; 0: none", low=0, high=31
+    )  # with the reply's own token 8 rows, which is a tile of our products
     keep_warm_s: float = setting(
         300.0, "how long a conversation keeps its pages while memory allows", low=0
     )  # a person's pause for thought

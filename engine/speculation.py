@@ -7,6 +7,7 @@ a token further. Pure: times are arguments.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence as Items
 from typing import Final
 
@@ -15,7 +16,7 @@ from engine.sequence import Sequence
 from engine.step_cost import StepCost
 
 STRETCH: Final = 1.5
-"""How long guesses may make a step of several replies, over what it takes without: some of them gain nothing."""
+"""How much slower guesses may make any reply of a step, over what it is without: some of them gain nothing."""
 WORTH: Final = 1.1
 """How much more a guess must say for its time than what is computed anyway: what it costs is an estimate."""
 
@@ -43,25 +44,31 @@ class Speculation:
     def share(self, lookups: Items[Lookup | None]) -> list[int]:
         """How many guesses each of a step's replies gets.
 
-        The likeliest guess first, as long as it says more for its time than all before it.
+        The likeliest guess first, as long as it says more for its time than all before it, and as long as no reply says
+        much less in the same time than it would without.
         """
-        counts = [0] * len(lookups)
-        cost = self._cost
-        if not lookups or not cost.known:
-            return counts
-        token_s, said = cost.token_s, float(len(lookups))
-        step_s = cost.of(len(lookups))
-        longest_s = STRETCH * step_s if len(lookups) > 1 else float("inf")
+        if not lookups or not self._cost.known:
+            return [0] * len(lookups)
+        plain_s = self._cost.of(len(lookups))
+        counts, said, step_s = self._allot(lookups, math.inf)
+        if step_s > STRETCH * plain_s * min(said):
+            counts, _, _ = self._allot(lookups, STRETCH * plain_s)
+        return counts
+
+    def _allot(self, lookups: Items[Lookup | None], longest_s: float) -> tuple[list[int], list[float], float]:
+        """Guesses of each reply, how many tokens it then says, as far as is known, and what the step takes."""
+        counts, said = [0] * len(lookups), [1.0] * len(lookups)
+        step_s, token_s, total = self._cost.of(len(lookups)), self._cost.token_s, float(len(lookups))
         heap = [(-lookup.rate(0), place) for place, lookup in enumerate(lookups) if lookup is not None]
         heapq.heapify(heap)
-        while heap:
+        while heap and step_s + token_s <= longest_s:
             chance, place = -heap[0][0], heap[0][1]
-            if chance * step_s <= WORTH * token_s * said or step_s + token_s > longest_s:
+            if chance * step_s <= WORTH * token_s * total:
                 break
-            said, step_s = said + chance, step_s + token_s
             counts[place] += 1
+            said[place], total, step_s = said[place] + chance, total + chance, step_s + token_s
             lookup = lookups[place]
             assert lookup is not None
             further = chance * lookup.rate(counts[place]) if counts[place] < self._most else 0.0
             heapq.heapreplace(heap, (-further, place))
-        return counts
+        return counts, said, step_s

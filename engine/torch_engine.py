@@ -40,13 +40,15 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         context_tokens=runner.context_tokens,
         defaults=loaded.defaults,
     )
+    # What runs ahead was sent before a guess could be made.
+    guesses = 0 if runner.ahead else settings.speculation
     limits = Limits(
         context_tokens=runner.context_tokens,
         max_running=settings.max_running,
         max_waiting=settings.max_waiting,
         step_tokens=settings.chunk_tokens,
         gap_s=settings.gap_s,
-        guesses=settings.speculation,
+        guesses=guesses,
         ahead=runner.ahead,
         pin_s=settings.keep_warm_s,
         vocabulary=loaded.model.vocab,

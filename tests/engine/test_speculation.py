@@ -66,6 +66,10 @@ def test_the_likelier_guesses_come_first_and_none_makes_the_others_wait_for_long
     assert plain_s + guesses * 1e-3 <= STRETCH * plain_s < plain_s + (guesses + 2) * 1e-3
 
 
+def test_where_all_gain_the_step_may_be_as_long_as_it_is_worth() -> None:
+    assert speculation((10e-3, 1e-3)).share([repeating(), repeating(), repeating()]) == [7, 7, 7]
+
+
 def test_a_reply_whose_logits_are_its_own_affair_is_not_guessed_at() -> None:
     bench = Bench()
     bench.scheduler.speculation = speculation(MEMORY_BOUND)
