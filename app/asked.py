@@ -16,7 +16,7 @@ from engine.interface import ModelInfo
 from engine.request import ChatMessage, EngineRequest, Sampling
 from protocol.codec import encode
 from protocol.requests.create import CreateResponse
-from protocol.response import Response, TextConfig
+from protocol.response import Response, ServedTier, TextConfig
 
 T = TypeVar("T", int, float)
 
@@ -39,6 +39,12 @@ def sampling_of(create: CreateResponse, defaults: Sampling) -> Sampling:
         min_tokens=create.min_tokens,
         logprobs=create.logprobs,
     )
+
+
+def tier_of(ask: Ask) -> ServedTier:
+    """Which queue the request waits in. Whoever opens a page has its short-lived key: with that none goes first."""
+    asked = ask.create.service_tier
+    return "default" if asked == "auto" or (asked == "priority" and ask.principal.ephemeral) else asked
 
 
 def first_response(ask: Ask, prompt: Prompt, model: ModelInfo, response_id: str, now: int) -> Response:
@@ -65,6 +71,7 @@ def first_response(ask: Ask, prompt: Prompt, model: ModelInfo, response_id: str,
         max_output_tokens=create.max_output_tokens,
         store=create.store,
         metadata=create.metadata,
+        service_tier=tier_of(ask),
         safety_identifier=create.safety_identifier,
         prompt_cache_key=create.prompt_cache_key,
         truncated_messages=prompt.dropped or UNSET,
@@ -81,6 +88,7 @@ def engine_request(
         sampling=sampling_of(ask.create, model.info.defaults),
         salt=ask.principal.tenant,
         session=(prompt.root or response_id) if ask.keep else ask.create.prompt_cache_key or "",
+        service_tier=tier_of(ask),
         prefill_only=not ask.create.generate,
         first_token_timeout_s=config.first_token_timeout_s,
         total_timeout_s=config.total_timeout_s,

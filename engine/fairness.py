@@ -36,6 +36,9 @@ class Accounts:
     def served(self, tenant: str) -> float:
         return self._served[tenant]
 
+    def live_of(self, tenant: str) -> int:
+        return self._live.get(tenant, 0)
+
     def charge(self, tenant: str, weight: float, tokens: int) -> None:
         self._served[tenant] += tokens / weight
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from engine.request import EngineError, EngineRequest
+
+OWN_OVER_FREE: Final = 7
+"""A tenant gets a place in the queue while fewer than so many times the free places are its own: alone it gets seven
+eighths of them, the next one seven eighths of the rest, and no flood takes the last from a tenant that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,9 @@ class Limits:
         wanted = request.sampling.max_tokens
         return 0 if request.prefill_only else room if wanted is None else min(room, wanted)
 
-    def check(self, request: EngineRequest, live: int) -> None:
-        """Refuse what cannot be served: EngineError. `live` counts the requests taken and not finished."""
+    def check(self, request: EngineRequest, live: int, own: int) -> None:
+        """Refuse what cannot be served: EngineError. `live` counts the requests taken and not finished, `own` those of
+        them that are of the same tenant."""
         prompt = len(request.prompt_ids)
         if prompt == 0:
             raise EngineError("invalid_value", "The prompt has no tokens.")
@@ -63,12 +69,20 @@ class Limits:
                 "prompt and output together.",
             )
         self._check_bias(request)
-        if live >= self.max_running + self.max_waiting:
-            raise EngineError(
-                "server_is_overloaded",
-                f"The engine serves {self.max_running} requests at once and {self.max_waiting} wait already.",
-                retry_after_s=self.retry_after_s,
-            )
+        self._check_queue(live - self.max_running, own)
+
+    def _check_queue(self, waiting: int, own: int) -> None:
+        free = self.max_waiting - waiting
+        if waiting < 0 or min(own, waiting) < OWN_OVER_FREE * free:
+            return
+        serves = f"The engine serves {self.max_running} requests at once"
+        raise EngineError(
+            "server_is_overloaded",
+            f"{serves} and {self.max_waiting} wait already."
+            if free <= 0
+            else f"{serves}, {waiting} wait, and the {free} places that are left are for other tenants.",
+            retry_after_s=self.retry_after_s,
+        )
 
     def _check_bias(self, request: EngineRequest) -> None:
         if self.vocabulary is None:

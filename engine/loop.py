@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Set
 from collections.abc import Sequence as Items
 from pathlib import Path
@@ -88,6 +89,7 @@ class StepEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._live: dict[str, Sequence] = {}
+        self._of_tenant: Counter[str] = Counter()  # how many of them are whose
         self._asked: set[str] = set()  # live ids whose cancel is on its way
         self._refusal: EngineError | None = EngineError("model_loading", "The engine has not started.")
         self._buried = False
@@ -135,11 +137,12 @@ class StepEngine:
             raise self._refusal
         if request.id in self._live:
             raise ValueError(f"request {request.id} is live already")
-        self._scheduler.limits.check(request, len(self._live))
+        self._scheduler.limits.check(request, len(self._live), self._of_tenant[request.salt])
         sequence = self._scheduler.prepare(request, deliver, self._clock())
         if request.adapter is not None:
             sequence.deliver = self._adapters.lend(request.adapter, deliver)
         self._live[request.id] = sequence
+        self._of_tenant[request.salt] += 1
         self._idle.clear()
         self._thread.put(lambda: self._scheduler.enter(sequence))
         if self._watch is None:
@@ -229,9 +232,16 @@ class StepEngine:
     def _hand_out(self, batch: Batch) -> None:
         for sequence, output in batch:
             if type(output) is Finished:
-                self._live.pop(sequence.request.id, None)
-                self._asked.discard(sequence.request.id)
+                self._forget(sequence)
         hand_out(batch)
+
+    def _forget(self, sequence: Sequence) -> None:
+        request = sequence.request
+        if self._live.pop(request.id, None):
+            self._of_tenant[request.salt] -= 1
+            if not self._of_tenant[request.salt]:
+                del self._of_tenant[request.salt]
+        self._asked.discard(request.id)
 
     def _bury(self) -> None:
         """The engine's thread died, or hangs, of a fault of ours: end what it owed, refuse what comes."""

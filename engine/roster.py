@@ -41,6 +41,9 @@ class Roster:
         head = next(self.waiting.heads(), None)
         return head is not None and not self._is_blocked(head)
 
+    def live_of(self, tenant: str) -> int:
+        return self._accounts.live_of(tenant)
+
     def enter(self, sequence: Sequence) -> None:
         self._accounts.join(sequence.request.salt)
         self.waiting.put(sequence)

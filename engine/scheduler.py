@@ -71,6 +71,10 @@ class Scheduler:
     def live(self) -> int:
         return len(self._live)
 
+    def live_of(self, tenant: str) -> int:
+        """How many of the live ones are a tenant's."""
+        return self._roster.live_of(tenant)
+
     @property
     def pending(self) -> bool:
         """Whether `plan` has something to do now besides decoding and deadlines."""
@@ -131,7 +135,7 @@ class Scheduler:
             total_timeout_s=self.limits.pin_s,
             adapter=draft.adapter,
         )
-        self.limits.check(request, live=0)
+        self.limits.check(request, live=0, own=0)
         return replace(self.prepare(request, _hear_nothing, now), draft=True)
 
     def enter_draft(self, sequence: Sequence) -> None:

@@ -115,7 +115,7 @@ class ScriptedEngine:
             )
         if request.id in self._scheduler:
             raise ValueError(f"request {request.id} is live already")
-        self._scheduler.limits.check(request, self._scheduler.live)
+        self._scheduler.limits.check(request, self._scheduler.live, self._scheduler.live_of(request.salt))
         sequence = self._scheduler.prepare(request, deliver, loop.time())
         if request.adapter is not None:
             sequence.deliver = self._adapters.lend(request.adapter, deliver)

@@ -13,6 +13,10 @@ from protocol.tools import FunctionTool, ToolChoice
 Status: TypeAlias = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
 
+ServedTier: TypeAlias = Literal["default", "flex", "priority"]
+"""Which queue a response waited in; what asked for `auto` is shown as what it got."""
+
+
 class InputTokensDetails(Struct, frozen=True):
     """`cache_write_tokens` is for servers that charge for them; the SDK's type requires the field."""
 
@@ -96,7 +100,7 @@ class Response(Struct, frozen=True, kw_only=True):
     max_tool_calls: int | None = None
     store: bool = True
     background: bool = False
-    service_tier: Literal["default"] = "default"
+    service_tier: ServedTier = "default"
     metadata: dict[str, str] = {}
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None

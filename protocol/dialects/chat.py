@@ -11,7 +11,7 @@ from protocol.dialects.outcome import FinishReason, calls, finish_reason, output
 from protocol.dialects.stream import CompletionStream
 from protocol.events import FunctionCallArgumentsDelta, OutputItemAdded, OutputTextDelta, ResponseEvent
 from protocol.logprobs import TokenLogprob
-from protocol.response import IncompleteDetails, Response
+from protocol.response import IncompleteDetails, Response, ServedTier
 from protocol.tools import FunctionCall
 from protocol.usage import CompletionUsage
 
@@ -63,7 +63,8 @@ class ChatChunkChoice(Struct, frozen=True, kw_only=True):
 
 
 class ChatChunk(Struct, frozen=True, kw_only=True):
-    """`usage` is there only when asked for, and filled only in the last chunk, which has no choices."""
+    """`usage` is there only when asked for, and filled only in the last chunk, which has no choices; `service_tier` is
+    there only where the reply ends."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -71,6 +72,7 @@ class ChatChunk(Struct, frozen=True, kw_only=True):
     model: str
     choices: tuple[ChatChunkChoice, ...]
     usage: CompletionUsage | UnsetType | None = UNSET
+    service_tier: ServedTier | UnsetType = UNSET
 
 
 class ChatMessage(Struct, frozen=True, kw_only=True):
@@ -100,7 +102,7 @@ class ChatCompletion(Struct, frozen=True, kw_only=True):
     model: str
     choices: tuple[ChatChoice, ...]
     usage: CompletionUsage | UnsetType = UNSET
-    service_tier: Literal["default"] = "default"
+    service_tier: ServedTier = "default"
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -172,6 +174,7 @@ def chat_completion(response: Response, completion_id: str, *, scored: bool = Fa
             model=response.model,
             choices=(choice,),
             usage=UNSET if response.usage is None else CompletionUsage.of(response.usage),
+            service_tier=response.service_tier,
             metadata=response.metadata,
         )
     )

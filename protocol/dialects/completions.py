@@ -13,7 +13,7 @@ from protocol.dialects.outcome import FinishReason, finish_reason, output_logpro
 from protocol.dialects.stream import CompletionStream
 from protocol.events import OutputTextDelta
 from protocol.logprobs import TokenLogprob
-from protocol.response import IncompleteDetails, Response
+from protocol.response import IncompleteDetails, Response, ServedTier
 from protocol.usage import CompletionUsage
 
 
@@ -37,7 +37,8 @@ class CompletionChoice(Struct, frozen=True, kw_only=True):
 
 
 class Completion(Struct, frozen=True, kw_only=True):
-    """An answer, or a chunk of one. A stream has `usage` when asked for, filled only in its last chunk."""
+    """An answer, or a chunk of one. A stream has `usage` when asked for, filled only in its last chunk; `service_tier`
+    only where the reply ends."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"
@@ -45,6 +46,7 @@ class Completion(Struct, frozen=True, kw_only=True):
     model: str
     choices: tuple[CompletionChoice, ...]
     usage: CompletionUsage | UnsetType | None = UNSET
+    service_tier: ServedTier | UnsetType = UNSET
 
 
 class TextStream(CompletionStream[CompletionChoice]):
@@ -76,6 +78,7 @@ def text_completion(response: Response, completion_id: str, *, scored: bool = Fa
             model=response.model,
             choices=(_ending(response, output_text(response), logprobs),),
             usage=UNSET if response.usage is None else CompletionUsage.of(response.usage),
+            service_tier=response.service_tier,
         )
     )
 

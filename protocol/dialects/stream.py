@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Final, Generic, TypeVar
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from protocol.codec import SSE_DONE, encode, error_body, sse_data
 from protocol.codes import ProtocolError
@@ -20,7 +20,7 @@ from protocol.events import (
     ResponseFailed,
     ResponseIncomplete,
 )
-from protocol.response import Response
+from protocol.response import Response, ServedTier
 from protocol.usage import CompletionUsage
 
 Choice = TypeVar("Choice", bound=Struct)
@@ -48,7 +48,7 @@ class CompletionStream(ABC, Generic[Choice]):
     """
 
     chunk: ClassVar[Callable[..., Struct]]
-    """Of `id`, `created`, `model`, `choices` and `usage`."""
+    """Of `id`, `created`, `model`, `choices`, `usage` and `service_tier`."""
 
     def __init__(self, completion_id: str, created: int, model: str, include_usage: bool) -> None:
         self._facts = {"id": completion_id, "created": created, "model": model}
@@ -91,11 +91,16 @@ class CompletionStream(ABC, Generic[Choice]):
 
     def _last(self, response: Response) -> bytes:
         """What says why it ended, and at what cost if that was asked for."""
-        chunks = self._chunk(self._ending(response))
+        chunks = self._chunk(self._ending(response), tier=response.service_tier)
         if self._include_usage and response.usage is not None:
             chunks += self._chunk(usage=CompletionUsage.of(response.usage))
         return chunks
 
-    def _chunk(self, *choices: Choice, usage: CompletionUsage | None = None) -> bytes:
-        chunk = self.chunk(**self._facts, choices=choices, usage=usage if self._include_usage else UNSET)
-        return sse_data(encode(chunk))
+    def _chunk(
+        self,
+        *choices: Choice,
+        usage: CompletionUsage | None = None,
+        tier: ServedTier | UnsetType = UNSET,
+    ) -> bytes:
+        shown = usage if self._include_usage else UNSET
+        return sse_data(encode(self.chunk(**self._facts, choices=choices, usage=shown, service_tier=tier)))

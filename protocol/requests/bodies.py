@@ -21,6 +21,7 @@ from protocol.requests.sampling import (
     MAX_TOP,
     MOST_FACTOR,
     TOKEN_ID,
+    AskedTier,
 )
 
 _Label: TypeAlias = Annotated[str, Meta(min_length=1)]
@@ -215,6 +216,7 @@ class _SampledBody(_Body, frozen=True, kw_only=True):
     structured_outputs: StructuredOutputsBody | None = None
     user: str | None = None
     safety_identifier: str | None = None
+    service_tier: AskedTier | None = None
 
 
 class _ResponseBody(_SampledBody, frozen=True, kw_only=True):

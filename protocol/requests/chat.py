@@ -25,7 +25,6 @@ CHAT_OFF: Final[Off] = {
     "prompt_cache_options": ({}, {"mode": "implicit"}),
     "prompt_cache_retention": ("in_memory",),
     "reasoning_effort": ("none",),
-    "service_tier": ("auto", "default"),
     "store": (False,),
     "verbosity": ("medium",),
     "web_search_options": (),

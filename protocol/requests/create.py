@@ -37,7 +37,6 @@ CREATE_OFF: Final[Off] = {
     "prompt": (),
     "prompt_cache_options": ({}, {"mode": "implicit"}),
     "prompt_cache_retention": ("in_memory",),
-    "service_tier": ("auto", "default"),
     "stream_options": {"include_obfuscation": (False,)},
 }
 INPUT_TOKENS_OFF: Final[Off] = {**_REASONING_OFF, "personality": ()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final, TypedDict
+from typing import Final, Literal, TypeAlias, TypedDict
 
 from msgspec import Struct
 
@@ -21,6 +21,9 @@ LEAST_FACTOR: Final = 0.01
 MOST_FACTOR: Final = 100.0
 TOKEN_ID: Final = "(0|[1-9][0-9]{0,9})"
 _TOKEN_ID: Final = re.compile(TOKEN_ID)
+
+
+AskedTier: TypeAlias = Literal["auto", "default", "flex", "priority"]
 
 
 class Sampled(Struct, frozen=True, kw_only=True):
@@ -46,6 +49,7 @@ class Sampled(Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
     max_output_tokens: int | None = None
     safety_identifier: str | None = None
+    service_tier: AskedTier = "auto"
 
 
 class SampledFields(TypedDict):
@@ -66,6 +70,7 @@ class SampledFields(TypedDict):
     logprobs: int | None
     max_output_tokens: int | None
     safety_identifier: str | None
+    service_tier: AskedTier
 
 
 def read_sampled(
@@ -102,6 +107,7 @@ def read_sampled(
         "max_output_tokens": most,
         # `user` is the older name of the same thing.
         "safety_identifier": fields.text("safety_identifier", limits.max_label_chars) or user,
+        "service_tier": fields.choice("service_tier", "auto", "default", "flex", "priority") or "auto",
     }
 
 

@@ -55,6 +55,19 @@ async def test_a_turn_over_the_socket(client: AsyncOpenAI) -> None:
         assert event.response.usage is not None
 
 
+async def test_tiers(client: AsyncOpenAI) -> None:
+    response = await client.responses.create(input="hi", model="scripted", service_tier="flex")
+    assert response.service_tier == "flex"
+    completion = await client.chat.completions.create(
+        messages=[{"role": "user", "content": "hi"}], model="scripted", service_tier="priority"
+    )
+    assert completion.service_tier == "priority"
+    chunks = await client.chat.completions.create(
+        messages=[{"role": "user", "content": "hi"}], model="scripted", service_tier="auto", stream=True
+    )
+    assert [chunk.service_tier async for chunk in chunks][-1] == "default"
+
+
 async def test_lanes_forks_and_errors_over_the_socket(client: AsyncOpenAI) -> None:
     async with (
         client.responses.connect() as connection,

@@ -236,6 +236,24 @@ class EngineContract:
             third = self.ask(engine, sampling=replace(ENDLESS, max_tokens=1), id="c")
             assert (await third.end()).reason is FinishReason.LENGTH
 
+    async def test_one_tenants_flood_leaves_places_for_another(self) -> None:
+        async with self.serving(max_running=1, max_waiting=32) as engine:
+            accepted: list[Heard] = []
+            with pytest.raises(EngineError, match="for other tenants") as refused:
+                accepted.extend(
+                    self.ask(engine, sampling=ENDLESS, id=f"a{number}", salt="a") for number in range(40)
+                )
+            assert refused.value.code == "server_is_overloaded"
+            assert 28 <= len(accepted) <= 31
+            other = self.ask(engine, sampling=replace(ENDLESS, max_tokens=1), id="b", salt="b")
+            for number in range(len(accepted)):
+                engine.cancel(f"a{number}")
+            assert (await other.end()).reason is FinishReason.LENGTH
+            for heard in accepted:
+                await heard.end()
+            again = self.ask(engine, sampling=replace(ENDLESS, max_tokens=1), id="a", salt="a")
+            await again.end()
+
     async def test_cancel_while_decoding(self) -> None:
         async with self.serving() as engine:
             heard = self.ask(engine, sampling=ENDLESS)

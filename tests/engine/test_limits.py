@@ -30,18 +30,18 @@ def test_senseless_limits_are_refused_by_name() -> None:
 def test_a_prompt_leaves_room_for_a_token(tokens: int, prefill_only: bool, ok: bool) -> None:
     limits = Limits(8)
     if ok:
-        limits.check(request(tokens, prefill_only=prefill_only), 0)
+        limits.check(request(tokens, prefill_only=prefill_only), 0, 0)
         return
     with pytest.raises(EngineError, match=rf"{tokens} tokens.* 8 tokens") as refused:
-        limits.check(request(tokens, prefill_only=prefill_only), 0)
+        limits.check(request(tokens, prefill_only=prefill_only), 0, 0)
     assert refused.value.code == "context_length_exceeded"
 
 
 def test_the_bound_counts_running_and_waiting() -> None:
     limits = Limits(8, max_running=2, max_waiting=1)
-    limits.check(request(1), 2)
+    limits.check(request(1), 2, 2)
     with pytest.raises(EngineError) as refused:
-        limits.check(request(1), 3)
+        limits.check(request(1), 3, 3)
     assert refused.value.code == "server_is_overloaded"
 
 
@@ -52,3 +52,44 @@ def test_the_room_for_a_reply() -> None:
     assert limits.max_output(request(5, max_tokens=20)) == 3
     assert limits.max_output(request(5, prefill_only=True)) == 0
     assert limits.min_chunk_tokens == 1
+
+
+def admitted(limits: Limits, live: int, own: int) -> bool:
+    try:
+        limits.check(request(1), live, own)
+    except EngineError:
+        return False
+    return True
+
+
+def flooded(limits: Limits, live: int) -> int:
+    """How many requests a tenant that comes now gets in."""
+    own = 0
+    while admitted(limits, live + own, own):
+        own += 1
+    return own
+
+
+@pytest.mark.parametrize("max_waiting", [1, 8, 256, 1280])
+def test_a_tenant_alone_gets_nearly_all_of_the_queue(max_waiting: int) -> None:
+    limits = Limits(8, max_running=32, max_waiting=max_waiting)
+    waiting = flooded(limits, 0) - 32
+    assert max_waiting * 7 / 8 <= waiting <= max_waiting
+
+
+def test_no_flood_takes_the_last_place_from_a_tenant_that_has_none() -> None:
+    limits = Limits(8, max_running=4, max_waiting=1024)
+    live, shares = 0, []
+    for _ in range(3):
+        shares.append(flooded(limits, live))
+        live += shares[-1]
+        assert admitted(limits, live, 0)
+    assert shares == sorted(shares, reverse=True)
+    with pytest.raises(EngineError, match=r"the \d+ places that are left are for other tenants"):
+        limits.check(request(1), live, shares[2])
+
+
+def test_who_runs_much_may_still_wait() -> None:
+    limits = Limits(8, max_running=32, max_waiting=64)
+    assert admitted(limits, 40, 32)
+    assert flooded(Limits(8, max_running=2, max_waiting=0), 0) == 2

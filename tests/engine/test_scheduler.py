@@ -61,7 +61,8 @@ class Bench:
         """`prompt`: its tokens, or how many (they begin with the id's, so that no two are alike)."""
         ids = prompt if isinstance(prompt, list) else [1 + (ord(id[0]) + n) % 90 for n in range(prompt)]
         request = replace(EngineRequest(id, ids, "", sampling), **more)  # type: ignore[arg-type]
-        self.scheduler.limits.check(request, self.scheduler.live)
+        scheduler = self.scheduler
+        scheduler.limits.check(request, scheduler.live, scheduler.live_of(request.salt))
         outputs = self.heard[id] = []
         sequence = self.scheduler.prepare(request, outputs.append, self.now)
         self.scheduler.enter(sequence)

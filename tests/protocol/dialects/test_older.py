@@ -82,7 +82,7 @@ def test_the_chunks_of_a_chat() -> None:
         chunk({"role": "assistant", "content": ""}),
         chunk({"content": "Hel"}),
         chunk({"content": "lo"}),
-        chunk({}, "stop"),
+        {**chunk({}, "stop"), "service_tier": "default"},
     ]
 
 
@@ -102,7 +102,11 @@ def test_the_chunks_of_a_completion() -> None:
     def chunk(piece: str, finish: str | None = None) -> dict[str, Any]:
         return {**head, "choices": [{"text": piece, "index": 0, "logprobs": None, "finish_reason": finish}]}
 
-    assert streamed(text(), turn(["Hel", "lo"])) == [chunk("Hel"), chunk("lo"), chunk("", "stop")]
+    assert streamed(text(), turn(["Hel", "lo"])) == [
+        chunk("Hel"),
+        chunk("lo"),
+        {**chunk("", "stop"), "service_tier": "default"},
+    ]
 
 
 @pytest.mark.parametrize("make", [chat, text])
@@ -199,6 +203,7 @@ def test_a_whole_completion() -> None:
         "model": "m",
         "choices": [{"text": "Hello", "index": 0, "logprobs": None, "finish_reason": "stop"}],
         "usage": USAGE,
+        "service_tier": "default",
     }
 
 

@@ -26,7 +26,6 @@ OFF: dict[str, list[Any]] = {
     "prompt_cache_retention": ["in_memory"],
     "reasoning_effort": ["none"],
     "response_format": [{"type": "text"}],
-    "service_tier": ["auto", "default"],
     "store": [False],
     "stream_options": [{}, {"include_obfuscation": False}, {"include_usage": False}],
     "tool_choice": ["auto"],
@@ -63,6 +62,7 @@ def test_everything_we_have() -> None:
         "metadata": {"k": "v"},
         "prompt_cache_key": "p",
         "safety_identifier": "s",
+        "service_tier": "flex",
     }
     chat = parse(**fields, max_completion_tokens=9, stream_options={"include_usage": True})
     fields["stop"], fields["logit_bias"] = ("END",), ((50, -100.0),)
@@ -87,7 +87,6 @@ def test_the_off_value_of_what_we_do_not_have_is_accepted(name: str) -> None:
         ("n", True),
         ("prediction", {"type": "content", "content": "x"}),
         ("reasoning_effort", "low"),
-        ("service_tier", "priority"),
         ("store", True),
         ("tool_choice", {"type": "custom", "custom": {"name": "f"}}),
         ("verbosity", "high"),
