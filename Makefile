@@ -21,7 +21,7 @@ PYTEST = @PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pyte
 fuzz = -m fuzz -n $(WORKERS) --fuzz-cases=$(FUZZ_CASES) --timeout=3600
 coverage := $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 
-.PHONY: help run test check static format fuzz install-tests
+.PHONY: help run test check static format fuzz install-tests gpu-test gpu-bench
 
 help:
 	@echo 'make run      serve on http://127.0.0.1:8000'
@@ -30,6 +30,7 @@ help:
 	@echo 'make static   the same without the tests'
 	@echo 'make format   rewrite the code in the one format'
 	@echo 'make fuzz     the random tests alone; FUZZ_CASES=1000000 for the long run'
+	@echo 'make gpu-test, make gpu-bench   on a GPU: is it right, how fast is it (torch, Triton, transformers)'
 
 run: .venv/.installed-run
 	@exec $(BIN)/sluice serve $(ARGS)
@@ -40,6 +41,13 @@ test: install-tests
 
 fuzz: .venv/.installed-dev
 	$(PYTEST) $(fuzz) $(ARGS)
+
+# On a GPU machine, in a bare checkout: its own torch, Triton and transformers.
+gpu-test:
+	@$(PYTHON) -m scripts.gpu_test $(ARGS)
+
+gpu-bench:
+	@$(PYTHON) -m scripts.gpu_bench $(ARGS)
 
 check: static
 	@$(MAKE) --no-print-directory test COVERAGE=1

@@ -59,6 +59,10 @@ class Config:
     models: tuple[str, ...] = setting(
         (), "further models: ID=PATH, or ID=NAME with a name of `sluice models list`"
     )
+    # cpu: nothing of the code for GPUs has run on one yet (docs/benchmarks.md)
+    device: str = setting(
+        "cpu", "what computes; auto: a GPU where there is one", choices=("cpu", "cuda", "auto")
+    )
     # auto: what the file has where it is quantised (the default model is), a fifth of bfloat16's time; else bfloat16
     # where the processor multiplies it natively, half the time of a float32 step; float32 is exact
     dtype: str = setting(

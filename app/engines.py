@@ -102,6 +102,7 @@ def _torch(config: Config, folder: Path, model_id: str, planned: Mapping[str, in
 
 def engine_settings(config: Config) -> EngineSettings:
     return EngineSettings(
+        device=config.device,
         dtype=config.dtype,
         native_dir=config.cache_dir / "native",
         threads=config.threads,

@@ -17,7 +17,7 @@ class ModelError(ValueError):
 class EngineSettings:
     """Settings of the in-process engine. Raises ValueError naming the bad one."""
 
-    device: str = "cpu"
+    device: str = "cpu"  # as torch names it; auto: a GPU where there is one
     # What weights are kept in. auto on a processor: blocks where the model's GGUF file had them, bfloat16 where that
     # is multiplied natively, else float32. A step of the default model on one thread, 1 and 8 rows: at most 9 and 21 ms
     # in its own blocks of 4 bits, 32 and 34 in bfloat16; a prompt of 256 tokens 440 against 400.

@@ -18,6 +18,7 @@ from engine.checkpoint import Checkpoint
 from engine.kernels import Kernels
 from engine.layer import Layer, layer_of, norm_of
 from engine.linear import Linears
+from engine.norm import Pointwise
 from engine.rope import Rope, Turns, rope_for
 from engine.whole import WholeStep
 
@@ -31,7 +32,7 @@ class Decoder:
         config: Any,
         weights: Checkpoint,
         linears: Linears,
-        kernels: Kernels | None = None,
+        kernels: Pointwise | None = None,
     ) -> None:
         """Raises ModelError if the checkpoint does not fit. Without `kernels` torch computes everything."""
         self._architecture, self._kernels, self._linears = architecture, kernels, linears
@@ -52,7 +53,13 @@ class Decoder:
         else:
             self._head = linears.head("lm_head.weight", weights.take("lm_head.weight"))
         self._whole = WholeStep.of(
-            architecture, self._layers, self._ropes, self._norm, self._head, kernels, self._embedding.dtype
+            architecture,
+            self._layers,
+            self._ropes,
+            self._norm,
+            self._head,
+            kernels if isinstance(kernels, Kernels) else None,
+            self._embedding.dtype,
         )
 
     @property

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from engine.architecture import Architecture
 from engine.checkpoint import Checkpoint
-from engine.kernels import Kernels
 from engine.linear import Linear, Linears
-from engine.norm import Norm
+from engine.norm import Norm, Pointwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Layer:
 
 
 def layer_of(
-    architecture: Architecture, weights: Checkpoint, linears: Linears, kernels: Kernels | None, index: int
+    architecture: Architecture, weights: Checkpoint, linears: Linears, kernels: Pointwise | None, index: int
 ) -> Layer:
     own = f"layers.{index}."
     qkv = [f"{own}self_attn.{name}_proj" for name in "qkv"]
@@ -62,7 +61,7 @@ def _linear(weights: Checkpoint, linears: Linears, names: list[str]) -> Linear:
     return linears.of([f"{name}.weight" for name in names], bias)
 
 
-def norm_of(architecture: Architecture, weights: Checkpoint, kernels: Kernels | None, name: str) -> Norm:
+def norm_of(architecture: Architecture, weights: Checkpoint, kernels: Pointwise | None, name: str) -> Norm:
     return Norm(_norm_weight(architecture, weights, name), architecture.norm_eps, kernels)
 
 

@@ -18,10 +18,11 @@ from engine.attention import LayerShape
 from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
-from engine.form import BITS, form_of
+from engine.form import BITS, Form, form_of
 from engine.kernels import Kernels
 from engine.linear import Linears
 from engine.model_config import read_config
+from engine.norm import Pointwise
 from engine.request import Sampling
 from engine.rope import steady_context
 from engine.shapes import check_shapes
@@ -91,7 +92,7 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
             check_shapes(files, config, architecture)
             weights = Checkpoint(files, form.device, form.dtype)
             linears = Linears(weights, form.products, form.bits)
-            model = Decoder(architecture, config, weights, linears, form.kernels)
+            model = Decoder(architecture, config, weights, linears, pointwise_of(form))
     generation = _read_generation_config(folder)
     limit = steady_context(config)
     return LoadedModel(
@@ -112,6 +113,20 @@ def check_generic(config: Any, settings: EngineSettings) -> None:
             f"dtype {settings.dtype} is for models that our own decoder computes, "
             f"which {config.model_type} is not; choose auto"
         )
+
+
+def pointwise_of(form: Form) -> Pointwise | None:
+    """Our own kernels for what stands between the products, where there are some."""
+    if form.device.type != "cuda":
+        return form.kernels
+    try:
+        from engine.cuda.pointwise import TritonPointwise
+    except ImportError as error:
+        raise ModelError(
+            f"device cuda needs Triton, which comes with torch's builds for GPUs ({error}); "
+            "install one of them, or choose cpu"
+        ) from error
+    return TritonPointwise()
 
 
 def _read_generation_config(folder: Path) -> dict[str, Any]:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm
 
-from engine.kernels import Kernels
+
+class Pointwise(Protocol):
+    """Kernels of our own for what stands between the products."""
+
+    def norms(self, size: int, dtype: torch.dtype) -> bool:
+        """Whether vectors of this size and type can be normed, or be a gate."""
+        ...
+
+    def norm(self, x: Tensor, more: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+        """x += more, then x normed. x, more: [T, N], contiguous; weight: float32 [N] -> [T, N]."""
+        ...
+
+    def gate(self, x: Tensor, gelu: bool) -> Tensor:
+        """act(gate) * up. x: [T, 2 N], gate before up, contiguous -> [T, N]."""
+        ...
 
 
 class Norm:
@@ -17,7 +33,7 @@ class Norm:
     in bfloat16 against 41. Our own kernel takes 6.
     """
 
-    def __init__(self, weight: Tensor, eps: float, kernels: Kernels | None = None) -> None:
+    def __init__(self, weight: Tensor, eps: float, kernels: Pointwise | None = None) -> None:
         """weight: [N]; in float32 it is multiplied before the result is rounded to x's type."""
         self._weight, self._eps = weight, eps
         self._size = weight.shape[0]

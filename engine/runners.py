@@ -11,7 +11,6 @@ from engine.runner import TorchRunner
 def runner_for(loaded: LoadedModel, settings: EngineSettings) -> Runner:
     """Raises ModelError if the memory for keys and values holds no context to speak of."""
     if loaded.device.type == "cuda":
-        # Triton comes with a torch for GPUs.
         from engine.cuda.device import CudaDevice
         from engine.cuda.runner import GraphRunner
         from engine.cuda.triton_kernels import TritonKernels

@@ -71,9 +71,9 @@ def staggered(total: int, chunk: int, count: int = COUNT) -> list[Run]:
     ]
 
 
-def sampled_runs() -> list[Run]:
-    """One of each way to choose."""
-    pages = shuffled_pages(4, 80, 200)
+def sampled_runs(total: int = 200) -> list[Run]:
+    """One of each way to choose, on scattered pages of `total`."""
+    pages = shuffled_pages(4, 80, total)
     every = [
         Sampling(temperature=1.3),
         Sampling(temperature=0.8, top_p=0.9),

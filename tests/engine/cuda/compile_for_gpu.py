@@ -12,7 +12,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from engine.cuda import decoding, prefill, store
+from engine.cuda import decoding, pointwise, prefill, store
 
 HOPPER: Final = GPUTarget("cuda", 90, 32)
 SHARED_BYTES: Final = 227 << 10  # of one program there
@@ -24,6 +24,9 @@ _COMMON: Final = {
     "masses": "*fp32",
     "parts": "*fp32",
     "turns": "*fp32",
+    "weight": "*fp32",
+    "eps": "fp32",
+    "size": "i32",
     "scale": "fp32",
     "softcap": "fp32",
     "window": "i32",
@@ -59,6 +62,8 @@ def main() -> None:
             )
         compile_one(prefill._attend, "bf16", shape | {"ROWS": 128}, num_warps=8, num_stages=2)
         compile_one(decoding._join, "bf16", {"SPLITS": 48, "PARTS": 64, "D": dim, "DIM": padded})
+        compile_one(pointwise._norm, "bf16", {"MORE": odd, "N": 3000, "SIZE": 4096}, num_warps=8)
+        compile_one(pointwise._gate, "bf16", {"GELU": odd, "SIZE": 1024})
         compile_one(store._store, "bf16", {"TURNS": odd, "D": dim, "DIM": padded}, num_warps=1)
 
 

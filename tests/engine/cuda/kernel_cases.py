@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.cuda.decoding import attend_decoding
+from engine.cuda.pointwise import TritonPointwise
 from engine.cuda.prefill import attend_prefill, tiles_of
 from engine.cuda.store import store
 
@@ -173,3 +175,32 @@ def near(found: Tensor, exact: Tensor, case: Case) -> None:
     error = (found.double() - exact).abs() / (1 + exact.abs())
     worst = error.max().item()
     assert worst <= TOLERANCE[found.dtype], (worst, found.dtype, case)
+
+
+def check_norm(size: int, rows: int, dtype: torch.dtype, device: str, seed: int, *, summed: bool) -> None:
+    source = torch.Generator().manual_seed(seed)
+    x, more = torch.randn(2, rows, size, generator=source).to(dtype).to(device)
+    weight = torch.randn(size, generator=source).to(device)
+    whole = (x.float() + more.float()).to(dtype) if summed else x.clone()
+    with poisoned():
+        out = TritonPointwise.norm(x, more if summed else None, weight, 1e-5)
+    assert torch.equal(x, whole)
+    exact = whole.double()
+    exact = exact * (exact.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * weight.double()
+    close(out, exact)
+
+
+def check_gate(size: int, rows: int, dtype: torch.dtype, device: str, seed: int, *, gelu: bool) -> None:
+    both = torch.randn(rows, 2 * size, generator=torch.Generator().manual_seed(seed)) * 4
+    both[0, 0], both[1, 0], both[2, 0] = 200.0, -200.0, 0.0
+    both = both.to(dtype).to(device)
+    gate, up = both.double().chunk(2, -1)
+    with poisoned():
+        out = TritonPointwise.gate(both, gelu)
+    active = functional.gelu(gate, approximate="tanh") if gelu else functional.silu(gate)
+    close(out, active * up)
+
+
+def close(found: Tensor, exact: Tensor) -> None:
+    error = ((found.double() - exact).abs() / (1 + exact.abs())).max().item()
+    assert error <= TOLERANCE[found.dtype], (error, found.dtype, found.shape)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cuda.pointwise import TritonPointwise
 from engine.cuda.triton_kernels import TritonKernels
 from tests.engine.cuda.stand_in import graph_runner_for
 from tests.engine.driving import COUNT, drive, prompts, sampled_runs, staggered
@@ -35,7 +36,8 @@ def test_seeds_give_the_same_text_as_without_graphs(ahead: int, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
-def test_on_tritons_kernels(kind: str, tmp_path: Path) -> None:
+def test_on_tritons_kernels(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.models.pointwise_of", lambda form: TritonPointwise())
     folder = save_tiny(kind, tmp_path)
     runner = graph_runner_for(folder, 1, TritonKernels(4, 128), max_running=4)
     runs = staggered(runner.pages_total, 40, 4)

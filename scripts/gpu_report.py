@@ -1,0 +1,60 @@
+"""What both GPU scripts say about a run: the machine, a table last, JSON in a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def options(name: str, about: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m scripts.{name}", description=about)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--interpret", action="store_true", help="kernels in Triton's interpreter: a dry run")
+    parser.add_argument("--json", type=Path, default=Path(f"{name}.json"), help="where all results go")
+    return parser
+
+
+def prepare(given: argparse.Namespace) -> None:
+    """To be called before anything imports Triton."""
+    if given.device == "cpu" and not given.interpret:
+        raise SystemExit("--device cpu needs --interpret: kernels are compiled for GPUs only")
+    if given.interpret:
+        os.environ["TRITON_INTERPRET"] = "1"
+
+
+def machine(device: str) -> dict[str, str]:
+    """What the figures depend on."""
+    import torch
+    import transformers
+    import triton
+
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return {
+        "device": torch.cuda.get_device_name()
+        if device == "cuda"
+        else "cpu, a dry run: its times say nothing",
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip() or "unknown",
+    }
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

