@@ -44,11 +44,6 @@ class Replays:
         self._models[rows]()
         self._choices[rows, kind]()
 
-    def close(self) -> None:
-        """Give the memory back."""
-        self._models.clear()
-        self._choices.clear()
-
     def _compute(self, rows: int) -> None:
         state = self._state
         attention = DecodeAttention(

@@ -91,8 +91,10 @@ class GraphRunner:
         self._model.mixer.forget(adapter)
 
     def close(self) -> None:
-        """Give the memory back; no step may follow."""
-        self._replays.close()
+        """Give the memory back, the weights' too, whoever still holds the engine; no step may follow."""
+        if hasattr(self, "_model"):
+            del self._model, self._replays, self._state
+        self._on_way.clear()
         self._cache.close()
 
     def _step(self, rows: Sequence[Row]) -> list[Result]:
