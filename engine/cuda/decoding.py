@@ -16,7 +16,8 @@ _LEAST_SPLIT: Final = 128  # tokens: shorter parts cost more to put together tha
 _FULL: Final = 4  # programs for each processor at which more splits gain nothing
 
 
-@triton.jit
+# Compiled once, whatever these are: a variant for a new width would hold up a running server for seconds.
+@triton.jit(do_not_specialize=["table_stride", "window"])
 def _attend(
     query,
     pool,

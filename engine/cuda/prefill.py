@@ -16,7 +16,8 @@ _MOST_ROWS: Final = 128  # queries times heads of a tile
 TILE_WORDS: Final = 4
 
 
-@triton.jit
+# Compiled once, whatever these are: a variant for a new width would hold up a running server for seconds.
+@triton.jit(do_not_specialize=["table_stride", "window"])
 def _attend(
     query,
     pool,
