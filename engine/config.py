@@ -19,7 +19,7 @@ class EngineSettings:
 
     device: str = "cpu"  # as torch names it; auto: a GPU where there is one
     # What weights are kept in. auto on a processor: blocks where the model's GGUF file had them, bfloat16 where that
-    # is multiplied natively, else float32. A step of the default model on one thread, 1 and 8 rows: at most 9 and 21 ms
+    # is multiplied natively, else float32. A step of the default model on one thread, 1 and 8 rows: at most 6 and 12 ms
     # in its own blocks of 4 bits, 32 and 34 in bfloat16; a prompt of 256 tokens 440 against 400.
     dtype: str = "auto"
     # Where our own C, compiled for this machine, is kept. None: torch computes everything, so weights are in no blocks;

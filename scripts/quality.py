@@ -76,8 +76,9 @@ def logits_of(loaded: LoadedModel, ids: list[int], step: int) -> Iterator[Tensor
     for start in range(0, len(ids), step):
         part = torch.tensor(ids[start : start + step])
         places = torch.arange(start, start + len(part))
-        attention = StepAttention(cache, [Span(0, len(part), start, pages)], places)
-        attention.decoding = STREAMS if step == STREAMS else 0  # what a batch of streams would be
+        guesses = len(part) - 1 if step == STREAMS else 0  # each token a row that decodes
+        attention = StepAttention(cache, [Span(0, len(part), start, pages, guesses)], places)
+        attention.decoding = STREAMS if step == STREAMS else 0
         yield loaded.model.forward(part, places, attention, torch.arange(len(part)))
 
 
