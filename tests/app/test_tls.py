@@ -14,6 +14,7 @@ import pytest
 import trustme
 from websockets.asyncio.client import ClientConnection, connect
 
+from app.running_server import NoServer, RunningServer
 from app.settings import ConfigError
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import sse_events
@@ -120,3 +121,15 @@ async def test_a_plain_server_speaks_no_tls(certificate: Certificate) -> None:
                 pass
         async with talking(served) as talk:
             assert (await talk.turn("unharmed"))[-1]["type"] == "response.completed"
+
+
+async def test_a_command_trusts_the_certificate_of_the_server_that_it_was_led_to(
+    served: Served, certificate: Certificate
+) -> None:
+    address = served.http.replace("http:", "https:")
+    server = RunningServer(address, served.service.operator_key, str(certificate.chain))
+    (entry,) = (await asyncio.to_thread(server.ask, "GET", "/v1/admin/models"))["data"]
+    assert entry["id"] == "scripted"
+    stranger = RunningServer(address, served.service.operator_key)
+    with pytest.raises(NoServer, match="certificate verify failed"):
+        await asyncio.to_thread(stranger.ask, "GET", "/v1/admin/models")
