@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.moderation import Annotation
+from app.scores import Placed
 from app.turn import Turn
 from engine.calls.parser import CallParser
-from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece
+from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece, Said
 from protocol.events import (
     ContentPartAdded,
     ContentPartDone,
@@ -21,19 +23,23 @@ from protocol.events import (
     OutputTextDone,
 )
 from protocol.items import OutputItem, OutputMessage, OutputText
+from protocol.logprobs import TokenLogprob
 from protocol.tools import FunctionCall
 
 
 @dataclass(slots=True, eq=False)
-class _Said:
+class _Message:
     """A message while it is made."""
 
     id: str
     pieces: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     annotations: tuple[dict[str, Any], ...] = ()
 
     def item(self, status: Any) -> OutputMessage:
-        part = OutputText(text="".join(self.pieces), annotations=self.annotations)
+        part = OutputText(
+            text="".join(self.pieces), annotations=self.annotations, logprobs=tuple(self.logprobs)
+        )
         return OutputMessage(id=self.id, status=status, content=(part,))
 
 
@@ -60,7 +66,16 @@ class _Called:
 class CallingTurn(Turn):
     """A turn with several items. Its `text` is all of the reply as the model wrote it, calls too: the history's."""
 
-    __slots__ = ("_items", "_new_id", "_open", "_parallel", "_parser", "_released", "_skipping")
+    __slots__ = (
+        "_items",
+        "_new_id",
+        "_open",
+        "_parallel",
+        "_parser",
+        "_placed",
+        "_released",
+        "_skipping",
+    )
 
     def __init__(
         self, *, parser: CallParser, parallel: bool, new_id: Callable[[str], str], **turn: Any
@@ -72,8 +87,9 @@ class CallingTurn(Turn):
         self._parallel = parallel
         self._new_id = new_id
         self._released: list[str] = []
-        self._items: list[_Said | _Called] = []
-        self._open: _Said | _Called | None = None
+        self._placed: deque[Placed] = deque()  # scores whose characters the parser has not told apart yet
+        self._items: list[_Message | _Called] = []
+        self._open: _Message | _Called | None = None
         self._skipping = False
 
     @property
@@ -84,6 +100,10 @@ class CallingTurn(Turn):
         self._released.append(text)
         for piece in self._parser.push(text):
             self._send(piece)
+
+    def release_scored(self, text: str, scores: tuple[Placed, ...]) -> None:
+        self._placed.extend(scores)
+        self.release(text)
 
     def annotate(self, notes: tuple[Annotation, ...]) -> None:
         """Notes on the text before the first call, where places in the reply are places in the item; no item has room
@@ -122,16 +142,29 @@ class CallingTurn(Turn):
             case _:
                 self._say(piece)
 
-    def _say(self, text: str) -> None:
-        message = self._open if isinstance(self._open, _Said) else self._open_message()
-        message.pieces.append(text)
+    def _scores_of(self, text: Said) -> tuple[TokenLogprob, ...]:
+        """Those of its tokens; what ended before it was of a call."""
+        scores: list[TokenLogprob] = []
+        while self._placed and self._placed[0].end <= text.at + len(text):
+            score, end = self._placed.popleft()
+            if end > text.at:
+                scores.append(score)
+        return tuple(scores)
+
+    def _say(self, text: Said) -> None:
+        message = self._open if isinstance(self._open, _Message) else self._open_message()
+        logprobs = self._scores_of(text)
+        delta = str(text)
+        message.pieces.append(delta)
+        message.logprobs += logprobs
         self.emit(
             OutputTextDelta(
                 sequence_number=self.number,
                 item_id=message.id,
                 output_index=len(self._items) - 1,
                 content_index=0,
-                delta=text,
+                delta=delta,
+                logprobs=logprobs,
             )
         )
 
@@ -147,8 +180,8 @@ class CallingTurn(Turn):
             )
         )
 
-    def _open_message(self) -> _Said:
-        message = _Said(self._item_id if not self._items else self._new_id("msg"))
+    def _open_message(self) -> _Message:
+        message = _Message(self._item_id if not self._items else self._new_id("msg"))
         item = OutputMessage(id=message.id, status="in_progress")
         self._begin(message, item)
         self.emit(
@@ -167,7 +200,7 @@ class CallingTurn(Turn):
         call = _Called(self._new_id("fc"), self._new_id("call"), name)
         self._begin(call, call.item("in_progress"))
 
-    def _begin(self, made: _Said | _Called, item: OutputItem) -> None:
+    def _begin(self, made: _Message | _Called, item: OutputItem) -> None:
         self._begun()
         self._open = made
         self._items.append(made)
@@ -176,7 +209,7 @@ class CallingTurn(Turn):
     def _close(self, status: Any) -> None:
         """Say what the open item holds in the end, if there is one."""
         match self._open:
-            case _Said() as message:
+            case _Message() as message:
                 if message is self._items[0]:
                     message.annotations = tuple(self._annotations)
                 item = message.item(status)
@@ -199,7 +232,12 @@ class CallingTurn(Turn):
         at = len(self._items) - 1
         self.emit(
             OutputTextDone(
-                sequence_number=self.number, item_id=item_id, output_index=at, content_index=0, text=part.text
+                sequence_number=self.number,
+                item_id=item_id,
+                output_index=at,
+                content_index=0,
+                text=part.text,
+                logprobs=part.logprobs,
             )
         )
         self.emit(

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.journal import Journal
 from app.moderation import Annotation
+from app.scores import Placed
 from protocol.codec import DELTA, NO_LANE, encode
 from protocol.events import (
     ContentPartAdded,
@@ -129,8 +130,9 @@ class Emitter:
         told.append(text)
         self._direct.offer(DELTA % (told.item_id, encode(text), number, self._tail), number, text)
 
-    def release_scored(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> None:
+    def release_scored(self, text: str, scores: tuple[Placed, ...]) -> None:
         """Send released text with the log probabilities of the tokens that it completes."""
+        logprobs = tuple(placed.score for placed in scores)
         if not self._item_open:
             self.open_item()
         self._scored.append(text)

@@ -23,40 +23,51 @@ async def compiled_format(
     Raises ProtocolError: not a format, not supported, too much waits already.
     """
     wanted = _wanted(ask.create, engine)
-    if wanted is None:
+    if not wanted:
         return None
     tenant = ask.principal.tenant
-    if known := engine.kept(wanted, tenant):
+    if known := engine.kept(wanted[-1], tenant):
         return known
 
     def compile() -> object | None:
-        if gone():
-            return None
-        try:
-            return engine.compile(wanted, tenant)
-        except EngineError as error:
-            if _may_do_without(ask.create.offer):
+        grammar = None
+        for format in wanted:
+            if gone():
                 return None
-            raise translated(error, wanted.param) from error
+            try:
+                grammar = engine.compile(format, tenant)
+            except EngineError as error:
+                if not _may_do_without(ask.create, format):
+                    raise translated(error, format.param) from error
+        return grammar
 
-    return await workers.compile(tenant, len(wanted.source), compile)
+    return await workers.compile(tenant, sum(len(format.source) for format in wanted), compile)
 
 
-def _wanted(create: CreateResponse, engine: Engine) -> OutputFormat | None:
+def _wanted(create: CreateResponse, engine: Engine) -> list[OutputFormat]:
+    """What is to be compiled, the last of them for the request; those before say by their own names what is wrong."""
+    text = None
     if create.format is not None:
-        return OutputFormat(create.format.kind, create.format.source, create.format.param)
-    offer = create.offer
-    if not offer.open:
-        return None
+        text = OutputFormat(create.format.kind, create.format.source, create.format.param)
+    formats = [text] if text is not None else []
+    if create.offer.open:
+        formats.append(_of_calls(create.offer, engine, text))
+    return formats
+
+
+def _of_calls(offer: Offer, engine: Engine, text: OutputFormat | None) -> OutputFormat:
     return calls_format(
         engine.tokenizer.call_syntax,
         [engine_tool(tool) for tool in offer.open],
         forced=offer.forced,
         parallel=offer.parallel and not offer.named,
         param="tool_choice" if offer.forced else "tools",
+        text=text,
     )
 
 
-def _may_do_without(offer: Offer) -> bool:
+def _may_do_without(create: CreateResponse, format: OutputFormat) -> bool:
     """Whether calls are the model's to write well: nothing is forced, and no function is strict."""
-    return bool(offer.open) and not offer.forced and not any(tool.strict for tool in offer.open)
+    offer = create.offer
+    free = not offer.forced and not any(tool.strict for tool in offer.open)
+    return free and create.format is None and format.kind == "lark"

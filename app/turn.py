@@ -145,8 +145,10 @@ class Turn(Emitter):
             self.fail("internal_error", "The server failed while it was streaming this response.")
             if type(output) is Finished:
                 self._reason = FinishReason.FAILED
-                self.close_item("incomplete")
-                self.ended.set()
+                try:
+                    self.close_item("incomplete")
+                finally:
+                    self.ended.set()
 
     def fail(self, code: str, message: str) -> None:
         """End as failed, for a fault that is not the engine's."""
@@ -239,8 +241,8 @@ class Turn(Emitter):
             if self._scores is None:
                 self.release(step.released)
             else:
-                logprobs = self._scores.release(self._gate.decided, self._gate.hidden)
-                self.release_scored(step.released, logprobs)
+                scores = self._scores.release(self._gate.decided, self._gate.hidden)
+                self.release_scored(step.released, scores)
         self.annotate(step.annotations)
         if step.cut is not None:
             self._cut = step.cut

@@ -48,5 +48,7 @@ class Turns:
         open_tools = frozenset(tool.name for tool in offer.open)
         if not open_tools:
             return Turn
-        parser = CallParser(self._engine.tokenizer.call_syntax, open_tools)
+        parser = CallParser(
+            self._engine.tokenizer.call_syntax, open_tools, either=ask.create.format is not None
+        )
         return partial(CallingTurn, parser=parser, parallel=offer.parallel, new_id=new_id)

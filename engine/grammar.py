@@ -86,14 +86,14 @@ class GrammarCompiler:
         self._eos_ids = sorted(eos_ids)
         self._vocabulary: Any = None
         self._size = 0
-        self._kept: Keeping[tuple[str, str], Grammar] = Keeping(KEPT, KEPT_BYTES)
+        self._kept: Keeping[tuple[str, ...], Grammar] = Keeping(KEPT, KEPT_BYTES)
         self._keeping = threading.Lock()  # held for a moment: the event loop waits for it
         self._preparing = threading.Lock()  # held for a second, once
 
     def kept(self, format: OutputFormat, salt: str) -> Grammar | None:
         """What was compiled of this format for this salt, if it is still there."""
         with self._keeping:
-            return self._kept.get(salt, (format.kind, format.source))
+            return self._kept.get(salt, _key(format))
 
     def compile(self, format: OutputFormat, salt: str) -> Grammar:
         """May take a second. Raises EngineError `invalid_value` for a format that is none, or is not supported."""
@@ -104,7 +104,7 @@ class GrammarCompiler:
                 self._prepare()
         grammar = self._compile(format)
         with self._keeping:
-            self._kept.put(salt, (format.kind, format.source), grammar, len(format.source.encode()))
+            self._kept.put(salt, _key(format), grammar, sum(len(part.encode()) for part in _key(format)))
         return grammar
 
     def _prepare(self) -> None:
@@ -161,8 +161,14 @@ def _regex(pattern: str) -> str:
     return f"/{regex_to_lark(pattern, use_ascii='d')}/"
 
 
+def _key(format: OutputFormat) -> tuple[str, ...]:
+    """What makes a format what it is; its `param` does not."""
+    return (format.kind, format.source, *(_key(format.text) if format.text else ()))
+
+
 def _schemas(format: OutputFormat) -> Sequence[Mapping[str, Any]]:
-    return (json.loads(format.source),) if format.kind == "json_schema" else format.schemas
+    own = (json.loads(format.source),) if format.kind == "json_schema" else format.schemas
+    return (*own, *(_schemas(format.text) if format.text else ()))
 
 
 def _refused(format: OutputFormat, fault: str) -> EngineError:
@@ -175,6 +181,8 @@ def _lark(format: OutputFormat) -> str:
             return f"start: {_regex(format.source)}"
         case "json_schema":
             return f"start: {json_rule(json.loads(format.source))}"
+        case "lark" if format.text is not None:
+            return f"{format.source}\n{_lark(format.text).replace('start:', 'text:', 1)}"
         case "lark":
             return format.source
 

@@ -80,6 +80,7 @@ class OutputFormat:
     source: str
     param: str  # what the client calls it, for the errors about it
     schemas: tuple[Mapping[str, Any], ...] = ()  # all that a grammar contains
+    text: OutputFormat | None = None  # what a grammar's rule `text` stands for
 
 
 @dataclass(frozen=True, slots=True)

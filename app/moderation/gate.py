@@ -76,8 +76,8 @@ class Gate:
         return self._release.position + self._passed
 
     @property
-    def hidden(self) -> tuple[tuple[int, int], ...]:
-        """Which raw characters redactions stand for, as (start, end), in order."""
+    def hidden(self) -> tuple[tuple[int, int, int], ...]:
+        """Which raw characters redactions stand for, in order: (start, end, characters shown up to that end)."""
         return tuple(self._release.hidden)
 
     @property

@@ -16,7 +16,7 @@ REDACTED: Final = "[redacted]"
 class Release:
     """Positions are raw. `position`: before it all is shown or redacted. `shown`: characters that went out, `kept`: raw
     ones that did so as they were. `redacted_to`: where the last redaction ended, -1 where none was. `hidden`: which
-    raw characters redactions stand for, as (start, end), in order."""
+    raw characters redactions stand for, in order: (start, end, characters shown up to that end)."""
 
     __slots__ = (
         "_annotations",
@@ -39,7 +39,7 @@ class Release:
         self.notes = Notes(matcher.rules)
         self.position = 0
         self.redacted_to = -1
-        self.hidden: list[tuple[int, int]] = []
+        self.hidden: list[tuple[int, int, int]] = []
         self.shown = 0
         self.kept = 0
         self.redactions = 0
@@ -142,7 +142,7 @@ class Release:
 
     def _hide(self, end: int) -> None:
         """What lies before `end` belongs to the redaction that was shown last."""
-        self.hidden.append((self.position, end))
+        self.hidden.append((self.position, end, self.shown))
         if self.notes.used:
             self.notes.place(self.position, end, self.shown - len(REDACTED), len(REDACTED))
         self.position = self.redacted_to = end

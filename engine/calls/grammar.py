@@ -11,17 +11,36 @@ from engine.request import OutputFormat, Tool
 
 
 def calls_format(
-    syntax: CallSyntax, tools: Sequence[Tool], *, forced: bool, parallel: bool, param: str
+    syntax: CallSyntax,
+    tools: Sequence[Tool],
+    *,
+    forced: bool,
+    parallel: bool,
+    param: str,
+    text: OutputFormat | None = None,
 ) -> OutputFormat:
-    """`forced`: the reply is a call and nothing else; otherwise any text, in which every call that begins is one.
-    `parallel`: it may have several."""
-    source = _forced(syntax, tools, parallel) if forced else _free(syntax, tools, parallel)
-    return OutputFormat("lark", source, param, tuple(tool.parameters for tool in tools))
+    """`forced`: the reply is a call and nothing else. Otherwise it is any text, in which every call that begins is
+    one; with a format for `text`, a text of that format or calls, never both. `parallel`: it may have several."""
+    if forced:
+        text, source = None, _forced(syntax, tools, parallel)
+    elif text is not None:
+        source = _either(syntax, tools, parallel)
+    else:
+        source = _free(syntax, tools, parallel)
+    return OutputFormat("lark", source, param, tuple(tool.parameters for tool in tools), text)
 
 
 def _forced(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:
-    more = '("\\n" call)*' if parallel else ""
-    return "\n".join([f"start: call {more}", *_calls(syntax, tools, "")])
+    return "\n".join([f"start: {_several(parallel)}", *_calls(syntax, tools, "")])
+
+
+def _either(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:
+    calls = _calls(syntax, tools, "") if syntax.before else _bare_calls(syntax, tools)
+    return "\n".join([f"start: text | {_several(parallel)}", *calls])
+
+
+def _several(parallel: bool) -> str:
+    return 'call ("\\n" call)*' if parallel else "call"
 
 
 def _free(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:
@@ -37,9 +56,25 @@ def _free(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:
     )
 
 
+def _bare_calls(syntax: CallSyntax, tools: Sequence[Tool]) -> list[str]:
+    """The rule `call` where a text may be JSON too: a literal that begins like one would be read before any other."""
+    rules = [_any_call(tools)]
+    for index, tool in enumerate(tools):
+        # Its own id, so that references in it are to what is in it.
+        arguments = {"$id": f"call:{index}", **tool.parameters}
+        members = {"name": {"const": tool.name}, syntax.arguments_key: arguments}
+        whole = {"type": "object", "properties": members, "required": list(members)}
+        rules.append(f"call_{index}: {json_rule({**whole, 'additionalProperties': False})}")
+    return rules
+
+
+def _any_call(tools: Sequence[Tool]) -> str:
+    return f"call: {' | '.join(f'call_{index}' for index in range(len(tools)))}"
+
+
 def _calls(syntax: CallSyntax, tools: Sequence[Tool], said: str) -> list[str]:
     """The rule `call`, without what was `said` of it before."""
-    rules = [f"call: {' | '.join(f'call_{index}' for index in range(len(tools)))}"]
+    rules = [_any_call(tools)]
     for index, tool in enumerate(tools):
         opening = json.dumps(syntax.opening(tool.name).removeprefix(said))
         rules.append(f"call_{index}: {opening} arguments_{index} {json.dumps(syntax.closing)}")

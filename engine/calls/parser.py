@@ -6,7 +6,7 @@ import re
 from collections.abc import Set
 from typing import Final
 
-from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece
+from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece, Said
 from engine.calls.syntax import CallSyntax
 
 _OUTSIDE: Final = re.compile(r'[{}\[\]"]')
@@ -17,7 +17,8 @@ class CallParser:
     """Takes the text as it comes. Only what may still become a call's beginning, or white space before one, is held.
 
     A call of a function that is not among `names` is text, as is what begins like a call and is none. White space
-    around calls is dropped; text without calls comes out as it went in.
+    around calls is dropped; text without calls comes out as it went in. `either`: a reply that begins with text is text
+    to its end.
     """
 
     __slots__ = (
@@ -25,6 +26,7 @@ class CallParser:
         "_behind_call",
         "_candidate",
         "_depth",
+        "_either",
         "_escaped",
         "_heads",
         "_held",
@@ -33,16 +35,21 @@ class CallParser:
         "_quoted",
         "_tail",
         "_tail_due",
+        "_taken",
+        "_text_only",
     )
 
-    def __init__(self, syntax: CallSyntax, names: Set[str]) -> None:
+    def __init__(self, syntax: CallSyntax, names: Set[str], *, either: bool = False) -> None:
         self._names = names
         self._heads = syntax.heads()
         self._tail = syntax.tail()
         # White space from its beginning on, so that a long run is looked at once.
         self._candidate = re.compile(rf"(?<!\s)\s*+(?:{re.escape(syntax.first())}|\Z)")
         self._held = ""
+        self._taken = 0  # characters before what is held
         self._pieces: list[Piece] = []
+        self._either = either
+        self._text_only = False
         self._behind_call = False  # nothing was said since the last call
         self._tail_due = False
         self._arguments = False
@@ -60,7 +67,7 @@ class CallParser:
     def finish(self) -> list[Piece]:
         """The reply ends here: what was held is text."""
         if not self._tail_due:
-            self._say(self._held)
+            self._say(len(self._held))
         self._held = ""
         pieces, self._pieces = self._pieces, []
         return pieces
@@ -76,6 +83,9 @@ class CallParser:
 
     def _read_text(self) -> bool:
         held = self._held
+        if self._text_only:
+            self._say(len(held))
+            return True
         at = 0
         while True:
             found = self._candidate.search(held, at)
@@ -84,14 +94,13 @@ class CallParser:
             for head in self._heads:
                 opened = head.match(held, start)
                 if opened is not None and opened["name"] in self._names:
-                    self._say(held[:start])
-                    self._held = held[opened.end() :]
+                    self._say(start)
+                    self._take(opened.end() - start)
                     self._pieces.append(CallBegin(opened["name"]))
                     self._arguments = True
                     return True
             if any(head.begun(held, start) for head in self._heads):
-                self._say(held[:start])
-                self._held = held[start:]
+                self._say(start)
                 return False
             at = found.end()
 
@@ -119,12 +128,10 @@ class CallParser:
                     if not self._depth:
                         self._end_call(at)
                         return
-        self._pieces.append(Arguments(held))
-        self._held = ""
+        self._pieces.append(Arguments(self._take(len(held))))
 
     def _end_call(self, at: int) -> None:
-        self._pieces += (Arguments(self._held[:at]), CallEnd())
-        self._held = self._held[at:]
+        self._pieces += (Arguments(self._take(at)), CallEnd())
         self._arguments = False
         self._tail_due = self._behind_call = True
 
@@ -134,13 +141,21 @@ class CallParser:
         end = whole.end() if whole else self._tail.begins_with(self._held)
         if whole is None and end == len(self._held):
             return False
-        self._held = self._held[end:]
+        self._take(end)
         self._tail_due = False
         return True
 
-    def _say(self, text: str) -> None:
+    def _say(self, characters: int) -> None:
+        """So many of what is held are text."""
+        text = self._take(characters)
         if self._behind_call:
             text = text.lstrip()
         if text:
             self._behind_call = False
-            self._pieces.append(text)
+            self._text_only = self._either
+            self._pieces.append(Said(text, self._taken - len(text)))
+
+    def _take(self, characters: int) -> str:
+        text, self._held = self._held[:characters], self._held[characters:]
+        self._taken += characters
+        return text

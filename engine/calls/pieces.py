@@ -21,5 +21,16 @@ class CallEnd(NamedTuple):
     """The arguments are a whole JSON object."""
 
 
-Piece: TypeAlias = str | CallBegin | Arguments | CallEnd
-"""A `str` is text outside of calls."""
+class Said(str):
+    """Text outside of calls; in the reply it begins at the character `at`."""
+
+    __slots__ = ("at",)
+    at: int
+
+    def __new__(cls, text: str, at: int) -> Said:
+        self = super().__new__(cls, text)
+        self.at = at
+        return self
+
+
+Piece: TypeAlias = Said | CallBegin | Arguments | CallEnd

@@ -58,13 +58,7 @@ def read_chat_tools(fields: Fields, limits: Limits) -> Offer:
 
 def check_offer(offer: Offer, sampled: SampledFields) -> None:
     """Refuse what cannot go together with functions."""
-    if not offer.open:
-        return
-    if sampled["format"] is not None:
-        raise invalid("tools", f"no functions beside '{sampled['format'].param}', or 'tool_choice' none")
-    if sampled["logprobs"] is not None:
-        raise unsupported("tools", "is not supported together with log probabilities")
-    if sampled["ignore_eos"]:
+    if offer.open and sampled["ignore_eos"]:
         raise invalid("ignore_eos", "false beside 'tools'")
 
 

@@ -20,6 +20,7 @@ from app.engines import build_default
 from app.formats import compiled_format
 from app.principal import Principal
 from app.workers import HERE_CHARACTERS, Workers
+from engine.calls.hermes import HERMES
 from engine.request import OutputFormat
 from engine.scripted import ScriptedEngine
 from protocol.codes import ProtocolError
@@ -28,6 +29,7 @@ from protocol.requests.format import AskedFormat
 from tests.app.dialects import DIALECTS, client_of, take_turn
 from tests.app.serving import Served, config_for, serving
 from tests.engine.tiny_chat import save_tiny_chat
+from tests.engine.tiny_tokenizers import CHATML
 
 pytestmark = pytest.mark.anyio
 
@@ -231,3 +233,86 @@ async def test_the_sdk_parses_replies_into_its_own_types(served: Served) -> None
             model="formats", messages=[{"role": "user", "content": "a colour"}], response_format=Colour
         )
         assert isinstance(chat.choices[0].message.parsed, Colour)
+
+
+CLOSED = {**COLOURS, "additionalProperties": False}
+CHAT_TOOL = {"type": "function", "function": {"name": "paint", "parameters": CLOSED, "strict": True}}
+TOOL = {"type": "function", "name": "paint", "parameters": CLOSED, "strict": True}
+LLAMA = (
+    "{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% if message.tool_calls %}"
+    '{"name": "{{ message.tool_calls[0].function.name }}", '
+    '"parameters": {{ message.tool_calls[0].function.arguments | tojson }}}'
+    "{% else %}{{ message.content }}{% endif %}<|im_end|>{% endfor %}<|im_start|>assistant\n"
+)
+
+
+@pytest.fixture(params=[CHATML, LLAMA], ids=["hermes", "llama"])
+async def calling(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+    model = save_tiny_chat(tmp_path / "formats", request.param, max_position_embeddings=2048)
+    config = config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=64)
+    async with serving(build_default(config).engine) as served:
+        yield served
+
+
+async def test_beside_functions_a_reply_is_a_call_or_of_the_format(calling: Served) -> None:
+    """Log probabilities, which are of the text alone, are asked for too."""
+    count = {"type": "object", "properties": {"n": {"enum": [1, 22]}}, "required": ["n"]}
+    closed = {**count, "additionalProperties": False}
+    ends = set()
+    tokenizer = calling.service.hub.engine.tokenizer
+    begins_call = tokenizer.encode("<" if tokenizer.call_syntax is HERMES else "a")[-1]
+    async with AsyncOpenAI(base_url=f"{calling.http}/v1", api_key=calling.key) as client:
+        for bias in (50, -50):
+            made: Any = await client.responses.create(
+                model="formats",
+                input="Go on.",
+                tools=[TOOL],  # type: ignore[list-item]
+                text={"format": {"type": "json_schema", "name": "count", "schema": closed}},
+                include=["message.output_text.logprobs"],
+                max_output_tokens=400,
+                parallel_tool_calls=False,
+                extra_body={"seed": 1, "logit_bias": {str(begins_call): bias}},
+            )
+            assert made.status == "completed"
+            [first] = made.output
+            ends.add(first.type)
+            if first.type == "function_call":
+                Draft202012Validator(CLOSED).validate(json.loads(first.arguments))
+            else:
+                Draft202012Validator(closed).validate(json.loads(made.output_text))
+                scores = first.content[0].logprobs
+                assert b"".join(bytes(one.bytes) for one in scores) == made.output_text.encode()
+    assert ends == {"message", "function_call"}
+
+
+async def test_faults_of_a_format_beside_functions_are_named_as_alone(calling: Served) -> None:
+    async with client_of(calling) as client:
+        for format, tool, param in (
+            ({"not": {}}, CHAT_TOOL, "response_format.json_schema.schema"),
+            (CLOSED, {"type": "function", "function": {"name": "f", "parameters": {"not": {}}}}, "tools"),
+        ):
+            named = {"type": "json_schema", "json_schema": {"name": "r", "schema": format}}
+            body = {"messages": [{"role": "user", "content": "hi"}], "response_format": named}
+            answer = await client.post("/v1/chat/completions", json={**body, "tools": [tool]})
+            error = answer.json()["error"]
+            assert (error["code"], error["param"]) == ("invalid_value", param)
+
+
+async def test_a_reply_that_must_be_a_call_needs_no_format(calling: Served) -> None:
+    outcome = await take_turn(
+        calling, "socket", "hi", tools=[TOOL], tool_choice="none", **asked("socket", CLOSED)
+    )
+    Draft202012Validator(CLOSED).validate(json.loads(outcome.text))
+    async with AsyncOpenAI(base_url=f"{calling.http}/v1", api_key=calling.key) as client:
+        made = await client.chat.completions.create(
+            model="formats",
+            messages=[{"role": "user", "content": "hi"}],
+            tools=[CHAT_TOOL],  # type: ignore[list-item]
+            tool_choice="required",
+            parallel_tool_calls=False,
+            response_format={"type": "json_object"},
+        )
+    [choice] = made.choices
+    assert choice.message.content is None
+    assert choice.finish_reason == "tool_calls"

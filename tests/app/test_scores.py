@@ -40,15 +40,26 @@ def run(deltas: list[Scored], rules: object = RULES) -> list[tuple[str, tuple[To
     """What goes out, delta by delta, as a turn sends it."""
     gate, book = Gate(rules), ScoreBook(rules)  # type: ignore[arg-type]
     out = []
+    shown = ""
+
+    def released(text: str) -> tuple[str, tuple[TokenLogprob, ...]]:
+        nonlocal shown
+        shown += text
+        placed = book.release(gate.decided, gate.hidden)
+        for score, end in placed:
+            whole = "\ufffd" in score.token or shown[:end].endswith(score.token)
+            assert whole, "its place is where its text stands"
+        return text, tuple(score for score, _ in placed)
+
     for delta in deltas:
         book.add(delta)
         step = gate.push(str(delta))
         if step.released:
-            out.append((step.released, book.release(gate.decided, gate.hidden)))
+            out.append(released(step.released))
         if step.cut is not None:
             return out
-    if released := gate.finish().released:
-        out.append((released, book.release(gate.decided, gate.hidden)))
+    if rest := gate.finish().released:
+        out.append(released(rest))
     return out
 
 
@@ -229,7 +240,7 @@ def test_an_alternative_that_is_told_would_have_been_shown(tokens: list[str], ru
                 gate.push("".join(tokens)[:begin] + top.token)
                 gate.finish()
                 assert gate.cut is None, (one, top)
-                assert all(end <= begin for _, end in gate.hidden), (one, top)
+                assert all(end <= begin for _, end, _ in gate.hidden), (one, top)
 
 
 @pytest.mark.parametrize("rules", [RULES, NONE])

@@ -8,8 +8,8 @@ from engine.calls.grammar import calls_format
 from engine.calls.hermes import HERMES
 from engine.calls.llama import LLAMA
 from engine.calls.syntax import CallSyntax
-from engine.request import EngineError, Tool
-from tests.engine.test_grammar import END, compiler
+from engine.request import EngineError, OutputFormat, Tool
+from tests.engine.test_grammar import END, compiler, regex, schema
 
 CITY = {
     "type": "object",
@@ -55,6 +55,64 @@ def test_free_reply_is_any_text_with_calls_or_without(syntax: CallSyntax) -> Non
     call = syntax.written("f", "{}")
     for text in ("", "Hi <tool_cal {", call, f"Well. {call} And {call}\nSo."):
         assert taken(syntax, text, forced=False) == (text, True)
+
+
+COUNT = {"type": "object", "properties": {"number": {"type": "integer"}}, "required": ["number"]}
+REFERRING = Tool(
+    "tree",
+    "d",
+    {
+        "type": "object",
+        "properties": {"leaf": {"$ref": "#/$defs/leaf"}},
+        "required": ["leaf"],
+        "additionalProperties": False,
+        "$defs": {"leaf": {"enum": ["oak"]}},
+    },
+)
+
+
+def taken_of(syntax: CallSyntax, text: OutputFormat, said: str, *tools: Tool) -> tuple[str, bool]:
+    """As `taken`, where what is no call is of a format."""
+    format = calls_format(syntax, tools, forced=False, parallel=True, param="tools", text=text)
+    state = compiler().compile(format, "salt").follow()
+    for at, byte in enumerate(said.encode()):
+        if not state.allowed()[byte]:
+            return said[:at], False
+        state.follow(byte)
+    return said, bool(state.allowed()[END])
+
+
+@SYNTAXES
+def test_a_reply_of_a_format_is_of_it_or_calls_and_never_both(syntax: CallSyntax) -> None:
+    text = schema({**COUNT, "additionalProperties": False})
+    call = syntax.written("weather", '{"city": "Rome"}')
+    tree = syntax.written("tree", '{"leaf": "oak"}')
+    both = f"{call}\n{tree}"
+    for whole in ('{"number": 3}', call, both):
+        assert taken_of(syntax, text, whole, *TOOLS, REFERRING) == (whole, True)
+    for begun in ('{"number": 3}', call):
+        assert taken_of(syntax, text, begun + " and", *TOOLS, REFERRING)[0] == begun
+    opening = syntax.opening("tree") + '{"leaf": "'
+    assert taken_of(syntax, text, f"{opening}elm", *TOOLS, REFERRING) == (opening, False)
+
+
+def test_a_reply_of_a_regular_expression_is_its_match_or_calls() -> None:
+    text = regex("[0-9]{2}")
+    call = HERMES.written("weather", '{"city": "Rome"}')
+    assert taken_of(HERMES, text, "42", *TOOLS) == ("42", True)
+    assert taken_of(HERMES, text, call, *TOOLS) == (call, True)
+    assert taken_of(HERMES, text, "4<", *TOOLS) == ("4", False)
+
+
+def test_what_is_compiled_with_a_text_is_kept_by_both() -> None:
+    one, other = regex("[0-9]{2}"), regex("[0-9]{3}")
+
+    def format(text: OutputFormat) -> OutputFormat:
+        return calls_format(HERMES, TOOLS, forced=False, parallel=True, param="tools", text=text)
+
+    made = compiler().compile(format(one), "both")
+    assert compiler().kept(format(one), "both") is made
+    assert compiler().kept(format(other), "both") is None
 
 
 @SYNTAXES

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.calls.hermes import HERMES
 from engine.calls.llama import LLAMA
 from engine.calls.parser import CallParser
-from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece
+from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece, Said
 from engine.calls.syntax import CallSyntax
 
 NAMES = {"weather", "f"}
@@ -53,6 +53,28 @@ def parsed(syntax: CallSyntax, *deltas: str) -> list[str | Call]:
 def test_text_call_and_text(syntax: CallSyntax) -> None:
     text = "Let me look.\n" + syntax.written("weather", '{"city": "Paris"}') + "\nThere."
     assert parsed(syntax, text) == ["Let me look.", ("weather", '{"city": "Paris"}', True), "There."]
+
+
+@SYNTAXES
+def test_a_reply_of_a_format_is_calls_from_its_beginning_or_text(syntax: CallSyntax) -> None:
+    call = syntax.written("f", "{}")
+
+    def either(text: str) -> list[str | Call]:
+        parser = CallParser(syntax, NAMES, either=True)
+        return joined([piece for char in text for piece in parser.push(char)] + parser.finish())
+
+    assert either(f"{call}\n{call}") == [("f", "{}", True), ("f", "{}", True)]
+    assert either(f'{{"said": {call}}}') == [f'{{"said": {call}}}']
+
+
+@SYNTAXES
+def test_texts_know_where_they_begin(syntax: CallSyntax) -> None:
+    text = "Let me look.\n" + syntax.written("f", "{}") + "\n There."
+    parser = CallParser(syntax, NAMES)
+    pieces = [piece for char in text for piece in parser.push(char)] + parser.finish()
+    said = [piece for piece in pieces if isinstance(piece, Said)]
+    assert "".join(said) == "Let me look.There."
+    assert all(text[piece.at :].startswith(piece) for piece in said)
 
 
 @SYNTAXES

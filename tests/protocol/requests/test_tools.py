@@ -86,8 +86,6 @@ def test_one_call_at_most_can_be_asked_for() -> None:
             "tool_choice.name",
         ),
         ({"tools": [F], "tool_choice": {**F, "name": "g"}}, "invalid_value", "tool_choice"),
-        ({"tools": [F], "text": {"format": {"type": "json_object"}}}, "invalid_value", "tools"),
-        ({"tools": [F], "include": ["message.output_text.logprobs"]}, "unsupported_parameter", "tools"),
         ({"tools": [F], "ignore_eos": True}, "invalid_value", "ignore_eos"),
     ],
 )
