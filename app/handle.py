@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.turn import Turn
+from protocol.response import ResponseError
 
 
 @dataclass(slots=True, eq=False)
@@ -14,8 +15,8 @@ class Handle:
     turn: Turn | None = None
     left: bool = False
 
-    def leave(self) -> None:
-        """The caller is gone: end the response."""
+    def leave(self, why: ResponseError | None = None) -> None:
+        """The caller is gone, or the server ends it and says `why`: end the response."""
         self.left = True
         if self.turn is not None:
-            self.turn.cancel()
+            self.turn.cancel(why)

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from app.connection import Connection
 
 log = logging.getLogger("sluice.hub")
+
+_SHUT_DOWN: Final = ResponseError(
+    "draining", "The server shut down before the reply's end. What came is kept: go on from it, or ask again."
+)
 
 
 class Hub:
@@ -137,7 +141,7 @@ class Hub:
 
     def cancel_all(self) -> None:
         for handle in list(self._handles):
-            handle.leave()
+            handle.leave(_SHUT_DOWN)
 
     async def wait_idle(self) -> None:
         """Until no response is unfinished."""

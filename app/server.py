@@ -6,6 +6,7 @@ uvicorn closes every socket as soon as it sees SIGTERM, so it must not see it: t
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -84,9 +85,13 @@ def bind(config: Config) -> socket.socket:
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {config.port} of {config.host} is taken: end what listens there, or choose another with --port"
+            ) from error
         raise ConfigError(
             f"SLUICE_HOST, SLUICE_PORT: cannot listen on {config.host}:{config.port} ({error.strerror or error}); "
-            "choose another, or end what listens there"
+            "choose another"
         ) from error
 
 

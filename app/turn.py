@@ -40,6 +40,7 @@ class Turn(Emitter):
 
     __slots__ = (
         "_cancelled",
+        "_cancelled_for",
         "_cut",
         "_engine",
         "_error",
@@ -85,6 +86,7 @@ class Turn(Emitter):
         self._warm_up = warm_up  # a warm-up has no output item
         self._submitted = False
         self._cancelled = False
+        self._cancelled_for: ResponseError | None = None
         self._silent = False  # cancelled, cut or failed: nothing more is released
         self._cut: Cut | None = None
         self._error: ResponseError | None = None
@@ -110,11 +112,15 @@ class Turn(Emitter):
         if self._cancelled:  # asked for while the context was being read
             self._engine.cancel(self.id)
 
-    def cancel(self) -> None:
-        """Ask for an end; nothing more is released. The terminal event comes when the engine has let go."""
+    def cancel(self, why: ResponseError | None = None) -> None:
+        """Ask for an end; nothing more is released. The terminal event comes when the engine has let go.
+
+        `why` is shown where it was not the client who wanted it.
+        """
         if self._cancelled or self._reason is not None or self._cut is not None:
             return
         self._cancelled = True
+        self._cancelled_for = why
         self._hush()
         if self._submitted:
             self._engine.cancel(self.id)
@@ -166,7 +172,7 @@ class Turn(Emitter):
             self.response,
             status=status,
             incomplete_details=details,
-            error=self._error,
+            error=self._error or (self._cancelled_for if status == "cancelled" else None),
             completed_at=completed_at if status == "completed" else None,
             output=self.items("completed" if status == "completed" else "incomplete"),
             usage=self.usage,

@@ -152,6 +152,7 @@ async def test_a_cancel_by_id_ends_as_incomplete_with_status_cancelled(slow: Ser
         last = events[-1]
         assert last["type"] == "response.incomplete"
         assert last["response"]["status"] == "cancelled"
+        assert last["response"]["error"] is None
         assert last["response"]["output"][0]["content"][0]["text"] == text_of(events)
         assert 0 < last["response"]["usage"]["output_tokens"] < 600
         child = (await talk.turn("next", previous_response_id=last["response"]["id"], max_output_tokens=1))[
