@@ -10,9 +10,18 @@ from msgspec import UNSET, Struct, UnsetType
 from protocol.codec import encode
 
 
+class SamplingDefaults(Struct, frozen=True, kw_only=True):
+    """What counts where a request says nothing: the model's own recommendation."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+
+
 class Model(Struct, frozen=True, kw_only=True):
-    """`context_tokens` is ours, prompt and output together; vLLM calls it `max_model_len`. An adapter has a `parent`,
-    the model that it adapts, which is the `root` of its weights too."""
+    """`context_tokens` (prompt and output together; vLLM calls it `max_model_len`) and `defaults` are ours. An adapter
+    has a `parent`, the model that it adapts, which is the `root` of its weights too."""
 
     id: str
     object: Literal["model"] = "model"
@@ -20,6 +29,7 @@ class Model(Struct, frozen=True, kw_only=True):
     owned_by: str = "sluice"
     context_tokens: int
     max_model_len: int
+    defaults: SamplingDefaults
     root: str | UnsetType = UNSET
     parent: str | UnsetType = UNSET
 

@@ -13,7 +13,7 @@ from app.service import service_of
 from engine.adapters.adapter import Adapter
 from engine.interface import ModelInfo
 from protocol.admin import AdminModel, AdminModelList
-from protocol.models import Model, model_list
+from protocol.models import Model, SamplingDefaults, model_list
 from protocol.requests.load_model import parse_load_model
 
 
@@ -63,6 +63,7 @@ def adapter_model(base: ModelInfo, adapter: Adapter) -> Model:
         created=adapter.loaded_at,
         context_tokens=base.context_tokens,
         max_model_len=base.context_tokens,
+        defaults=_defaults(base),
         root=base.id,
         parent=base.id,
     )
@@ -74,7 +75,15 @@ def _shown(info: ModelInfo) -> Model:
         created=info.created_at,
         context_tokens=info.context_tokens,
         max_model_len=info.context_tokens,
+        defaults=_defaults(info),
         root=info.id,
+    )
+
+
+def _defaults(info: ModelInfo) -> SamplingDefaults:
+    sampling = info.defaults
+    return SamplingDefaults(
+        temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p
     )
 
 

@@ -21,7 +21,7 @@ export class Chat extends EventTarget {
   #chats = 0;
   #asked = new Map(); // lane -> {conversation, id, stopWanted} of the response it speaks of
 
-  /** @param parameters gives the settings as fields of `response.create`. */
+  /** @param parameters gives the settings as fields of `response.create`, for another reply to the same if told so. */
   constructor(connection, parameters, storage) {
     super();
     this.#connection = connection;
@@ -54,16 +54,14 @@ export class Chat extends EventTarget {
     return this.#ask(this.#conversation.leaf?.id ?? null, text);
   }
 
-  /** Ask the same again, beside the reply that there is. */
+  /** Ask the same again, for another reply beside the one that there is. */
   retry(turn) {
-    return this.edit(turn, turn.text);
+    return this.#replace(turn, turn.text, turn.reply !== "");
   }
 
   /** Ask something else in the place of this turn; it stays as an alternative if it was answered at all. */
   edit(turn, text) {
-    if (!this.ready) return false;
-    if (turn.responseId === null && turn.reply === "") this.#conversation.remove(turn);
-    return this.#ask(turn.parent, text);
+    return this.#replace(turn, text, false);
   }
 
   /** Ask again with the whole conversation as items, for a server that has lost it. */
@@ -116,7 +114,13 @@ export class Chat extends EventTarget {
     }
   }
 
-  #ask(parent, text) {
+  #replace(turn, text, another) {
+    if (!this.ready) return false;
+    if (turn.responseId === null && turn.reply === "") this.#conversation.remove(turn);
+    return this.#ask(turn.parent, text, another);
+  }
+
+  #ask(parent, text, another = false) {
     if (!this.ready) return false;
     const lane = this.#lane;
     const conversation = this.#conversation;
@@ -126,7 +130,7 @@ export class Chat extends EventTarget {
       type: "response.create",
       stream_id: lane,
       store: true,
-      ...this.#parameters(),
+      ...this.#parameters(another),
       ...conversation.context(turn),
     });
     this.#changedPath();

@@ -74,6 +74,6 @@ export class Keys {
 
   async models() {
     const list = await this.request("GET", "/v1/models");
-    return list.data.map((model) => model.id);
+    return list.data;
   }
 }

@@ -7,7 +7,7 @@ import { Connection } from "./connection.js";
 import { KeyDialog } from "./key-dialog.js";
 import { Keys, takeKeyFromAddress } from "./keys.js";
 import { SettingsPanel } from "./settings-panel.js";
-import { parameters } from "./settings.js";
+import { parameters, varied } from "./settings.js";
 import { StatusView } from "./status-view.js";
 import { ThemeSwitch } from "./theme-switch.js";
 import { Transcript } from "./transcript.js";
@@ -25,7 +25,7 @@ const panel = new SettingsPanel(localStorage, {
   instructions: at("instructions"),
   numbers: at("numbers"),
 });
-const chat = new Chat(connection, () => parameters(panel.values), sessionStorage);
+const chat = new Chat(connection, asked, sessionStorage);
 const keyDialog = new KeyDialog(
   { dialog: at("key-dialog"), field: at("key"), fault: at("key-fault"), later: at("key-later") },
   useKey,
@@ -74,6 +74,11 @@ window.addEventListener("pagehide", () => chat.save());
 
 if (!takeKey()) connection.connect();
 composer.focus();
+
+function asked(another) {
+  const fields = parameters(panel.values);
+  return another ? varied(fields, panel.defaults, Math.floor(Math.random() * 2 ** 31)) : fields;
+}
 
 function takeKey() {
   const key = takeKeyFromAddress(location, history);

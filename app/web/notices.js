@@ -5,7 +5,7 @@
 const REFUSALS = {
   content_policy_violation: {
     title: "Your message was refused by the policy",
-    text: "Sending it again will not help: change it.",
+    text: "Change it.",
     actions: ["edit"],
   },
   previous_response_not_found: {

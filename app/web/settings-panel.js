@@ -5,6 +5,7 @@ import { EMPTY, NUMBERS, fault, load, save } from "./settings.js";
 
 const WIDE = "(min-width: 64rem)"; // as in layout.css
 const SHOWN = "sluice.panel";
+const WITHOUT = { seed: "random", max_output_tokens: "no limit" }; // what no model has a default for
 
 export class SettingsPanel {
   #storage;
@@ -13,6 +14,7 @@ export class SettingsPanel {
   #model;
   #values;
   #fields = new Map();
+  #models = []; // as the server lists them
 
   /** @param parts the elements {panel (a dialog), toggle, close, reset, model, instructions, numbers}. */
   constructor(storage, { panel, toggle, close, reset, model, instructions, numbers }) {
@@ -23,6 +25,7 @@ export class SettingsPanel {
     this.#values = load(storage);
     numbers.append(...NUMBERS.map((number) => this.#numberField(number)));
     this.#bind("model", model);
+    model.addEventListener("input", () => this.#showDefaults());
     this.#bind("instructions", instructions);
     toggle.addEventListener("click", () => (panel.open ? panel.close() : this.open()));
     close.addEventListener("click", () => panel.close());
@@ -38,6 +41,12 @@ export class SettingsPanel {
     return this.#values;
   }
 
+  /** What counts where a field is empty, as far as the server has said. */
+  get defaults() {
+    const chosen = this.#models.find(({ id }) => id === this.#values.model) ?? this.#models[0];
+    return chosen?.defaults ?? {};
+  }
+
   open() {
     if (!this.#panel.open) this.#show();
     this.#noteOpen();
@@ -46,6 +55,12 @@ export class SettingsPanel {
 
   /** Offer these models; a chosen one that is not among them stays chosen, and the server will say so. */
   offer(models) {
+    this.#models = models;
+    this.#offerNames(models.map(({ id }) => id));
+    this.#showDefaults();
+  }
+
+  #offerNames(models) {
     const chosen = this.#values.model;
     const known = chosen === "" || models.includes(chosen) ? models : [...models, chosen];
     const first = models.length > 0 ? `Default (${models[0]})` : "Default";
@@ -54,6 +69,13 @@ export class SettingsPanel {
       ...known.map((model) => element("option", { value: model, textContent: model })),
     );
     this.#model.value = chosen;
+  }
+
+  #showDefaults() {
+    for (const { name } of NUMBERS) {
+      const value = this.defaults[name];
+      this.#fields.get(name).placeholder = value === undefined ? WITHOUT[name] ?? "default" : String(value);
+    }
   }
 
   #show() {
@@ -99,7 +121,7 @@ export class SettingsPanel {
       type: "number",
       id: name,
       inputMode: step < 1 ? "decimal" : "numeric",
-      placeholder: "default",
+      placeholder: WITHOUT[name] ?? "default",
       min: String(min),
       max: max === undefined ? undefined : String(max),
       step: String(step),

@@ -1,15 +1,16 @@
 // What a response may be asked with. An empty field is not sent: the server's own default counts. Pure but for storage.
 
 const STORED = "sluice.settings";
+const VARIED_TEMPERATURE = 0.7;
 
 /** The number fields: the names are those of the request, the bounds those of the server. */
 export const NUMBERS = [
-  { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.1, hint: "0 takes the likeliest token every time." },
+  { name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.1, hint: "0 takes the likeliest token every time; Regenerate then takes 0.7." },
   { name: "top_p", label: "Top P", min: 0, max: 1, step: 0.05, hint: "Only the likeliest tokens that add up to this." },
   { name: "top_k", label: "Top K", min: 0, step: 1, hint: "Only this many of the likeliest tokens; 0 for all." },
   { name: "min_p", label: "Min P", min: 0, max: 1, step: 0.01, hint: "Only tokens this likely beside the likeliest one." },
   { name: "max_output_tokens", label: "Max output tokens", min: 1, step: 1, hint: "The reply stops there." },
-  { name: "seed", label: "Seed", min: 0, step: 1, hint: "The same seed gives the same text, but for ties that rounding decides." },
+  { name: "seed", label: "Seed", min: 0, step: 1, hint: "The same seed gives the same text, but for ties that rounding decides. Regenerate takes another." },
 ];
 
 export const EMPTY = Object.freeze({
@@ -42,6 +43,12 @@ export function parameters(settings) {
     if (text.trim() !== "" && fault(number, text) === "") fields[number.name] = Number(text);
   }
   return fields;
+}
+
+/** The fields for asking the same once more: with the seed, or without any chance, the same text would come. */
+export function varied(fields, defaults, seed) {
+  const greedy = (fields.temperature ?? defaults.temperature) === 0;
+  return { ...fields, seed, ...(greedy ? { temperature: VARIED_TEMPERATURE } : {}) };
 }
 
 export function load(storage) {

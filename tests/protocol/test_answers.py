@@ -12,14 +12,24 @@ from protocol.client_secret import ClientSecret, SecretSession
 from protocol.codec import encode, error_answer
 from protocol.codes import ProtocolError
 from protocol.health import Health, Readiness
-from protocol.models import Model, model_list
+from protocol.models import Model, SamplingDefaults, model_list
 from protocol.moderation import CATEGORIES, moderation_answer
 from tests.protocol.validation import validate
 
+DEFAULTS = SamplingDefaults(temperature=0.2, top_p=0.9, top_k=50, min_p=0.0)
+
 
 def test_the_list_of_models() -> None:
-    data = model_list([Model(id="m", created=1, context_tokens=2048)])
-    model = {"id": "m", "object": "model", "created": 1, "owned_by": "sluice", "context_tokens": 2048}
+    data = model_list([Model(id="m", created=1, context_tokens=2048, max_model_len=2048, defaults=DEFAULTS)])
+    model = {
+        "id": "m",
+        "object": "model",
+        "created": 1,
+        "owned_by": "sluice",
+        "context_tokens": 2048,
+        "max_model_len": 2048,
+    }
+    model |= {"defaults": {"temperature": 0.2, "top_p": 0.9, "top_k": 50, "min_p": 0.0}}
     assert json.loads(data) == {"object": "list", "data": [model]}
     assert SdkModel.model_validate(model).owned_by == "sluice"
     validate(data, "ModelList")

@@ -73,6 +73,12 @@ def test_regenerate_puts_another_reply_beside_the_first(page: Page) -> None:
     expect(reply(page.locator(".turn").last)).to_have_text("say it again")
 
 
+def test_empty_fields_show_what_counts(page: Page) -> None:
+    expect(page.get_by_label("Temperature")).to_have_attribute("placeholder", "1")
+    expect(page.get_by_label("Top K")).to_have_attribute("placeholder", "0")
+    expect(page.get_by_label("Seed")).to_have_attribute("placeholder", "random")
+
+
 def test_an_edited_message_is_asked_in_the_place_of_the_old_one(page: Page) -> None:
     turn = ask(page, "the first wording")
     input_tokens = figures(turn)["in"]

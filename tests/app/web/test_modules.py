@@ -40,6 +40,23 @@ def _spans(page: Page, text: str) -> Any:
 
 
 @pytest.mark.parametrize(
+    ("fields", "defaults", "asked"),
+    [
+        ({"seed": 1}, {"temperature": 1}, {"seed": 7}),
+        ({"temperature": 0.3}, {"temperature": 1}, {"temperature": 0.3, "seed": 7}),
+        ({"temperature": 0, "top_k": 4}, {"temperature": 1}, {"temperature": 0.7, "top_k": 4, "seed": 7}),
+        ({}, {"temperature": 0}, {"temperature": 0.7, "seed": 7}),
+        ({}, {}, {"seed": 7}),
+    ],
+)
+def test_another_reply_to_the_same_is_left_to_chance(
+    page: Page, fields: dict[str, float], defaults: dict[str, float], asked: dict[str, float]
+) -> None:
+    body = "(m, [fields, defaults]) => m.varied(fields, defaults, 7)"
+    assert _call(page, "settings.js", body, [fields, defaults]) == asked
+
+
+@pytest.mark.parametrize(
     ("text", "kinds"),
     [
         ("", []),
