@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from app.auth import Authenticator
+from app.auth import DEFAULT_TENANT, Authenticator
 from app.config import Config, help_text
 from app.keys import load_pepper
-from app.principal import ROLES
+from app.principal import ROLES, check_tenant
 from app.settings import ConfigError
 from app.store.keys import FoundKey, KeyRecords
 from app.store.opened import opened_store
@@ -19,7 +19,7 @@ from app.store.opened import opened_store
 DEFAULT_NAME: Final = "unnamed"
 DEFAULT_ROLE: Final = "developer"
 
-USAGE: Final = """usage: sluice keys create [NAME] [--role ROLE]
+USAGE: Final = """usage: sluice keys create [NAME] [--role ROLE] [--tenant TENANT]
        sluice keys list
        sluice keys revoke ID
 
@@ -27,7 +27,7 @@ Settings may follow, as for serve; --help after one of the three says which matt
 """
 
 FORMS: Final = {
-    "create": f"""usage: sluice keys create [NAME] [--role ROLE] [SETTING VALUE ...]
+    "create": f"""usage: sluice keys create [NAME] [--role ROLE] [--tenant TENANT] [SETTING VALUE ...]
 
 Make a key and print it. It is shown this once: the store keeps a hash of it. A running server takes it at once.
 
@@ -37,10 +37,12 @@ Make a key and print it. It is shown this once: the store keeps a hash of it. A 
       what it may do (default: {DEFAULT_ROLE})
       admin: everything; developer: responses, moderations, short-lived keys, deleting, figures;
       read-only: reading stored responses, models, figures and documents
+  --tenant TENANT
+      whose it is (default: {DEFAULT_TENANT}): tenants see nothing of each other, and take turns
 """,
     "list": """usage: sluice keys list [SETTING VALUE ...]
 
-Print a line for each key: its id, role, state (valid, revoked, expired), the day it was made, its name.
+Print a line for each key: its id, role, state (valid, revoked, expired), the day it was made, tenant, name.
 """,
     "revoke": """usage: sluice keys revoke ID [SETTING VALUE ...]
 
@@ -67,13 +69,18 @@ def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -
         print(f"{FORMS[verb]}\n{help_text(*SETTINGS)}")
         return 0
     role = _take_option(words, "--role") or DEFAULT_ROLE
+    tenant = _take_option(words, "--tenant")
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if role not in ROLES:
         raise ConfigError(f"--role: {role!r} is not a role; the roles are {', '.join(ROLES)}")
+    try:
+        check_tenant(DEFAULT_TENANT if tenant is None else tenant)
+    except ValueError as error:
+        raise ConfigError(f"--tenant: {error}") from error
     if verb not in FORMS or (verb == "list" and name is not None) or (verb == "revoke" and name is None):
         print(USAGE, file=sys.stderr, end="")
         return 2
-    return asyncio.run(_run(load(words), verb, name, role))
+    return asyncio.run(_run(load(words), verb, name, role, tenant or DEFAULT_TENANT))
 
 
 def _take_option(words: list[str], option: str) -> str | None:
@@ -88,15 +95,18 @@ def _take_option(words: list[str], option: str) -> str | None:
     return None
 
 
-async def _run(config: Config, verb: str, name: str | None, role: str) -> int:
+async def _run(config: Config, verb: str, name: str | None, role: str, tenant: str) -> int:
     async with opened_store(config.redis_url, config.state_dir) as store:
         pepper = load_pepper(config.state_dir, config.key_pepper)
         auth = Authenticator(KeyRecords(store), pepper, bootstrap_key=config.bootstrap_key)
         match verb:
             case "create":
-                key = await auth.create_key(name or DEFAULT_NAME, role=role)
+                key = await auth.create_key(name or DEFAULT_NAME, role=role, tenant=tenant)
                 print(key.value)
-                print(f"id {key.record.id}, role {role}. It is shown this once.", file=sys.stderr)
+                print(
+                    f"id {key.record.id}, role {role}, tenant {tenant}. It is shown this once.",
+                    file=sys.stderr,
+                )
                 return 0
             case "list":
                 for found in await auth.list_keys():
@@ -121,4 +131,4 @@ def _line(found: FoundKey) -> str:
     elif record.expires_at is not None and record.expires_at <= time.time():
         state = "expired"
     made = time.strftime("%Y-%m-%d", time.gmtime(record.created_at))
-    return f"{record.id}  {record.role:<9}  {state:<7}  {made}  {record.name}"
+    return f"{record.id}  {record.role:<9}  {state:<7}  {made}  {record.tenant}  {record.name}"

@@ -52,7 +52,7 @@ def listed(said: Said) -> dict[str, list[str]]:
     """Role, state and name of each key by its id; the date is today's, or yesterday's at midnight."""
     rows = [line.split() for line in said.by("list").splitlines()]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", row[3]) for row in rows)
-    return {row[0]: [row[1], row[2], row[4]] for row in rows}
+    return {row[0]: [row[1], row[2], row[5]] for row in rows}
 
 
 def test_keys_are_made_listed_and_revoked_without_a_server(said: Said, state: Path) -> None:
@@ -80,6 +80,13 @@ def test_keys_are_made_listed_and_revoked_without_a_server(said: Said, state: Pa
             assert all(value.strip().encode() not in file.read_bytes() for value in made)
 
 
+def test_a_key_is_made_for_the_tenant_that_is_named(said: Said) -> None:
+    said.by("create", "shop", "--tenant", "acme")
+    said.by("create", "home")
+    tenants = {line.split()[5]: line.split()[4] for line in said.by("list").splitlines()}
+    assert tenants == {"shop": "acme", "home": "default"}
+
+
 def test_a_key_that_is_not_there_cannot_be_revoked(said: Said) -> None:
     assert "there is no key 'nokey123'" in said.by("revoke", "nokey123", code=1)
 
@@ -93,6 +100,8 @@ def test_a_key_that_is_not_there_cannot_be_revoked(said: Said) -> None:
         (["create", "--role", "king"], "'king' is not a role"),
         (["create", "a", "b"], "unknown argument b"),
         (["create", "--role"], "--role"),
+        (["create", "--tenant", "a/b"], "--tenant: 'a/b' is not a tenant's name"),
+        (["create", "--tenant="], "--tenant: ''"),
         (["list", "--max-lanes", "many"], "--max-lanes"),
         (["list", "--redis-url", "http://x"], "--redis-url"),
     ],
