@@ -21,6 +21,8 @@ from protocol.limits import Limits
 BODY_WAIT_S: Final = 60.0
 """How long a body may take: 4 MiB at 560 kbit/s."""
 
+_CALLED: Final = frozenset(["responses", "chat/completions", "completions", "models", "moderations"])
+"""What SDKs put behind their base URL."""
 T = TypeVar("T")
 
 log = logging.getLogger("sluice.http")
@@ -57,10 +59,18 @@ async def on_http_exception(request: Request, error: Exception) -> HttpResponse:
             "method_not_allowed", f"{request.method} is not for {request.url.path}; use {allowed}."
         )
     else:
-        fault = ProtocolError("not_found", f"There is nothing at {request.url.path}. See /openapi.json.")
+        fault = ProtocolError("not_found", _nothing_at(request.url.path))
     answer = fault_answer(fault, request)
     answer.headers.update(error.headers or {})
     return answer
+
+
+def _nothing_at(path: str) -> str:
+    """With the way out for the one slip that every SDK allows: a base URL without its version, or with two."""
+    called = path.removeprefix("/v1").strip("/")
+    if called in _CALLED and path != f"/v1/{called}":
+        return f"There is nothing at {path}, but /v1/{called} is there: end the client's base URL with /v1."
+    return f"There is nothing at {path}. See /openapi.json."
 
 
 async def on_bug(request: Request, error: Exception) -> HttpResponse:

@@ -204,9 +204,14 @@ class Prompts:
 def translated(error: EngineError, param: str) -> ProtocolError:
     """`param` is what the client calls its input, which errors are about that name no other field."""
     about_input = error.param is None and error.code in ("context_length_exceeded", "invalid_value")
+    named = param if about_input else error.param
+    message = error.message
+    if named == "logprobs" and param == "input":  # responses ask for them in other words
+        named = "include"
+        message = message.replace("'logprobs'", "'include' of 'message.output_text.logprobs'")
     return ProtocolError(
         error.code,
-        error.message,
-        param=param if about_input else error.param,
+        message,
+        param=named,
         retry_after_s=error.retry_after_s,
     )

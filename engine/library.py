@@ -16,6 +16,8 @@ from typing import Final
 
 import torch
 
+from engine.progress import ProgressBars
+
 _FLAGS: Final = ("-O3", "-fPIC", "-shared")
 _COMPILERS: Final = ("gcc", "cc", "clang")
 _PACKAGED: Final = "ziglang"  # a C compiler as a Python package, for machines that have none
@@ -57,12 +59,16 @@ def _compile(source: Path, flags: Sequence[str], library: Path) -> None:
     compiler = find_compiler()
     if compiler is None:
         raise LibraryError(f"there is no C compiler here; install gcc, or {_PACKAGED} with pip")
+    progress = ProgressBars()
+    what = f"Compiling {source.name} for this processor, once"
+    progress(what, 0, 1)
     library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=library.parent) as work:
         whole = Path(work, "whole.so")
         # Linked without OpenMP's library: torch has loaded its own, and two would not share their threads.
         _run([*compiler, *flags, str(source), "-o", str(whole)])
         os.replace(whole, library)
+    progress(what, 1, 1)
 
 
 def _run(command: list[str]) -> None:

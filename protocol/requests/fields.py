@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
+from protocol.codec import encode
 from protocol.codes import ProtocolError
 
 # No \Z-less `$`: a trailing line break is no part of a lane's name.
@@ -133,8 +134,7 @@ class Fields:
                 continue
             value = self.take(name)
             if value is not None and not any(_same(value, option) for option in allowed):
-                why = "is not supported with this value" if allowed else "is not supported"
-                raise unsupported(self.path(name), why)
+                raise unsupported(self.path(name), _why_off(value, allowed))
 
     def finish(self) -> None:
         for name in self._unread:
@@ -147,6 +147,16 @@ def nested(value: object, path: str) -> Fields:
     if not isinstance(value, dict):
         raise invalid(path, "an object")
     return Fields(value, f"{path}.")
+
+
+def _why_off(value: object, allowed: tuple[object, ...]) -> str:
+    if not allowed:
+        return "is not supported"
+    shown = encode(value).decode(errors="replace")
+    if len(shown) > _MAX_SHOWN_CHARS:
+        shown = f"{shown[:_MAX_SHOWN_CHARS]}…"
+    options = " or ".join(encode(option).decode() for option in allowed)
+    return f"is not supported with the value {shown}: leave it out, or send {options}"
 
 
 def _same(value: object, allowed: object) -> bool:

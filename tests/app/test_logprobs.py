@@ -131,4 +131,6 @@ async def test_an_engine_that_cannot_refuses_by_name() -> None:
         for dialect in DIALECTS:
             outcome = await take_turn(server, dialect, "hi", **asked(dialect))
             assert (outcome.end, outcome.code) == ("refused", "unsupported_parameter")
-            assert outcome.error["param"] == "logprobs"
+            named = "logprobs" if dialect.startswith(("chat", "completion")) else "include"
+            assert outcome.error["param"] == named
+            assert f"'{named}'" in outcome.error["message"]

@@ -21,11 +21,17 @@ def libraries(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "kept").glob("*"))
 
 
-def test_it_is_compiled_once(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_compiled_once_and_says_so(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert load_library(source, (), tmp_path / "kept").answer() == 42
     (kept,) = libraries(tmp_path)
+    begun, ended = capsys.readouterr().err.splitlines()
+    assert begun == "==> Compiling answer.c for this processor, once"
+    assert ended.startswith(begun)
     monkeypatch.setenv("PATH", "")
     assert load_library(source, (), tmp_path / "kept").answer() == 42
+    assert capsys.readouterr().err == ""
     assert libraries(tmp_path) == [kept]
 
 
