@@ -57,12 +57,12 @@ class Mixer:
         delta = self._deltas.get(site)
         if delta is None:
             return
-        hidden = x.to(delta.down.dtype) @ delta.down.T
+        hidden = x @ delta.down.T
         if self._owner is not None:
             # Not multiplied by 0: what overflows for one row's adapter must not become a NaN of another row.
             hidden.masked_fill_(self._foreign_to(self._owner, delta), 0)
         for first, last, start, end, weight in delta.ups:
-            out[:, start:end] += hidden[:, first:last] @ weight
+            out[:, start:end].addmm_(hidden[:, first:last], weight)
 
     def forget(self, adapter: Adapter) -> None:
         """Keep nothing of an adapter that no row will have any more."""
