@@ -1,10 +1,11 @@
 """What a step of the default model costs, and what others feel of it.
 
-    python -m scripts.bench_step [--threads 1] [--torch] [--rest] [--live]
+    python -m scripts.bench_step [--threads 1] [--torch] [--rest] [--live] [--prompts]
 
 Milliseconds a decode step, median and least of 40, for 1 and 8 rows with contexts of 100 and 1,000 tokens. `--torch`
 leaves our kernels out, `--rest` the matrix products: each returns what it returned first, or nothing. `--live` runs
 the engine instead: 8 replies, a prompt of 1,565 tokens in their midst, and a ticker of 1 ms in the event loop beside.
+`--prompts` computes prompts alone.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PROMPT = 1565
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench_step")
     parser.add_argument("--threads", type=int, default=1)
-    for name in ("torch", "rest", "live"):
+    for name in ("torch", "rest", "live", "prompts"):
         parser.add_argument(f"--{name}", action="store_true")
     options = parser.parse_args()
     settings = EngineSettings(threads=options.threads, native_dir=None if options.torch else CACHE / "native")
@@ -47,6 +48,8 @@ def main() -> None:
     print(f"{DEFAULT_MODEL} threads={options.threads} kernels={'torch' if options.torch else 'own'}")
     if options.live:
         asyncio.run(live(folder, settings))
+    elif options.prompts:
+        prompts(folder, settings)
     else:
         steps(folder, settings, rest=options.rest)
 
@@ -76,6 +79,26 @@ def decode(runner: TorchRunner, rows: int, context: int, count: int) -> list[flo
         runner.step(step)
         times.append((time.perf_counter() - began) * 1e3)
     return times
+
+
+def prompts(folder: Path, settings: EngineSettings) -> None:
+    """The least of some prompts alone, of so many tokens behind so many others."""
+    runner = TorchRunner(load_model(folder, settings), settings)
+    for tokens, behind, count in ((32, 0, 8), (64, 0, 8), (256, 0, 5), (PROMPT, 0, 2), (32, 1500, 6)):
+        prompt_ms(runner, behind, 0)
+        least = min(prompt_ms(runner, tokens, behind) for _ in range(count))
+        print(
+            f"tokens={tokens} behind={behind} ms={least:.0f} tokens/s={tokens / least * 1e3:.0f}", flush=True
+        )
+
+
+def prompt_ms(runner: TorchRunner, tokens: int, behind: int) -> float:
+    pages = list(range((behind + tokens) // runner.page_tokens + 1))
+    end, began = behind + tokens, time.perf_counter()
+    for start in range(behind, end, 256):
+        count = min(256, end - start)
+        runner.step([Row([5] * count, start, pages, GREEDY, 0, start + count == end)])
+    return (time.perf_counter() - began) * 1e3
 
 
 def leave_products_out(model: Any) -> None:
