@@ -18,7 +18,7 @@ from protocol.health import Health, Readiness
 from protocol.input_items import InputItemList
 from protocol.models import Model, ModelDeleted, ModelList
 from protocol.moderation import ModerationAnswer
-from protocol.requests import bodies
+from protocol.requests import bodies, format_bodies, message_bodies
 from protocol.requests.chat import CHAT_OFF, STREAM_OPTIONS_OFF
 from protocol.requests.completion import COMPLETION_OFF
 from protocol.requests.create import CREATE_OFF, INPUT_TOKENS_OFF
@@ -66,19 +66,23 @@ _RECEIVED: Final[dict[type, Off]] = {
     bodies.UnloadAdapterBody: {},
     bodies.LoadModelBody: {},
     # Within the ones above; named for what is refused in them.
-    bodies.TextBody: TEXT_OFF,
-    bodies.StructuredOutputsBody: STRUCTURED_OFF,
+    format_bodies.TextBody: TEXT_OFF,
+    format_bodies.StructuredOutputsBody: STRUCTURED_OFF,
     bodies.StreamOptionsBody: STREAM_OPTIONS_OFF,
-    bodies.InputMessage: ITEM_OFF,
-    bodies.FunctionCallInput: ITEM_OFF,
-    bodies.FunctionCallOutputInput: ITEM_OFF,
-    bodies.ChatInputMessage: CHAT_MESSAGE_OFF,
-    bodies.InputTextPart: PART_OFF,
-    bodies.OutputTextPart: PART_OFF,
-    bodies.TextPart: PART_OFF,
-    bodies.RefusalPart: PART_OFF,
+    message_bodies.InputMessage: ITEM_OFF,
+    message_bodies.FunctionCallInput: ITEM_OFF,
+    message_bodies.FunctionCallOutputInput: ITEM_OFF,
+    message_bodies.ChatInputMessage: CHAT_MESSAGE_OFF,
+    message_bodies.InputTextPart: PART_OFF,
+    message_bodies.OutputTextPart: PART_OFF,
+    message_bodies.TextPart: PART_OFF,
+    message_bodies.RefusalPart: PART_OFF,
 }
-_ITEMS: Final = (bodies.InputMessage, bodies.FunctionCallInput, bodies.FunctionCallOutputInput)
+_ITEMS: Final = (
+    message_bodies.InputMessage,
+    message_bodies.FunctionCallInput,
+    message_bodies.FunctionCallOutputInput,
+)
 REF: Final = "#/components/schemas/{name}"
 
 
@@ -121,7 +125,7 @@ def _admit_calls(input: Schema) -> None:
     """Where messages are, calls and what they gave may be: their kind tells, which a message may leave out, so that
     msgspec has no union for them."""
     for way in input.get("anyOf", ()):
-        if way.get("items") == reference(bodies.InputMessage):
+        if way.get("items") == reference(message_bodies.InputMessage):
             way["items"] = {"anyOf": [reference(item) for item in _ITEMS]}
 
 
