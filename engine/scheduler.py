@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import replace
 
 from engine.adapters.adapter import Adapter
 from engine.batch import Result
 from engine.blocks import BlockPool
 from engine.budget import Budget
+from engine.decodes import plan_decodes
 from engine.drafts import Drafts, draft_key
 from engine.ended import EndedReplies
 from engine.interface import EngineStats
 from engine.ledger import Ledger
 from engine.limits import Limits
+from engine.newcomers import Newcomers
 from engine.reply import Reply
 from engine.request import (
     Deliver,
@@ -30,16 +31,13 @@ from engine.request import (
     FinishReason,
     Output,
     Queued,
-    Sampling,
     Started,
     Usage,
 )
 from engine.roster import Roster
-from engine.sequence import RANKS, Phase, Sequence, deadline
+from engine.sequence import Phase, Sequence
 from engine.speculation import Speculation
 from engine.step import Step
-
-SEED_MASK = (1 << 63) - 1
 
 
 class Scheduler:
@@ -60,8 +58,7 @@ class Scheduler:
         self.next_deadline = math.inf  # no deadline comes before this
         self.ledger = Ledger()
         self.speculation = Speculation(limits.guesses)
-        self._reply_for = reply_for
-        self._draw_seed = draw_seed
+        self._newcomers = Newcomers(limits, reply_for, draw_seed)
         self._live: dict[str, Sequence] = {}
         self._ended = EndedReplies(pool, bound=2 * limits.max_running)
         self._drafts = Drafts(pool, limits.max_drafts, limits.pin_s)
@@ -93,20 +90,7 @@ class Scheduler:
 
     def prepare(self, request: EngineRequest, deliver: Deliver, now: float) -> Sequence:
         """A new request's sequence, to be given to `enter`. Changes nothing, so any thread may call it."""
-        max_output = self.limits.max_output(request)
-        seed = request.sampling.seed
-        return Sequence(
-            request=request,
-            deliver=deliver,
-            reply=self._reply_for(request, max_output),
-            seed=(self._draw_seed() if seed is None else seed) & SEED_MASK,
-            max_output=max_output,
-            submitted=now,
-            first_token_deadline=deadline(now, request.first_token_timeout_s),
-            deadline=deadline(now, request.total_timeout_s),
-            rank=RANKS[request.service_tier],
-            context=request.prompt_ids,
-        )
+        return self._newcomers.of(request, deliver, now)
 
     def enter(self, sequence: Sequence) -> None:
         """Queue a new sequence. `Limits.check` is the caller's part."""
@@ -125,18 +109,7 @@ class Scheduler:
 
     def prepare_draft(self, draft: Draft, now: float) -> Sequence:
         """As `prepare`, to be given to `enter_draft`. Refuses as `Limits.check` does."""
-        request = EngineRequest(
-            draft.id,
-            draft.prompt_ids,
-            "",
-            Sampling(),
-            draft.salt,
-            prefill_only=True,
-            total_timeout_s=self.limits.pin_s,
-            adapter=draft.adapter,
-        )
-        self.limits.check(request, live=0, own=0)
-        return replace(self.prepare(request, _hear_nothing, now), draft=True)
+        return self._newcomers.of_draft(draft, now)
 
     def enter_draft(self, sequence: Sequence) -> None:
         self._drafts.put(sequence)
@@ -174,7 +147,7 @@ class Scheduler:
         self.pool.expire(now)
         step = Step()
         if decode:
-            self._plan_decodes(step)
+            plan_decodes(step, self._roster, self.speculation, self.limits.ahead)
         chunk = max(self.limits.step_tokens - step.tokens, self.limits.min_chunk_tokens)
         if budget is not None and step.rows:
             chunk = budget.chunk(chunk)
@@ -276,29 +249,6 @@ class Scheduler:
             if sequence.phase is Phase.DONE:
                 return
 
-    def _plan_decodes(self, step: Step) -> None:
-        running = self._roster.running
-        for sequence in list(running.values()):
-            if sequence.phase is Phase.DECODE and sequence.output >= sequence.granted:
-                self.grant(sequence)
-        # Of those that were granted a token some may be preempted by now.
-        decoding = [sequence for sequence in running.values() if sequence.phase is Phase.DECODE]
-        if self.limits.ahead:
-            for sequence in decoding:
-                self._roster.reserve(sequence, self.limits.ahead)
-        for sequence, guesses in zip(decoding, self._guesses(decoding), strict=True):
-            position = len(sequence.prompt) + sequence.output - 1
-            tokens = [sequence.tokens[-1], *guesses]
-            step.add(sequence, tokens, position, sample=True, guesses=len(guesses))
-
-    def _guesses(self, decoding: Items[Sequence]) -> list[list[int]]:
-        """What is guessed of each."""
-        counts = self.speculation.share([sequence.lookup for sequence in decoding])
-        return [
-            sequence.lookup.guess(self._roster.reserve(sequence, count)) if count and sequence.lookup else []
-            for sequence, count in zip(decoding, counts, strict=True)
-        ]
-
     def _plan_prefills(self, step: Step, chunk: int, now: float) -> None:
         self._roster.waiting.age(now)
         for sequence in self._roster.admit(step, chunk):
@@ -330,7 +280,3 @@ class Scheduler:
 
     def __repr__(self) -> str:
         return f"<Scheduler {self._roster} {self.pool}>"
-
-
-def _hear_nothing(output: Output) -> None:
-    """A draft's ears."""

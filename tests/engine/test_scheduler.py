@@ -391,15 +391,6 @@ def test_a_warm_up_is_pinned_for_its_time() -> None:
         assert started == Started(cached)
 
 
-def test_seeds_are_drawn_for_who_has_none() -> None:
-    bench = Bench()
-    sampling = replace(ENDLESS, temperature=1.0)
-    drawn = [bench.submit(id, 3, sampling).seed for id in "ab"]
-    assert drawn[0] != drawn[1]
-    assert bench.submit("c", 3, replace(sampling, seed=5)).seed == 5
-    assert 0 <= bench.submit("d", 3, replace(sampling, seed=-1)).seed < 1 << 63
-
-
 def test_a_long_prompt_of_one_tenant_does_not_keep_anothers_waiting() -> None:
     bench = Bench(step_tokens=8, partial_prefills=1)
     for id in "abc":
