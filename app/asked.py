@@ -104,8 +104,9 @@ def record_of(
     ask: Ask,
     prompt: Prompt,
     new: tuple[ChatMessage, ...],
+    tokenizer: str,
 ) -> StoredResponse:
-    """What is kept of a response. text, reply: what was released, and its token ids."""
+    """What is kept of a response. text, reply: what was released, and its token ids, as `tokenizer` makes them."""
     ids = None
     if prompt.base is not None and text:
         ids = pack_ids([*prompt.ids[prompt.base :], *reply])
@@ -120,6 +121,7 @@ def record_of(
         input=stored_messages(new),
         output_text=text,
         context_ids=ids,
+        tokenizer="" if ids is None else tokenizer,
     )
 
 

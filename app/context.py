@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.model_name import split_name
 from app.store.record import StoredMessage, StoredResponse, context_ids
 from engine.interface import ChatTokenizer
 from engine.request import ChatMessage, Tool
@@ -55,12 +54,13 @@ def conversation(
     instructions: str | None,
     new: Sequence[ChatMessage],
     tools: tuple[Tool, ...] = (),
-    model: str | None = None,
+    tokenizer: str = "",
 ) -> Conversation:
     """The conversation along a lineage (root first), with this turn's instructions in front.
 
     Instructions and functions are not inherited: a turn that brings others than its parent's begins with other tokens.
-    So does one for another `model` than the parent's: token ids mean something to their own model only.
+    So does one for another `tokenizer` than the parent's, named by its fingerprint: of a model's name that is not
+    certain, for another folder may be served under it by now.
     """
     history: list[ChatMessage] = []
     for record in records:
@@ -72,7 +72,7 @@ def conversation(
     stable = None
     last = records[-1]
     same = last.instructions == instructions and last.tools == packed_tools(tools)
-    if same and last.output_text and _same_model(last.model, model):
+    if same and last.output_text and last.tokenizer == tokenizer:
         stable = context_ids(records)
     return Conversation(_with_instructions(instructions, history), tuple(new), stable, tools)
 
@@ -131,11 +131,6 @@ def packed_tools(tools: Sequence[Tool]) -> bytes:
 
 def stored_messages(new: Sequence[ChatMessage]) -> tuple[StoredMessage, ...]:
     return tuple(StoredMessage(m.role, m.content, m.call, m.call_id) for m in new)
-
-
-def _same_model(parents: str, model: str | None) -> bool:
-    """Whether token ids of the parent's model are this one's too; its adapters do not change them."""
-    return model is None or split_name(parents, (model,))[0] == model
 
 
 def _with_instructions(instructions: str | None, messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +27,7 @@ from app.model_name import named
 from app.models import Models
 from app.moderation import CompiledPolicy
 from app.prompts import translated
+from app.store.record import StoredResponse
 from app.store.responses import ResponseStores
 from app.turn import Turn
 from app.workers import Workers
@@ -205,7 +206,8 @@ class Hub:
             response = turn.finished_response(int(time.time()))
             try:
                 reply = _commit(model, turn)
-                await self._keep(turn, response, ask, prompt, new, reply)
+                tokenizer = model.engine.tokenizer.fingerprint
+                await self._keep(ask, record_of(response, turn.text, reply, ask, prompt, new, tokenizer))
             except Exception:
                 log.exception("response not kept id=%s", turn.id)
                 error = ResponseError("internal_error", "The server failed to keep this response.")
@@ -235,23 +237,14 @@ class Hub:
             raise translated(error, ask.param) from error
         self.metrics.live.set(len(self._live))
 
-    async def _keep(
-        self,
-        turn: Turn,
-        response: Response,
-        ask: Ask,
-        prompt: Prompt,
-        new: tuple[ChatMessage, ...],
-        reply: Sequence[int],
-    ) -> None:
+    async def _keep(self, ask: Ask, record: StoredResponse) -> None:
         """Make the response readable, as a parent and by GET, before its terminal event is sent."""
         if not ask.keep:
             return
-        record = record_of(response, turn.text, reply, ask, prompt, new)
         if ask.create.store:
             await self.stores.of(ask.principal.tenant).put(record)
         else:
-            ask.local[turn.id] = record
+            ask.local[record.id] = record
 
     def _first_text(self, model_id: str, began: float) -> None:
         self.metrics.observe_first_text(model_id, time.monotonic() - began)

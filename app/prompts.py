@@ -77,7 +77,7 @@ class Prompts:
                 '"truncation": "auto" to leave out the oldest, or the conversation as input items.',
                 param="previous_response_id",
             )
-        talk = conversation(lineage.records, instructions, new, tools, self._engine.model.id)
+        talk = conversation(lineage.records, instructions, new, tools, self._engine.tokenizer.fingerprint)
         prompt = await self._workers.run(
             tenant, talk.characters, lambda: self._prompt(talk, create, ask.param)
         )

@@ -58,6 +58,11 @@ class ChatTokenizer(Protocol):
         ...
 
     @property
+    def fingerprint(self) -> str:
+        """The same, in any process, for tokenizers whose ids and chat template are the same; else another."""
+        ...
+
+    @property
     def call_syntax(self) -> CallSyntax:
         """How the model is asked to write its calls, and does."""
         ...

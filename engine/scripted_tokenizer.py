@@ -59,6 +59,10 @@ class ScriptedTokenizer:
         return [text_id(piece) for piece in self.pieces(text)]
 
     @property
+    def fingerprint(self) -> str:
+        return f"scripted-{self._split.__name__}"
+
+    @property
     def call_syntax(self) -> CallSyntax:
         return HERMES
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, Final
 
 from tokenizers import Tokenizer
@@ -49,7 +50,12 @@ class HFTokenizer:
     def prepare(self) -> None:
         """Do now what is slow the first time."""
         self._control.prepare()
-        _ = self.call_syntax
+        _ = self.call_syntax, self.fingerprint
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of what the ids come from: the tokenizer's own file, as it would be written, and the template."""
+        return sha256(f"{self._inner.to_str()}\n{self._template}".encode()).hexdigest()[:32]
 
     @property
     def token_bytes(self) -> TokenBytes | None:

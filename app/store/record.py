@@ -23,7 +23,7 @@ class StoredResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `context_ids` are the token ids this turn appended to its parent's context, its prompt's suffix and its
     reply, packed by `pack_ids`; None if the context did not begin with the parent's ids, and so must be
-    encoded anew from the messages of the lineage.
+    encoded anew from the messages of the lineage. `tokenizer` is the fingerprint of the one that they are of.
     """
 
     id: str
@@ -36,6 +36,7 @@ class StoredResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     input: tuple[StoredMessage, ...] = ()  # this turn's own
     output_text: str = ""  # released text only
     context_ids: bytes | None = None
+    tokenizer: str = ""
 
     @property
     def size(self) -> int:

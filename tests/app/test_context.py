@@ -21,7 +21,9 @@ def assistant(text: str) -> ChatMessage:
     return ChatMessage("assistant", text)
 
 
-def record(number: int, asked: str, answered: str, *, instructions: str | None = None) -> StoredResponse:
+def record(
+    number: int, asked: str, answered: str, *, instructions: str | None = None, tokenizer: str = "a"
+) -> StoredResponse:
     return StoredResponse(
         id=f"resp_{number}",
         created_at=0,
@@ -32,6 +34,7 @@ def record(number: int, asked: str, answered: str, *, instructions: str | None =
         input=(StoredMessage("user", asked),),
         output_text=answered,
         context_ids=pack_ids([number * 10, number * 10 + 1]),
+        tokenizer=tokenizer,
     )
 
 
@@ -50,7 +53,7 @@ def test_instructions_and_leading_system_messages_are_one_system_message() -> No
 
 def test_a_later_turn_begins_with_its_parents_ids() -> None:
     records = (record(0, "one", "two"), record(1, "three", "four"))
-    talk = conversation(records, None, [user("five")])
+    talk = conversation(records, None, [user("five")], tokenizer="a")
     assert talk.history == (user("one"), assistant("two"), user("three"), assistant("four"))
     prompt = encode(talk, TOKENIZER)
     assert prompt.ids[:4] == [0, 1, 10, 11]
@@ -60,7 +63,7 @@ def test_a_later_turn_begins_with_its_parents_ids() -> None:
 
 def test_other_instructions_than_the_parents_encode_anew() -> None:
     records = (record(0, "one", "two", instructions="Old."),)
-    talk = conversation(records, "New.", [user("five")])
+    talk = conversation(records, "New.", [user("five")], tokenizer="a")
     prompt = encode(talk, TOKENIZER)
     assert talk.stable_ids is None
     assert prompt.base is None
@@ -70,8 +73,15 @@ def test_other_instructions_than_the_parents_encode_anew() -> None:
 
 def test_instructions_that_stay_keep_the_ids() -> None:
     records = (record(0, "one", "two", instructions="Same."),)
-    assert conversation(records, "Same.", [user("five")]).stable_ids == [0, 1]
-    assert conversation(records, None, [user("five")]).stable_ids is None
+    assert conversation(records, "Same.", [user("five")], tokenizer="a").stable_ids == [0, 1]
+    assert conversation(records, None, [user("five")], tokenizer="a").stable_ids is None
+
+
+@pytest.mark.parametrize("before", ["b", ""])  # "": a record without a fingerprint
+def test_ids_of_another_tokenizer_are_not_gone_on_with(before: str) -> None:
+    talk = conversation((record(0, "one", "two", tokenizer=before),), None, [user("five")], tokenizer="a")
+    assert talk.stable_ids is None
+    assert encode(talk, TOKENIZER).ids == TOKENIZER.encode_chat([user("one"), assistant("two"), user("five")])
 
 
 def test_a_parent_without_a_reply_is_history_all_the_same() -> None:

@@ -17,6 +17,7 @@ from app.config import Config
 from app.engines import Built, build_further
 from app.settings import ConfigError
 from engine.progress import Progress
+from engine.request import ChatMessage
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import DIALECTS, client_of, take_turn
 from tests.app.serving import Served, config_for, serving
@@ -121,6 +122,30 @@ async def test_a_conversation_goes_on_with_another_model_and_comes_back(folder: 
             await client.post("/v1/responses", json={"input": "last", "previous_response_id": parent})
         ).json()
         assert again["output"][0]["content"][0]["text"] == "last"
+
+
+async def test_a_conversation_goes_on_when_another_folder_has_taken_its_models_id(
+    folder: Path, tmp_path: Path
+) -> None:
+    other = save_tiny_chat(tmp_path / "other", "{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    settings = {"cache_dir": tmp_path, "dtype": "float32", "kv_memory_mib": 16}
+    async with serving(**settings) as served, client_of(served) as client:
+        body: dict[str, Any] = {"model": "tiny", "input": "hi", "max_output_tokens": 4, "ignore_eos": True}
+        await load(client, "tiny", folder)
+        await until(client, "tiny", "ready")
+        first = (await client.post("/v1/responses", json=body)).json()
+        await client.delete("/v1/admin/models/tiny")
+        await until(client, "tiny", "gone")
+        await load(client, "tiny", other)
+        await until(client, "tiny", "ready")
+        second = (
+            await client.post("/v1/responses", json=body | {"previous_response_id": first["id"]})
+        ).json()
+        tokenizer = served.service.hub.models.serving("tiny").engine.tokenizer
+        reply = first["output"][0]["content"][0]["text"]
+        talk = [ChatMessage("user", "hi"), ChatMessage("assistant", reply), ChatMessage("user", "hi")]
+        assert reply
+        assert second["usage"]["input_tokens"] == len(tokenizer.encode_chat(talk))
 
 
 async def test_a_model_comes_and_goes_while_another_serves(folder: Path, tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ class ToyTokenizer:
         return [1 + ord(char) % (VOCABULARY - 1) for char in text]
 
     @property
+    def fingerprint(self) -> str:
+        return "toy"
+
+    @property
     def call_syntax(self) -> CallSyntax:
         return HERMES
 

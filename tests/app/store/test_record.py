@@ -59,6 +59,7 @@ def test_a_record_survives_its_encoding() -> None:
         input=(StoredMessage("user", "Grüße\0 🙂"),),
         output_text="Hallo",
         context_ids=pack_ids([5, 6]),
+        tokenizer="0123abcd",
     )
     assert decode_record(encode_record(whole)) == whole
 
