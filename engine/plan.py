@@ -84,7 +84,7 @@ def size(count: int) -> str:
 
 def _suggested(needs: Needs, budget: Budget) -> int:
     if budget.gpu:
-        return int((budget.left - needs.weights) * _GPU_SHARE)
+        return max(_least(needs), int((budget.left - needs.weights) * _GPU_SHARE))
     usual = max(USUAL_KV_BYTES, needs.context_tokens * needs.token)
     return usual if budget.fixed else min(usual, budget.total // _SHARE)
 

@@ -52,6 +52,11 @@ def test_a_gpu_keeps_some_for_its_steps() -> None:
     assert plan.kv_bytes == 8 * GIB
 
 
+def test_a_gpu_that_is_too_small_for_the_weights_is_told_what_would_do() -> None:
+    with pytest.raises(ModelError, match="keys and values at least 64 MiB for 1024 tokens"):
+        plan_memory(NEEDS, SETTINGS, Budget(GIB, GIB, "the GPU", gpu=True))
+
+
 def test_a_refusal_gives_the_sums_and_the_ways_out() -> None:
     choices = replace(NEEDS, others={"int8": GIB, "int4": 512 * MIB})
     with pytest.raises(ModelError) as refused:
