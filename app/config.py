@@ -57,7 +57,7 @@ class Config:
         None, "folder or GGUF file of a model; without it SmolLM2-135M-Instruct", exists=True
     )
     models: tuple[str, ...] = setting(
-        (), "further models: ID=PATH, or ID=NAME with a name of `sluice models list`"
+        (), "further models: ID=PATH, or ID=NAME with a name of `sluice models list`", sources=True
     )
     # cpu: nothing of the code for GPUs has run on one yet (docs/benchmarks.md)
     device: str = setting(

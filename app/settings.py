@@ -34,6 +34,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     exists: bool = False  # a path that must be there, or folders that must
     folders: bool = False  # texts that are folders, perhaps with NAME= in front
+    sources: bool = False  # texts that are ID=PATH, or ID=NAME where no such path is
     secret: bool = False
     check: Callable[[str], str | None] | None = None  # the fault of a text, or of each of several, or None
 
@@ -169,6 +170,8 @@ def _typed(one: Setting, given: Given, home: Path | None) -> object:
         for text in texts:
             if one.rule.check and (fault := one.rule.check(text)):
                 raise ValueError(fault)
+        if one.rule.sources:
+            return tuple(_sourced(text, given.base, home) for text in texts)
         return tuple(_placed(text, given.base, home) for text in texts) if one.rule.folders else texts
     if one.kind in (int, float):
         return _number(one, value)
@@ -194,6 +197,12 @@ def _placed(text: str, base: Path, home: Path | None) -> str:
     if not equals or "/" in name:  # the sign is the folder's own
         return str(_path(text, base, home))
     return f"{name}={_path(folder, base, home)}"
+
+
+def _sourced(text: str, base: Path, home: Path | None) -> str:
+    name, _, source = text.partition("=")
+    path = _path(source, base, home)
+    return f"{name}={path}" if source and path.exists() else text
 
 
 def _number(one: Setting, value: object) -> int | float:

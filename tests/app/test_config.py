@@ -86,6 +86,17 @@ def test_folders_in_lists_are_placed_like_any_path(tmp_path: Path) -> None:
     assert config.adapter_dirs == (f"{tmp_path}/a=b", str(tmp_path))
 
 
+def test_a_further_models_path_is_relative_to_what_names_it_and_a_name_stays_one(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    (folder / "mine").mkdir(parents=True)
+    (folder / "sluice.toml").write_text('models = ["org/a=mine", "b=a-name", "c=~/gone"]')
+    config = load(tmp_path, "--config", "etc/sluice.toml")
+    assert config.models == (f"org/a={folder}/mine", "b=a-name", "c=~/gone")
+    assert load(tmp_path, SLUICE_MODELS="a=mine,b=etc/mine").models == ("a=mine", f"b={folder}/mine")
+    with pytest.raises(ConfigError, match=r"--models: .* HOME is not set"):
+        load_config(["--models", "a=~/mine"], {}, tmp_path)
+
+
 def test_an_empty_variable_counts_as_absent(tmp_path: Path) -> None:
     assert load(tmp_path, SLUICE_REDIS_URL="", SLUICE_PORT="").port == 8000
 
