@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
+from app.main import create_app
 from tests.app.dialects import client_of
 from tests.app.serving import Served, serving
 
@@ -209,3 +210,13 @@ async def test_answers_and_refusals_are_readable_for_configured_origins_alone(
             assert answer.headers.get("access-control-allow-origin") == allowed
             if allowed is not None:
                 assert "x-request-id" in answer.headers["access-control-expose-headers"]
+
+
+async def test_an_allowed_page_may_ask_in_every_way_that_a_route_has(served: Served) -> None:
+    methods = {
+        way for route in create_app(served.service).routes for way in getattr(route, "methods", ()) or ()
+    }
+    async with client_of(served) as client:
+        for method in sorted(methods - {"HEAD", "OPTIONS"}):
+            asked = {"origin": PAGE, "access-control-request-method": method}
+            assert (await client.options("/v1/models", headers=asked)).status_code == 200, method
