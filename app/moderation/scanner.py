@@ -196,7 +196,7 @@ class Scanner:
             self._claim()
         if move.early:
             self._note(move.early)
-        underway.take(ahead, move, start)
+        underway.take(move, start)
         self._end = self.at
         self._window.add(char)
         if not underway.claimed and not underway.crowd.lasting:

@@ -114,7 +114,7 @@ class Underway:
             self.claimed = not self.crowd.claims
         return taken
 
-    def take(self, ahead: CharClass, move: Move, start: int) -> None:
+    def take(self, move: Move, start: int) -> None:
         """Take the next character, folded from the one at a raw position: `move`."""
         self.apply(move, start)
         if self.position >= self._alarm:
