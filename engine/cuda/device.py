@@ -57,7 +57,8 @@ class CudaDevice:
             work()  # compiles kernels and sets up libraries, which a capture may not
         current.wait_stream(self._side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Of this thread alone: another model's engine allocates and waits meanwhile, which may not break the capture.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             work()
         return graph.replay
 
