@@ -19,7 +19,6 @@ from typing import Final, NamedTuple
 PREFIX: Final = "sluice_live_"
 EPHEMERAL_PREFIX: Final = "ek_"
 ID_CHARS: Final = 8
-SECRET_CHARS: Final = 40  # 238 bits
 _CHECKSUM_CHARS: Final = 6  # 62 ** 6 > 2 ** 32
 NONCE_BYTES: Final = 12
 ENTROPY_BYTES: Final = (

@@ -93,7 +93,7 @@ class _Builder:
             alike[self._matcher.classes[behind]].append(behind)
         trees: dict[str, list[str]] = defaultdict(list)
         for behinds in alike.values():
-            branches = self._branches(self._first(behinds[0]), is_word(behinds[0]), self._look_ahead)
+            branches = self._branches(self._first(behinds[0]), self._look_ahead)
             if branches:
                 trees["|".join(branches)] += behinds
         return trees
@@ -128,7 +128,7 @@ class _Builder:
             stages[char] = states, runs[ahead]
         return stages
 
-    def _branches(self, stages: dict[str, _Stage], word: bool, look_ahead: int) -> list[str]:
+    def _branches(self, stages: dict[str, _Stage], look_ahead: int) -> list[str]:
         chars_by_rest: dict[str, list[str]] = defaultdict(list)
         for char, stage in stages.items():
             rest = self._rest(stage, char, look_ahead - 1) if stage[0] or stage[1] else None
@@ -147,7 +147,7 @@ class _Builder:
         word = is_word(char)
         key = (stage, word, look_ahead)
         if key not in self._memo:
-            branches = self._branches(self._next(stage, word), word, look_ahead)
+            branches = self._branches(self._next(stage, word), look_ahead)
             if not self._waiting:
                 branches.append(f"(?!{_PLAIN_SET})")
             elif self._must_hold(stage):

@@ -33,7 +33,7 @@ class AdapterReader:
         files = read_files(name, folder, limit_bytes)
         try:
             pairs = self._pairs(files.config, load(files.weights))
-            deltas = self._deltas(files.config, pairs)
+            deltas = self._deltas(pairs)
         except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype that torch lacks
             raise AdapterError(name, f"{folder / WEIGHTS}: {error}") from error
         return Adapter(
@@ -83,7 +83,7 @@ class AdapterReader:
                 )
         return Pair(halves["A"], (halves["B"].float() * config.scale(module)).T)
 
-    def _deltas(self, config: AdapterConfig, pairs: Mapping[str, Pair]) -> dict[int, Delta]:
+    def _deltas(self, pairs: Mapping[str, Pair]) -> dict[int, Delta]:
         by_site: dict[int, dict[int, Pair]] = {}
         for module, pair in pairs.items():
             site, part = self._targets.places[module]

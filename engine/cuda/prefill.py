@@ -13,7 +13,6 @@ from torch import Tensor
 from engine.cuda.pieces import scores_of, take_in
 
 _MOST_ROWS: Final = 128  # queries times heads of a tile
-TILE_WORDS: Final = 4
 
 
 # Compiled once, whatever these are: a variant for a new width would hold up a running server for seconds.
