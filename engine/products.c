@@ -17,6 +17,7 @@ typedef struct {
     float scale, sum;                 /* sum: of the inputs as quantised */
     int32_t whole_sum, fine_sum;
 } Inputs;
+_Static_assert(sizeof(Inputs) == 80, "whole.c and products.py make room for it by this size");
 
 INLINE void store(void *to, long index, __m512 values, __mmask16 lanes, int bfloat16) {
     if (bfloat16)
