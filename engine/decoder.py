@@ -13,12 +13,13 @@ from engine.adapters.mixer import AdaptedLinear, Mixer
 from engine.adapters.targets import PRODUCTS, Targets, decoder_targets
 from engine.architecture import GELU, Architecture
 from engine.attending import Attending
-from engine.attention import LayerShape, StepAttention
+from engine.attention import StepAttention
 from engine.checkpoint import Checkpoint
 from engine.kernels import Kernels
 from engine.layer import Layer, layer_of, norm_of
 from engine.linear import Linears
 from engine.norm import Pointwise
+from engine.paged_cache import LayerShape
 from engine.rope import Rope, Turns, rope_for
 from engine.whole import WholeStep
 

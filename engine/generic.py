@@ -13,8 +13,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM
 from engine.adapters.mixer import Mixer
 from engine.adapters.targets import Targets
 from engine.attending import Attending
-from engine.attention import LayerShape
 from engine.config import ModelError
+from engine.paged_cache import LayerShape
 
 ATTENTION: Final = "sluice_paged"
 _PLAIN_LAYERS: Final = frozenset({"full_attention", "sliding_attention"})

@@ -14,7 +14,6 @@ from engine.adapters.mixer import Mixer
 from engine.adapters.targets import Targets
 from engine.architecture import architecture_of
 from engine.attending import Attending
-from engine.attention import LayerShape
 from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
@@ -23,6 +22,7 @@ from engine.kernels import Kernels
 from engine.linear import Linears
 from engine.model_config import read_config
 from engine.norm import Pointwise
+from engine.paged_cache import LayerShape
 from engine.request import Sampling
 from engine.rope import steady_context
 from engine.shapes import check_shapes

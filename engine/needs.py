@@ -10,9 +10,9 @@ from typing import Any, Final
 import torch
 
 from engine.architecture import Architecture, architecture_of
-from engine.attention import SCRATCH_BYTES
 from engine.config import EngineSettings
 from engine.form import BITS, Form, computed_dtype, form_of
+from engine.groups import SCRATCH_BYTES
 from engine.model_config import read_config
 from engine.models import check_generic
 from engine.plan import Needs

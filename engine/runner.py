@@ -10,12 +10,14 @@ from typing import Final
 import torch
 
 from engine.adapters.adapter import Adapter
-from engine.attention import LayerShape, PagedCache, Span, StepAttention
+from engine.attention import StepAttention
 from engine.batch import Result, Row, agreed
 from engine.config import EngineSettings, ModelError
 from engine.models import LoadedModel
+from engine.paged_cache import LayerShape, PagedCache
 from engine.request import EngineError
 from engine.sampler import Choice, sample
+from engine.span import Span
 
 _LEAST_PAGES: Final = 2
 _GPU_SHARE: Final = 0.8  # the rest is for the steps' own tensors

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from engine.architecture import GELU, Architecture
-from engine.attention import PagedCache
 from engine.kernels import Kernels, Tables
 from engine.layer import Layer
 from engine.linear import BlocksLinear, Linear
 from engine.norm import Norm
+from engine.paged_cache import PagedCache
 from engine.rope import Rope, TurnTable
 
 _POINTER, _LONG, _REAL = ctypes.c_void_p, ctypes.c_long, ctypes.c_float

@@ -20,12 +20,14 @@ import torch
 from torch import Tensor
 
 from app.config import load_config
-from engine.attention import PagedCache, Span, StepAttention
+from engine.attention import StepAttention
 from engine.config import EngineSettings
 from engine.fetch import ensure_model
 from engine.models import LoadedModel, load_model
+from engine.paged_cache import PagedCache
 from engine.progress import ProgressBars
 from engine.request import ChatMessage
+from engine.span import Span
 from engine.tokenizer import HFTokenizer
 from engine.torch_engine import load_tokenizer
 from scripts.bench_gate import PROSE

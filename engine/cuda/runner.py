@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from engine.adapters.adapter import Adapter
-from engine.attention import PagedCache
 from engine.batch import Result, Row
 from engine.config import EngineSettings
 from engine.cuda.attention import ChunkAttention, Kernels
@@ -20,6 +19,7 @@ from engine.cuda.replays import Replays
 from engine.cuda.slots import BUCKETS, Slots
 from engine.cuda.state import BatchState
 from engine.models import LoadedModel
+from engine.paged_cache import PagedCache
 from engine.runner import choices_of, fault_of, pages_for, positions_of, result_of, slots_of
 from engine.sampler import broken, sample
 

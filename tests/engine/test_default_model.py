@@ -10,11 +10,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.attention import PagedCache, Span, StepAttention
+from engine.attention import StepAttention
 from engine.config import EngineSettings
 from engine.models import load_model
+from engine.paged_cache import PagedCache
 from engine.request import ChatMessage, EngineRequest, FinishReason, Sampling
 from engine.runner import TorchRunner
+from engine.span import Span
 from engine.tokenizer import HFTokenizer
 from engine.torch_engine import build_torch_engine
 from tests.engine.contract import Heard

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import gelu, rms_norm, silu
 
-from engine.attention import Span, tables_of
 from engine.kernels import Kernels
+from engine.span import Span, tables_of
 
 pytestmark = pytest.mark.native
 

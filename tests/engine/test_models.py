@@ -11,14 +11,16 @@ import torch
 from gguf import GGMLQuantizationType
 from safetensors.torch import load_file, save_file
 
-from engine.attention import PagedCache, Span, StepAttention
+from engine.attention import StepAttention
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
 from engine.form import computed_dtype, spare_threads
 from engine.gguf_convert import convert_gguf
 from engine.models import load_model
+from engine.paged_cache import PagedCache
 from engine.quantized import dequantize, quantize
 from engine.request import Sampling
+from engine.span import Span
 from tests.engine.driving import Run, drive
 from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import generated, runner_for, save_tiny

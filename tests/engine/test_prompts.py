@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.attention import Span, prompt_tables_of
 from engine.prompts import Prompts
+from engine.span import Span, prompt_tables_of
 
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures("poisoned")]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import engine.attention
+import engine.groups
 import engine.runner
 from engine.batch import Row
 from engine.config import EngineSettings, ModelError
@@ -68,7 +68,7 @@ def test_decode_rows_that_overflow_the_scratch_space_attend_in_turn(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = drive(runner_for(folder), sampled_runs())
-    monkeypatch.setattr(engine.attention, "SCRATCH_BYTES", 4000)
+    monkeypatch.setattr(engine.groups, "SCRATCH_BYTES", 4000)
     assert drive(runner_for(folder), sampled_runs()) == expected
 
 
