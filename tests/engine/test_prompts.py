@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.prompts import Prompts
@@ -52,6 +52,7 @@ def turned(x: torch.Tensor, turns: torch.Tensor | None) -> torch.Tensor:
     return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
+@settings(deadline=None)
 @given(
     shape=st.sampled_from(SHAPES),
     dtype=st.sampled_from(DTYPES),
