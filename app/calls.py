@@ -53,6 +53,9 @@ class _Called:
     pieces: list[str] = field(default_factory=list)
     whole: bool = False
 
+    def repeats(self, other: _Called) -> bool:
+        return self.name == other.name and "".join(self.pieces) == "".join(other.pieces)
+
     def item(self, status: Any) -> FunctionCall:
         if self.whole:
             status = "completed"
@@ -64,9 +67,15 @@ class _Called:
 
 
 class CallingTurn(Turn):
-    """A turn with several items. Its `text` is all of the reply as the model wrote it, calls too: the history's."""
+    """A turn with several items. Its `text` is all of the reply as the model wrote it, calls too: the history's.
+
+    Text behind a call is left out: the gate has judged the reply as the model wrote it, and the texts around a call,
+    put together, may say what it would not have let through. A call that says the same as one before it ends the reply.
+    """
 
     __slots__ = (
+        "_enough",
+        "_forced",
         "_items",
         "_new_id",
         "_open",
@@ -78,12 +87,20 @@ class CallingTurn(Turn):
     )
 
     def __init__(
-        self, *, parser: CallParser, parallel: bool, new_id: Callable[[str], str], **turn: Any
+        self,
+        *,
+        parser: CallParser,
+        parallel: bool,
+        new_id: Callable[[str], str],
+        forced: bool = False,
+        **turn: Any,
     ) -> None:
-        """`parallel`: a reply may have several calls; without, what follows the first is left out. `new_id` makes an
-        id with a prefix."""
+        """`parallel`: a reply may have several calls; without, the first ends it. `forced`: it is to be calls only.
+        `new_id` makes an id with a prefix."""
         super().__init__(**turn)
         self._parser = parser
+        self._forced = forced
+        self._enough = False  # the reply ends when the last call is closed
         self._parallel = parallel
         self._new_id = new_id
         self._released: list[str] = []
@@ -100,6 +117,10 @@ class CallingTurn(Turn):
         self._released.append(text)
         for piece in self._parser.push(text):
             self._send(piece)
+        if self._enough and not self._parser.in_call:
+            self._released = [self.text[: self._parser.taken]]
+            self._hush()
+            self._engine.cancel(self.id)
 
     def release_scored(self, text: str, scores: tuple[Placed, ...]) -> None:
         self._placed.extend(scores)
@@ -116,7 +137,8 @@ class CallingTurn(Turn):
 
     def close_item(self, status: Any) -> None:
         for piece in self._parser.finish():
-            self._send(piece)
+            if not self._forced:  # the beginning of a call that met a limit
+                self._send(piece)
         self._close(status)
 
     def items(self, status: Any) -> tuple[OutputItem, ...]:
@@ -128,7 +150,7 @@ class CallingTurn(Turn):
     def _send(self, piece: Piece) -> None:
         match piece:
             case CallBegin(name):
-                self._skipping = not self._parallel and any(isinstance(item, _Called) for item in self._items)
+                self._skipping = self._enough
                 if not self._skipping:
                     self._open_call(name)
             case Arguments(text):
@@ -137,10 +159,18 @@ class CallingTurn(Turn):
             case CallEnd():
                 if not self._skipping:
                     assert isinstance(self._open, _Called)
-                    self._open.whole = True
-                    self._close("completed")
+                    self._end_call(self._open)
             case _:
-                self._say(piece)
+                if not self._calls():
+                    self._say(piece)
+
+    def _calls(self) -> list[_Called]:
+        return [item for item in self._items if isinstance(item, _Called)]
+
+    def _end_call(self, call: _Called) -> None:
+        call.whole = True
+        self._enough = not self._parallel or any(call.repeats(other) for other in self._calls()[:-1])
+        self._close("completed")
 
     def _scores_of(self, text: Said) -> tuple[TokenLogprob, ...]:
         """Those of its tokens; what ended before it was of a call."""

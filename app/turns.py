@@ -51,4 +51,6 @@ class Turns:
         parser = CallParser(
             self._engine.tokenizer.call_syntax, open_tools, either=ask.create.format is not None
         )
-        return partial(CallingTurn, parser=parser, parallel=offer.parallel, new_id=new_id)
+        return partial(
+            CallingTurn, parser=parser, parallel=offer.parallel, forced=offer.forced, new_id=new_id
+        )

@@ -56,6 +56,16 @@ class CallParser:
         self._depth = 0
         self._quoted = self._escaped = False
 
+    @property
+    def taken(self) -> int:
+        """How many characters it has told apart."""
+        return self._taken
+
+    @property
+    def in_call(self) -> bool:
+        """Whether a call has begun, or what closes it is still to come."""
+        return self._arguments or self._tail_due
+
     def push(self, text: str) -> list[Piece]:
         """What `text`, behind what was pushed before, makes certain."""
         self._held += text

@@ -89,13 +89,11 @@ async def test_streamed_call_beside_text(served: Served) -> None:
         *message,
         *message_end,
         *call,
-        *message,
-        *message_end,
         "completed",
     ]
     output = events[-1]["response"]["output"]
-    assert [item["type"] for item in output] == ["message", "function_call", "message"]
-    assert len({item["id"] for item in output}) == 3
+    assert [item["type"] for item in output] == ["message", "function_call"]
+    assert len({item["id"] for item in output}) == 2
     for index, item in enumerate(output):
         deltas = [
             event["delta"] for event in events if event.get("output_index") == index and "delta" in event
@@ -103,7 +101,7 @@ async def test_streamed_call_beside_text(served: Served) -> None:
         whole = item["arguments"] if item["type"] == "function_call" else item["content"][0]["text"]
         assert "".join(deltas) == whole
         assert [event["item"] for event in events if event["type"].endswith("item.done")][index] == item
-    assert [item["content"][0]["text"] for item in output[::2]] == ["Let me look.", "There."]
+    assert [item["content"][0]["text"] for item in output[::2]] == ["Let me look."]
     assert output[1]["arguments"] == ARGUMENTS
 
 
@@ -233,7 +231,42 @@ async def test_one_call_where_they_must_not_be_parallel(client: AsyncOpenAI) -> 
     made = await client.responses.create(
         model="scripted", input=f"{CALL}{CALL} More.", tools=[TOOL], parallel_tool_calls=False
     )
-    assert [item.type for item in made.output] == ["function_call", "message"]
+    assert [item.type for item in made.output] == ["function_call"]
+    assert made.status == "completed"
+
+
+async def test_a_reply_that_makes_the_same_call_again_has_made_its_calls(served: Served) -> None:
+    other = CALL.replace("Rome", "Oslo")
+    async with talking(served) as talk:
+        events = await talk.turn(f"{CALL}{other}{CALL}{other}{other}", tools=[TOOL], model="scripted")
+    response = events[-1]["response"]
+    assert response["status"] == "completed"
+    assert [json.loads(item["arguments"])["city"] for item in response["output"]] == ["Rome", "Oslo", "Rome"]
+
+
+@pytest.mark.parametrize("text", ["un{}sayable", "{}un{}sayable", "un{}{}sayable", "{}un</tool_call>sayable"])
+@pytest.mark.parametrize("parallel", [True, False])
+async def test_texts_around_calls_never_say_what_the_gate_withholds(
+    gated: AsyncOpenAI, text: str, parallel: bool
+) -> None:
+    other = CALL.replace("Rome", "Oslo")
+    content = text.replace("{}", CALL, 1).replace("{}", other)
+    made = await gated.responses.create(
+        model="scripted", input=content, tools=[TOOL], parallel_tool_calls=parallel
+    )
+    assert "sayable" not in made.output_text
+    chat = await gated.chat.completions.create(
+        model="scripted",
+        messages=[{"role": "user", "content": content}],
+        tools=[{"type": "function", "function": {"name": TOOL["name"], "parameters": {}}}],  # type: ignore[typeddict-item]
+        parallel_tool_calls=parallel,
+    )
+    assert "sayable" not in (chat.choices[0].message.content or "")
+
+
+async def test_a_closing_tag_that_the_model_breaks_off_lets_nothing_out(gated: AsyncOpenAI) -> None:
+    made = await said(gated, CALL.removesuffix("</tool_call>") + "</tool_callunsayable")
+    assert made.output_text == ""
 
 
 async def test_calls_stay_text_where_none_may_be_made(client: AsyncOpenAI) -> None:
@@ -285,9 +318,8 @@ async def test_gate_redacts_within_arguments(gated: AsyncOpenAI) -> None:
 
 async def test_notes_are_on_the_text_before_the_first_call(gated: AsyncOpenAI) -> None:
     made = await said(gated, f"A remarkable city. {CALL} remarkable {CALL.replace('Rome', 'remarkable')}")
-    first, _, second, call = made.output
+    first, _, call = made.output
     assert len(first.content[0].annotations) == 1
-    assert second.content[0].annotations == []
     assert json.loads(call.arguments)["city"] == "remarkable"
 
 
