@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from app.config import Config, help_text
 from app.engines import SCRIPTED
 from app.running_server import NoServer, Refused, RunningServer, find_server
-from engine.cached import CachedModel, cached_models, pull_model
+from engine.cached import CachedModel, cached_models, existing_path, pull_model
 from engine.config import ModelError
 from engine.plan import size
 from engine.progress import ProgressBars
@@ -79,8 +78,8 @@ def _pull(config: Config, source: str) -> int:
 
 def _load(config: Config, model_id: str, source: str) -> int:
     server = _server(config)
-    if source != SCRIPTED and Path(source).expanduser().exists():
-        source = str(Path(source).expanduser().resolve())  # the server may stand in another folder
+    if source != SCRIPTED and (path := existing_path(source)) is not None:
+        source = str(path.resolve())  # the server may stand in another folder
     server.ask("PUT", f"/v1/admin/models/{model_id}", {"source": source})
     progress = ProgressBars()
     try:

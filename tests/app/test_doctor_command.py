@@ -123,6 +123,14 @@ def test_what_is_no_model_is_a_fault(doctor: Doctor) -> None:
     assert "neither .safetensors nor .gguf" in doctor("--model", "empty", code=1)["obstacle"]["model"]
 
 
+def test_a_configuration_that_is_none_is_a_fault(doctor: Doctor) -> None:
+    config = save_tiny_chat(doctor.folder / "bad") / "config.json"
+    config.write_text("null")
+    assert (
+        f"{config}: not a JSON object" in doctor("--model", str(config.parent), code=1)["obstacle"]["model"]
+    )
+
+
 def test_a_redis_that_is_away_is_a_fault(doctor: Doctor) -> None:
     words = ("--engine", "scripted", "--redis-url")
     report = doctor(*words, "redis://127.0.0.1:1", code=1)

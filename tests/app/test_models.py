@@ -285,6 +285,25 @@ async def test_a_folder_that_makes_a_library_fail_is_an_entry_that_failed(
         assert entry["error"] == "RuntimeError: of a kind that nobody foresaw"
 
 
+@pytest.mark.parametrize(
+    ("source", "fault"), [("~nouser/x", "'~nouser/x' is no path"), ("x" * 4000, "xxx...' is no path")]
+)
+async def test_a_source_that_cannot_be_a_path_is_an_entry_that_failed(
+    served: Served, source: str, fault: str
+) -> None:
+    async with client_of(served) as client:
+        await load(client, "odd", source)
+        assert fault in (await until(client, "odd", "failed"))["error"]
+
+
+async def test_a_folder_whose_configuration_is_none_is_named(served: Served, tmp_path: Path) -> None:
+    config = save_tiny_chat(tmp_path / "bad") / "config.json"
+    config.write_text("[" * 100_000)
+    async with client_of(served) as client:
+        await load(client, "bad", config.parent)
+        assert (await until(client, "bad", "failed"))["error"].startswith(f"{config}: not readable as JSON")
+
+
 async def test_a_budget_holds_for_all_models_together(folder: Path, tmp_path: Path) -> None:
     settings = {"cache_dir": tmp_path, "dtype": "float32", "kv_memory_mib": 16, "memory_bytes": 240 << 20}
     async with serving(models=f"first={folder}", **settings) as served, client_of(served) as client:

@@ -73,6 +73,23 @@ def test_of_several_versions_the_newest_is_listed_first(said: Said, folder: Path
     assert sizes[0] > sizes[1]
 
 
+def test_a_folder_that_cannot_be_loaded_is_not_pulled(said: Said, folder: Path) -> None:
+    bad = save_tiny_chat(folder / "bad")
+    (bad / "config.json").write_text("null")
+    assert f"{bad / 'config.json'}: not a JSON object" in said.by("pull", str(bad), code=1)
+    assert said.by("list") == ""
+
+
+IMPOSSIBLE = [("~nouser/x", "home directory"), ("x" * 4000, "File name too long")]
+
+
+@pytest.mark.parametrize(("source", "fault"), IMPOSSIBLE, ids=["home", "long"])
+def test_a_path_that_cannot_be_is_not_pulled(said: Said, source: str, fault: str) -> None:
+    refused = said.by("pull", source, code=1)
+    assert fault in refused
+    assert len(refused) < 300
+
+
 @pytest.mark.parametrize("name", ["somebody/some-model", "./nowhere"])
 def test_there_is_no_hub_to_pull_from(said: Said, name: str) -> None:
     assert "there is no model hub to fetch it from" in said.by("pull", name, code=1)
@@ -126,6 +143,14 @@ async def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         monkeypatch.setenv("SLUICE_STATE_DIR", str(config.state_dir))
         announce(config.state_dir, RunningServer(server.http, server.service.operator_key))
         yield server
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("source", "fault"), IMPOSSIBLE, ids=["home", "long"])
+async def test_a_path_that_cannot_be_is_not_loaded(
+    served: Served, said: Said, source: str, fault: str
+) -> None:
+    assert fault in await said.beside("load", "z", source, code=1)
 
 
 @pytest.mark.anyio

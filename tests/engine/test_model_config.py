@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import AutoConfig
 
 from engine.architecture import architecture_of
 from engine.config import ModelError
-from engine.model_config import plain_config, read_config
+from engine.model_config import plain_config, read_config, read_object
 from engine.models import _eos_ids
 from engine.rope import rope_for, steady_context
 from tests.engine.tiny_models import GENERIC, LEAN, save_tiny
@@ -25,7 +26,7 @@ PLAIN = {"llama", "llama-biased", "llama-odd", "qwen3"}
 @pytest.mark.parametrize("name", [*LEAN, *GENERIC])
 def test_what_is_read_plainly_is_what_transformers_reads(name: str, tmp_path: Path) -> None:
     folder = save_tiny(name, tmp_path)
-    plain = plain_config(folder)
+    plain = plain_config(read_object(folder / "config.json"))
     assert (plain is not None) == (name in PLAIN)
     if plain is None:
         return
@@ -65,23 +66,42 @@ def test_a_file_that_says_less_or_more_is_left_to_transformers(
     written: dict[str, Any], changes: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(written | changes))
-    assert plain_config(tmp_path) is None
+    assert plain_config(read_object(tmp_path / "config.json")) is None
     assert not isinstance(read_config(tmp_path), SimpleNamespace)
 
 
 @pytest.mark.parametrize("missing", ["head_dim", "rms_norm_eps", "tie_word_embeddings", "rope_parameters"])
 def test_a_default_comes_from_transformers(written: dict[str, Any], missing: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in written.items() if k != missing}))
-    assert plain_config(tmp_path) is None
+    assert plain_config(read_object(tmp_path / "config.json")) is None
     assert hasattr(read_config(tmp_path), missing)
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", '{"model_type": ["llama"]}', '{"model_type": "llama"}x']
+    ("content", "fault"),
+    [
+        ("{", "not readable as JSON"),
+        ("[" * 100_000, "not readable as JSON (nested too deep)"),
+        ("null", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ('{"model_type": "llama"}x', "not readable as JSON"),
+        ("{}", "no configuration that transformers can read"),
+        ('{"model_type": ["llama"]}', "no configuration that transformers can read"),
+        ('{"model_type": "llama", "vocab_size": "x"}', "no configuration that transformers can read"),
+    ],
+    ids=lambda text: text[:40],
 )
-def test_what_is_no_configuration_is_named_by_transformers(content: str, tmp_path: Path) -> None:
+def test_what_is_no_configuration_is_refused_by_file_and_fault(
+    content: str, fault: str, tmp_path: Path
+) -> None:
     (tmp_path / "config.json").write_text(content)
-    assert plain_config(tmp_path) is None
+    with pytest.raises(ModelError, match=re.escape(f"{tmp_path / 'config.json'}: {fault}")):
+        read_config(tmp_path)
+
+
+def test_a_folder_without_a_configuration_is_refused_by_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json: no such file; copy"):
+        read_config(tmp_path)
 
 
 def test_quantised_weights_are_refused_and_not_read_plainly(written: dict[str, Any], tmp_path: Path) -> None:
