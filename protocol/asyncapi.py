@@ -26,7 +26,8 @@ def asyncapi_document() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "servers": {
             "sluice": {
-                "host": "127.0.0.1:8000",
+                "host": "{host}",
+                "variables": {"host": {"default": "127.0.0.1:8000", "description": "Where it listens."}},
                 "protocol": "ws",
                 "security": [{"$ref": "#/components/securitySchemes/key"}],
             }

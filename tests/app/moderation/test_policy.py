@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.moderation import PolicyError, load_policy
+from app.moderation import PolicyError, compile_policy, load_policy
 from app.moderation.policy import parse_policy
 from protocol.moderation import CATEGORIES
 
@@ -24,6 +24,13 @@ def test_a_file_replaces_the_shipped_policy(tmp_path: Path) -> None:
     ]
     assert policy.rules[0].applies_to == ("output", "input")
     assert policy.at_hold_cap == "block"
+
+
+def test_the_example_of_the_documentation_is_a_policy(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "moderation.md").read_text()
+    file = tmp_path / "policy.toml"
+    file.write_text(page.split("```toml\n")[1].split("```")[0])
+    assert compile_policy(load_policy(file)).version
 
 
 def test_the_shipped_policy_is_there() -> None:
