@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
-
-T = TypeVar("T")
+from typing import Final
 
 ALL_LINEAR: Final = "all-linear"
 _KINDS: Final[dict[str, tuple[object, ...]]] = {
@@ -50,6 +47,8 @@ _READ: Final = frozenset(
     }
 )
 _MAX_PATTERN: Final = 2048  # characters of a regular expression
+_MAX_PATTERNS: Final = 4096  # of a field: a rank for each linear module of 500 layers
+_MAX_RANK: Final = 1 << 16  # past every model's hidden size a rank is of no use
 
 
 class ConfigFault(ValueError):
@@ -58,7 +57,7 @@ class ConfigFault(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """What the matrices are multiplied with, and where they belong; rules as PEFT has them."""
+    """What the matrices are multiplied with, and where they belong. Its patterns are texts that nobody has compiled."""
 
     r: int
     alpha: float
@@ -70,33 +69,6 @@ class AdapterConfig:
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
     base: str  # what it was trained on, as its author called it
-
-    def targets(self, module: str) -> bool:
-        """Whether it adapts the module of this full name, if that is a linear one within a layer."""
-        if self.exclude_modules and _named(self.exclude_modules, module):
-            return False
-        wanted = self.target_modules
-        if isinstance(wanted, str):
-            return wanted.lower() == ALL_LINEAR or _named(wanted, module)
-        if module in wanted:
-            return True
-        return _named(wanted, module) and (self.layers is None or self._layer(module) in self.layers)
-
-    def rank(self, module: str) -> int:
-        return _by_pattern(self.rank_pattern, module, self.r)
-
-    def scale(self, module: str) -> float:
-        rank = self.rank(module)
-        return _by_pattern(self.alpha_pattern, module, self.alpha) / (
-            math.sqrt(rank) if self.rslora else rank
-        )
-
-    def _layer(self, module: str) -> int | None:
-        patterns = [rf"(?:^|.*?\.){pattern}\.(\d+)\." for pattern in self.layers_pattern]
-        for pattern in patterns or [r".*?\.[^.]*\.(\d+)\."]:
-            if match := re.match(pattern, module):
-                return int(match[1])
-        return None
 
 
 def parse_config(content: object) -> AdapterConfig:
@@ -130,30 +102,24 @@ def parse_config(content: object) -> AdapterConfig:
     )
 
 
-def _named(names: str | tuple[str, ...], module: str) -> bool:
-    """By a regular expression, or by a list of names or of their ends."""
-    if isinstance(names, str):
-        return re.fullmatch(names, module) is not None
-    return any(module == name or module.endswith(f".{name}") for name in names)
-
-
-def _by_pattern(patterns: Mapping[str, T], module: str, default: T) -> T:
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
-
-
 def _rank(value: object, field: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigFault(f"{field} is {value!r}, not a rank of 1 or more")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_RANK:
+        raise ConfigFault(f"{field} is {_shown(value)}, not a rank of 1 to {_MAX_RANK}")
     return value
 
 
 def _number(value: object, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigFault(f"{field} is {value!r}, not a number")
-    return float(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # a whole number past the greatest float
+        pass
+    raise ConfigFault(f"{field} is {_shown(value)}, not a number within a float's range")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _flag(value: object, field: str) -> bool:
@@ -185,6 +151,8 @@ def _patterns(value: object) -> tuple[str, ...]:
     patterns = [value] if isinstance(value, str) else value or []
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigFault(f"layers_pattern is {value!r}, not names")
+    if len(patterns) > _MAX_PATTERNS:
+        raise ConfigFault(f"layers_pattern has {len(patterns)} patterns; {_MAX_PATTERNS} are the most")
     return tuple(_pattern(pattern, "layers_pattern") for pattern in patterns if pattern)
 
 
@@ -193,14 +161,14 @@ def _table(value: object, field: str) -> Mapping[str, object]:
         return {}
     if not isinstance(value, dict):
         raise ConfigFault(f"{field} is {value!r}, not an object")
+    if len(value) > _MAX_PATTERNS:
+        raise ConfigFault(f"{field} has {len(value)} patterns; {_MAX_PATTERNS} are the most")
     return {_pattern(pattern, field): number for pattern, number in value.items()}
 
 
 def _pattern(text: str, field: str) -> str:
-    try:
-        if len(text) > _MAX_PATTERN:
-            raise re.error("too long")
-        re.compile(text)
-    except re.error as error:
-        raise ConfigFault(f"{field} holds {text[:80]!r}, no regular expression ({error})") from error
+    if len(text) > _MAX_PATTERN:
+        raise ConfigFault(
+            f"{field} holds {text[:80]!r}... of {len(text)} characters; a pattern may have {_MAX_PATTERN}"
+        )
     return text

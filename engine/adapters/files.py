@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.adapters.adapter import Adapter, AdapterError, check_name
+from engine.adapters.choice import choose
 from engine.adapters.config import AdapterConfig, ConfigFault, parse_config
 
 CONFIG: Final = "adapter_config.json"
@@ -41,6 +42,10 @@ def read_files(name: str, folder: Path, limit_bytes: int) -> AdapterFiles:
 def checked_adapter(name: str, folder: Path, limit_bytes: int, now: int) -> Adapter:
     """An adapter for an engine without a model: checked as far as that goes. Raises AdapterError."""
     files = read_files(name, folder, limit_bytes)
+    try:
+        choose(files.config, ())
+    except ConfigFault as fault:
+        raise AdapterError(name, f"{folder / CONFIG}: {fault}") from fault
     return Adapter(name, files.identity, files.config.r, len(files.weights), now)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +13,10 @@ from safetensors.torch import load
 from torch import Tensor
 
 from engine.adapters.adapter import Adapter, AdapterError
-from engine.adapters.config import AdapterConfig
+from engine.adapters.choice import Chosen, choose
+from engine.adapters.config import AdapterConfig, ConfigFault
 from engine.adapters.delta import Delta, Pair, delta_of
-from engine.adapters.files import WEIGHTS, read_files
+from engine.adapters.files import CONFIG, WEIGHTS, read_files
 from engine.adapters.targets import Targets
 
 _TENSOR: Final = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
@@ -34,6 +35,8 @@ class AdapterReader:
         try:
             pairs = self._pairs(files.config, load(files.weights))
             deltas = self._deltas(pairs)
+        except ConfigFault as fault:
+            raise AdapterError(name, f"{folder / CONFIG}: {fault}") from fault
         except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype that torch lacks
             raise AdapterError(name, f"{folder / WEIGHTS}: {error}") from error
         return Adapter(
@@ -60,28 +63,26 @@ class AdapterReader:
             halves.setdefault(found[1], {})[match[2]] = _sound(key, tensor)
         if len(prefixes) != 1:
             raise _Fault("its tensors belong to no model, or to several")
-        self._check_targets(config, prefixes.pop(), halves)
-        return {module: self._pair(config, module, parts) for module, parts in halves.items()}
+        prefix = prefixes.pop()
+        chosen = choose(config, [prefix + module for module in self._targets.places])
+        wanted = {module.removeprefix(prefix): one for module, one in chosen.items()}
+        _check_targets(wanted.keys(), halves.keys())
+        return {
+            module: self._pair(module, wanted[module], parts, config.base) for module, parts in halves.items()
+        }
 
-    def _check_targets(self, config: AdapterConfig, prefix: str, halves: Mapping[str, object]) -> None:
-        wanted = {module for module in self._targets.places if config.targets(prefix + module)}
-        if missing := sorted(wanted - halves.keys()):
-            raise _Fault(f"{len(missing)} modules of target_modules have no tensors, such as {missing[0]}")
-        if more := sorted(halves.keys() - wanted):
-            raise _Fault(f"{len(more)} modules with tensors are not in target_modules, such as {more[0]}")
-
-    def _pair(self, config: AdapterConfig, module: str, halves: Mapping[str, Tensor]) -> Pair:
+    def _pair(self, module: str, chosen: Chosen, halves: Mapping[str, Tensor], base: str) -> Pair:
         inputs, outputs = self._targets.shape(module)
-        rank = config.rank(module)
+        rank = chosen.rank
         for half, shape in (("A", (rank, inputs)), ("B", (outputs, rank))):
             if half not in halves:
                 raise _Fault(f"tensor {module}.lora_{half}.weight is missing")
             if halves[half].shape != shape:
                 raise _Fault(
                     f"tensor {module}.lora_{half}.weight has the shape {tuple(halves[half].shape)}; this model and "
-                    f"the rank {rank} want {shape} (the adapter's base: {config.base})"
+                    f"the rank {rank} want {shape} (the adapter's base: {base})"
                 )
-        return Pair(halves["A"], (halves["B"].float() * config.scale(module)).T)
+        return Pair(halves["A"], (halves["B"].float() * chosen.scale).T)
 
     def _deltas(self, pairs: Mapping[str, Pair]) -> dict[int, Delta]:
         by_site: dict[int, dict[int, Pair]] = {}
@@ -99,6 +100,13 @@ class AdapterReader:
 
 class _Fault(ValueError):
     """What is wrong with the tensors."""
+
+
+def _check_targets(wanted: Set[str], held: Set[str]) -> None:
+    if missing := sorted(wanted - held):
+        raise _Fault(f"{len(missing)} modules of target_modules have no tensors, such as {missing[0]}")
+    if more := sorted(held - wanted):
+        raise _Fault(f"{len(more)} modules with tensors are not in target_modules, such as {more[0]}")
 
 
 def _sound(key: str, tensor: Tensor) -> Tensor:

@@ -44,6 +44,8 @@ def home(tmp_path: Path) -> Path:
     write(folder / "poet", tensors())
     write(folder / "clerk", tensors())
     write(folder / "dora", tensors(), use_dora=True)
+    write(folder / "alpha", tensors(), lora_alpha=10**400)
+    write(folder / "flag", tensors(), rank_pattern={"(?i)q_proj": 2})
     return folder
 
 
@@ -265,6 +267,8 @@ def test_adapters_of_the_settings_are_there_from_the_start(tmp_path: Path, home:
     [
         ({"adapters": "dora={home}/dora"}, "adapters: adapter 'dora': .*use_dora is set"),
         ({"adapters": "a={home}/poet,a={home}/clerk"}, "adapters: adapter 'a': one of that name"),
+        ({"adapters": "a={home}/alpha"}, "adapters: adapter 'a': .*/adapter_config.json: lora_alpha is 10+"),
+        ({"adapters": "a={home}/flag"}, "adapters: adapter 'a': .*/adapter_config.json: rank_pattern holds"),
         ({"adapters": "a={home}/poet", "max_adapters": 0}, "0 are loaded, which is the most"),
     ],
 )
