@@ -69,7 +69,9 @@ class Config:
         "auto", "number type of weights", choices=("auto", "float32", "bfloat16", "float16", "int8", "int4")
     )
     # 0: beside the event loop and with company on the machine, fewer threads are steadier (engine/config.py)
-    threads: int = setting(0, "threads that compute; 0 leaves one core to the event loop", low=0)
+    threads: int = setting(
+        0, "threads that compute; 0 leaves one core to the event loop", low=0, high=1024
+    )  # past what machines have, OpenMP ends the process
     adapters: tuple[str, ...] = setting(
         (),
         "LoRA adapters to load at the start, NAME=FOLDER each; a request's model is then MODEL:NAME",

@@ -119,6 +119,7 @@ def test_other_programs_variables_are_ignored(tmp_path: Path) -> None:
         (("--port", "65536"), ["--port: '65536'", "0 to 65535"]),
         (("--port", "-1"), ["--port: '-1'"]),
         (("--port", "1.5"), ["--port: '1.5'"]),
+        (("--threads", "100000"), ["--threads: '100000' is not a whole number from 0 to 1024"]),
         (("--max-lanes", "0"), ["--max-lanes: '0' is not a whole number, 1 or more"]),
         (("--keepalive-s", "nan"), ["--keepalive-s: 'nan' is not a number, 1 or more"]),
         (("--total-timeout-s", "inf"), ["--total-timeout-s: 'inf'"]),
