@@ -10,7 +10,7 @@ from engine.request import EngineError, EngineRequest
 
 OWN_OVER_FREE: Final = 7
 """A tenant gets a place in the queue while fewer than so many times the free places are its own: alone it gets seven
-eighths of them, the next one seven eighths of the rest, and no flood takes the last from a tenant that has none."""
+eighths of them, the next one seven eighths of the rest. The last one is for a tenant that has no request here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,16 @@ class Limits:
 
     def _check_queue(self, waiting: int, own: int) -> None:
         free = self.max_waiting - waiting
-        if waiting < 0 or min(own, waiting) < OWN_OVER_FREE * free:
+        most = OWN_OVER_FREE * free if free > 1 else free
+        if waiting < 0 or min(own, waiting) < most:
             return
         serves = f"The engine serves {self.max_running} requests at once"
+        left = "place that is left is" if free == 1 else f"{free} places that are left are"
         raise EngineError(
             "server_is_overloaded",
             f"{serves} and {self.max_waiting} wait already."
             if free <= 0
-            else f"{serves}, {waiting} wait, and the {free} places that are left are for other tenants.",
+            else f"{serves}, {waiting} wait, and the {left} for other tenants.",
             retry_after_s=self.retry_after_s,
         )
 

@@ -89,6 +89,19 @@ def test_no_flood_takes_the_last_place_from_a_tenant_that_has_none() -> None:
         limits.check(request(1), live, shares[2])
 
 
+@pytest.mark.parametrize("max_waiting", [2, 3, 4, 8, 9, 16, 64, 1280])
+def test_the_last_place_is_for_a_tenant_that_has_none(max_waiting: int) -> None:
+    limits = Limits(8, max_running=2, max_waiting=max_waiting)
+    live, last = 0, 2 + max_waiting - 1
+    while live < last:
+        live += flooded(limits, live)
+    assert live == last
+    with pytest.raises(EngineError, match="the place that is left is for other tenants") as refused:
+        limits.check(request(1), live, 1)
+    assert refused.value.retry_after_s
+    assert flooded(limits, live) == 1
+
+
 def test_who_runs_much_may_still_wait() -> None:
     limits = Limits(8, max_running=32, max_waiting=64)
     assert admitted(limits, 40, 32)
