@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
@@ -16,13 +17,15 @@ from app.model_name import full_name
 from app.principal import Principal
 from app.routes.models import adapter_model
 from app.service import Service, service_of
-from engine.adapters.adapter import AdapterError
+from engine.adapters.adapter import AdapterError, AdapterNameError, AdapterQueueError
 from engine.adapters.files import CONFIG, WEIGHTS
 from protocol.codes import ProtocolError
 from protocol.models import ModelDeleted
 from protocol.requests.adapter import parse_load_adapter, parse_unload_adapter
 
 log = logging.getLogger("sluice.adapters")
+
+_RETRY_AFTER_S: Final = 1.0  # one is read in less
 
 
 async def load(request: Request) -> HttpResponse:
@@ -34,7 +37,7 @@ async def load(request: Request) -> HttpResponse:
         adapter = await engine.adapters.load(asked.name, folder)
     except AdapterError as error:
         log.warning("adapter refused name=%r key=%s reason=%r", asked.name, principal.key_id, str(error))
-        raise ProtocolError("invalid_value", str(error), param="lora_path") from error
+        raise _refusal(error) from error
     return json_answer(adapter_model(engine.model, adapter))
 
 
@@ -70,6 +73,13 @@ def allowed_folder(path: str, allowed: Sequence[str]) -> Path:
         "There is no such folder in those that the server's operator named for adapters (SLUICE_ADAPTER_DIRS).",
         param="lora_path",
     )
+
+
+def _refusal(error: AdapterError) -> ProtocolError:
+    if isinstance(error, AdapterQueueError):
+        return ProtocolError("server_is_overloaded", str(error), retry_after_s=_RETRY_AFTER_S)
+    param = "lora_name" if isinstance(error, AdapterNameError) else "lora_path"
+    return ProtocolError("invalid_value", str(error), param=param)
 
 
 async def _admit(request: Request) -> tuple[Service, Principal]:

@@ -18,6 +18,14 @@ class AdapterError(ValueError):
         super().__init__(f"adapter {name!r}: {fault}")
 
 
+class AdapterNameError(AdapterError):
+    """It cannot be called so."""
+
+
+class AdapterQueueError(AdapterError):
+    """Too many wait to be loaded; the same request may succeed soon."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
     """One load of an adapter. Requests hold it, so it lives until the last of them has ended.
@@ -38,8 +46,8 @@ class Adapter:
 
 
 def check_name(name: str) -> None:
-    """Raises AdapterError for a name that could not be asked for."""
+    """Raises AdapterNameError for a name that could not be asked for."""
     if not _NAME.fullmatch(name):
-        raise AdapterError(
+        raise AdapterNameError(
             name, "the name must be 1-64 letters, digits, dots, _ and -, a letter or a digit first; rename it"
         )

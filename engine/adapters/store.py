@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from engine.adapters.adapter import Adapter, AdapterError
+from engine.adapters.adapter import Adapter, AdapterError, AdapterNameError, AdapterQueueError
 from engine.request import Deliver, Finished, Output
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class AdapterStore:
     async def load(self, name: str, folder: Path) -> Adapter:
         """As `load_now`, reading in a thread, one after the other, so that each knows the room. Raises AdapterError."""
         if self._waiting >= MAX_LOADS:
-            raise AdapterError(name, f"{MAX_LOADS} others wait to be loaded; try again soon")
+            raise AdapterQueueError(name, f"{MAX_LOADS} others wait to be loaded; try again soon")
         self._waiting += 1
         try:
             async with self._loading:
@@ -126,7 +126,7 @@ class AdapterStore:
 
     def _check_room(self, name: str) -> None:
         if name in self._loans:
-            raise AdapterError(name, "one of that name is loaded; unload it first, or take another name")
+            raise AdapterNameError(name, "one of that name is loaded; unload it first, or take another name")
         if len(self._loans) >= self._limits.count:
             raise AdapterError(name, f"{len(self._loans)} are loaded, which is the most; {self._way_out()}")
 

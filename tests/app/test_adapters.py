@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 
 from app.engines import build_default
 from app.settings import ConfigError
-from engine.adapters.adapter import Adapter
+from engine.adapters.adapter import Adapter, AdapterError
+from engine.adapters.store import MAX_LOADS, AdapterStore
 from engine.request import EngineRequest
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
@@ -151,6 +154,35 @@ async def test_a_bad_adapter_is_refused_by_name_file_and_field(client: httpx.Asy
     assert message.startswith(f"adapter 'dora': {home}/dora/adapter_config.json: use_dora is set")
     assert "one of that name is loaded" in refusal(await load(client, "poet", home / "poet"))[2]
     assert "the name must be" in refusal(await load(client, "a:b", home / "poet"))[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "param"),
+    [("a:b", "poet", "lora_name"), ("poet", "poet", "lora_name"), ("dora", "dora", "lora_path")],
+)
+async def test_a_refused_adapter_names_the_field_at_fault(
+    client: httpx.AsyncClient, name: str, folder: str, param: str
+) -> None:
+    assert (await load(client, name, folder)).json()["error"]["param"] == param
+
+
+async def load_in_turn(store: AdapterStore, name: str, folder: Path) -> None:
+    with suppress(AdapterError):  # there are as many already as may be
+        await store.load(name, folder)
+
+
+async def test_who_comes_while_too_many_wait_is_told_to_come_back(
+    served: Served, client: httpx.AsyncClient, home: Path
+) -> None:
+    store = served.service.hub.engine.adapters
+    async with asyncio.TaskGroup() as group:
+        async with store._loading:
+            for number in range(MAX_LOADS):
+                group.create_task(load_in_turn(store, f"a{number}", home / "clerk"))
+            answer = await load(client, "clerk", "clerk")
+        assert refusal(answer)[:2] == (503, "server_is_overloaded")
+        assert "16 others wait to be loaded" in refusal(answer)[2]
+        assert float(answer.headers["retry-after"]) > 0
 
 
 async def test_unloading_what_is_not_there_says_what_is(client: httpx.AsyncClient) -> None:
