@@ -35,3 +35,8 @@ def check_id(model_id: str) -> None:
         raise ValueError(
             f"{model_id!r} is not a model's id: up to 128 letters, digits, '.', '_', '/', '-', a letter or digit first"
         )
+    if any(part in ("", ".", "..") for part in model_id.split("/")):
+        raise ValueError(
+            f"{model_id!r} is not a model's id: between slashes stands a name, not nothing, '.' or '..', which HTTP "
+            "clients leave out of paths"
+        )

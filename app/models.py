@@ -147,10 +147,9 @@ class Models:
             raise ProtocolError("invalid_value", f"{error}.", param="id") from None
         known = self._entries.get(model_id)
         if known is not None and known.state != "failed":
+            way_out = "unload it first" if known.state == "ready" else "wait until that has ended"
             raise ProtocolError(
-                "invalid_value",
-                f"There is a model {model_id!r} ({known.state}); unload it first.",
-                param="id",
+                "invalid_value", f"There is a model {model_id!r} ({known.state}); {way_out}.", param="id"
             )
         if known is None and len(self._entries) >= MAX_MODELS:
             raise ProtocolError("invalid_value", f"{MAX_MODELS} models are the most; unload one.", param="id")

@@ -15,6 +15,7 @@ import pytest
 import app.main
 from app.config import Config
 from app.engines import Built, build_further
+from app.model_ids import further_models
 from app.settings import ConfigError
 from engine.progress import Progress
 from engine.request import ChatMessage
@@ -240,9 +241,21 @@ async def test_an_unloading_model_finishes_its_replies_within_the_grace_time(ser
         assert (await client.delete("/v1/admin/models/slow")).status_code == 202
         refused = await take_turn(served, "json", "too late", model="slow")
         assert refused.code == "model_not_found"
+        message = refusal(await load(client, "slow", "scripted"))[2]
+        assert message == "There is a model 'slow' (unloading); wait until that has ended."
         assert (await talk.until("response.completed"))[-1]["type"] == "response.completed"
         await until(client, "slow", "gone")
         assert slow.stats().pages_used == 0
+
+
+@pytest.mark.parametrize("model_id", ["x/../y", "a//b", "a/./b", "a/..", "a/"])
+async def test_an_id_that_clients_would_rewrite_in_a_path_is_refused(served: Served, model_id: str) -> None:
+    async with client_of(served) as client:
+        answer = await load(client, model_id.replace("/", "%2F"), "scripted")
+        assert refusal(answer)[:2] == (400, "invalid_value")
+        assert f"{model_id!r} is not a model's id" in refusal(answer)[2]
+    with pytest.raises(ConfigError, match="not a model's id"):
+        further_models([f"{model_id}=scripted"])
 
 
 async def test_past_the_grace_time_replies_are_cancelled() -> None:
