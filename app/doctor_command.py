@@ -10,7 +10,8 @@ from itertools import groupby
 from typing import Final
 
 from app.config import Config, help_text
-from app.doctor import Finding, examine
+from app.doctor import examine
+from app.finding import Finding
 
 HELP: Final = """usage: sluice doctor [--json] [SETTING VALUE ...]
 

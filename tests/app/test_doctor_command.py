@@ -13,6 +13,7 @@ import torch
 from app.__main__ import main
 from app.doctor import examine
 from tests.app.serving import config_for, serving
+from tests.engine.adapters.test_reader import tensors, write
 from tests.engine.tiny_chat import save_tiny_chat
 from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import save_tiny
@@ -143,6 +144,36 @@ def test_a_folder_that_cannot_be_made_is_a_fault(doctor: Doctor) -> None:
     (doctor.folder / "file").touch()
     report = doctor("--engine", "scripted", "--cache-dir", "file/cache", code=1)
     assert "set SLUICE_CACHE_DIR" in report["folders"]["cache"]
+
+
+def test_a_folder_that_permissions_allow_and_that_cannot_be_made_is_a_fault(doctor: Doctor) -> None:
+    report = doctor("--engine", "scripted", "--cache-dir", "/proc/x", code=1)
+    assert "/proc/x cannot be written" in report["folders"]["cache"]
+
+
+def test_further_models_are_looked_at(doctor: Doctor, chat_model: Path) -> None:
+    gguf = write_gguf(save_tiny("llama", doctor.folder / "source"), doctor.folder / "tiny.gguf", "llama")
+    asked = f"a={chat_model},b=scripted,c={gguf},d=smollm2-135m-instruct"
+    models = doctor("--engine", "scripted", "--models", asked)["further models"]
+    assert models["a"].startswith(f"{chat_model}, weights ")
+    assert models["b"] == "the scripted engine"
+    assert [models[name][:13] for name in "cd"] == ["not there yet"] * 2
+
+
+def test_further_models_that_cannot_be_had_are_faults(doctor: Doctor) -> None:
+    report = doctor("--engine", "scripted", "--models", "x=/nope,scripted=scripted", code=1)
+    assert "SLUICE_MODELS: x=/nope: '/nope' is neither" in report["further models"]["x"]
+    assert "is the default model's id" in report["further models"]["scripted"]
+
+
+def test_adapters_are_checked(doctor: Doctor) -> None:
+    write(doctor.folder / "poet", tensors())
+    write(doctor.folder / "bad", tensors(), lora_alpha=10**400)
+    words = ("--engine", "scripted", "--adapters")
+    assert doctor(*words, "poet=poet")["adapters"]["poet"].endswith("poet, rank 2")
+    report = doctor(*words, "poet=poet,bad=bad", code=1)
+    assert "bad/adapter_config.json: lora_alpha is 10" in report["adapters"]["bad"]
+    assert len(report["faults"]) == 1
 
 
 def test_a_taken_address_is_told_and_one_of_another_machine_is_a_fault(doctor: Doctor) -> None:
