@@ -133,7 +133,7 @@ async def _announce(server: Server, announce: Callable[[int], Awaitable[None]]) 
 
 async def end(server: Server, service: Service, grace_s: float) -> None:
     """Drain, close every socket with a code on which clients come back, stop."""
-    log.info("ending grace_s=%g live=%r", grace_s, service.hub)
+    log.info("ending grace_s=%g connections=%d", grace_s, len(service.hub.connections))
     await service.hub.drain(grace_s)
     service.hub.workers.close()  # what is still being read will not be answered
     try:
