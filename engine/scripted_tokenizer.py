@@ -60,7 +60,7 @@ class ScriptedTokenizer:
 
     @property
     def fingerprint(self) -> str:
-        return f"scripted-{self._split.__name__}"
+        return f"scripted-{getattr(self._split, '__name__', type(self._split).__name__)}"
 
     @property
     def call_syntax(self) -> CallSyntax:
