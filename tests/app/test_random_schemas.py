@@ -53,7 +53,9 @@ async def post(client: httpx.AsyncClient, path: str, body: Body) -> Any:
 async def stream(client: httpx.AsyncClient, path: str, body: Body) -> list[Event]:
     answer = await client.post(path, json={**body, "stream": True})
     assert answer.status_code == 200, answer.text
-    lines = [line[6:] for line in answer.text.splitlines() if line.startswith("data: {")]
+    lines = [
+        line[6:] for line in answer.text.split("\n") if line.startswith("data: {")
+    ]  # U+2028 ends no line
     return [json.loads(line) for line in lines]
 
 
