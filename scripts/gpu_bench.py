@@ -12,36 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scripts.gpu_report import machine, options, prepare, table, write
-
-if TYPE_CHECKING:
-    import torch
-
-    from engine.cuda.runner import GraphRunner
+from scripts.gpu_steps import Sizes, chat, copied_bytes_a_second, decode, graph_runner
+from scripts.gpu_streams import cancel, serve
 
 SHAPES = ["llama-3-8b", "llama-3-1b", "qwen3-0.6b", "smollm2-135m"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much is measured."""
-
-    decodes: tuple[tuple[int, int], ...]  # rows, context
-    steps: int
-    history: int
-    chunk: int
-    streams: tuple[int, ...]
-    prompt: int
-    output: int
-    copied_bytes: int
-    page_tokens: int = 16
 
 
 FULL = Sizes(
@@ -85,32 +64,6 @@ def shown(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
 
 
-def copied_bytes_a_second(device: str, sizes: Sizes) -> float:
-    """Read and written, the best of several copies."""
-    import torch
-
-    source = torch.ones(sizes.copied_bytes, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    best = min(timed(lambda: target.copy_(source), device) for _ in range(10))
-    return 2 * sizes.copied_bytes / best
-
-
-def timed(work: Callable[[], object], device: str) -> float:
-    """Seconds, with everything that the device had to do."""
-    finish(device)
-    began = time.perf_counter()
-    work()
-    finish(device)
-    return time.perf_counter() - began
-
-
-def finish(device: str) -> None:
-    import torch
-
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
 def measured(shape: str, given: Any, sizes: Sizes, copy: float) -> dict[str, float | str]:
     import torch
 
@@ -151,199 +104,6 @@ def measured(shape: str, given: Any, sizes: Sizes, copy: float) -> dict[str, flo
         if not given.no_opponent:
             found |= opponent(shape, sizes, found)
     return found
-
-
-def graph_runner(loaded: Any, given: Any, sizes: Sizes) -> tuple[GraphRunner, list[float]]:
-    """A runner, and where it notes how long it waited for the device."""
-    import torch
-
-    from engine.config import EngineSettings
-    from engine.cuda.device import CudaDevice, Device
-    from engine.cuda.processor import ProcessorDevice
-    from engine.cuda.runner import GraphRunner
-    from engine.cuda.triton_kernels import TritonKernels
-
-    gc.collect()
-    device: Device = CudaDevice(torch.device("cuda")) if given.device == "cuda" else ProcessorDevice()
-    settings = EngineSettings(
-        device=given.device,
-        page_tokens=sizes.page_tokens,
-        max_running=max(max(sizes.streams), *(rows for rows, _ in sizes.decodes)),
-        kv_bytes=0 if given.device == "cuda" else 4 << 20,
-    )
-    waits: list[float] = []
-    kernels = TritonKernels(device.processors, loaded.context_tokens)
-    return GraphRunner(loaded, settings, Watched(device, waits), kernels, given.ahead), waits
-
-
-class Watched:
-    """A device whose waits are timed."""
-
-    def __init__(self, device: Any, waits: list[float]) -> None:
-        self._device, self._waits = device, waits
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._device, name)
-
-    def fetch(self, values: torch.Tensor) -> Watched.Pending:
-        return Watched.Pending(self._device.fetch(values), self._waits)
-
-    class Pending:
-        def __init__(self, pending: Any, waits: list[float]) -> None:
-            self._pending, self._waits = pending, waits
-
-        def wait(self) -> list[int]:
-            began = time.perf_counter()
-            values: list[int] = self._pending.wait()
-            self._waits.append(time.perf_counter() - began)
-            return values
-
-
-def decode(
-    runner: GraphRunner, waits: list[float], rows: int, context: int, sizes: Sizes
-) -> tuple[float, float]:
-    """Median seconds of a step, and of the Python in it."""
-    from engine.batch import Row
-    from engine.request import Sampling
-
-    each = -(-(context + sizes.steps + 2) // sizes.page_tokens)
-    pages = [list(range(row * each, (row + 1) * each)) for row in range(rows)]
-    greedy, tokens = Sampling(temperature=0), [7] * rows
-    steps: list[float] = []
-    waits.clear()
-    for position in range(context - 1, context - 1 + sizes.steps):
-        asked = [
-            Row([token], position, own, greedy, 0, True) for token, own in zip(tokens, pages, strict=True)
-        ]
-        began = time.perf_counter()
-        results = runner.step(asked)
-        steps.append(time.perf_counter() - began)
-        tokens = [result if isinstance(result, int) else 7 for result in results]
-    warm = sizes.steps // 6
-    own = [step - wait for step, wait in zip(steps, waits, strict=True)]
-    return statistics.median(steps[warm:]), statistics.median(own[warm:])
-
-
-def chat(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float | str]:
-    """A turn whose history is kept, against computing it anew."""
-    from engine.batch import Row
-    from engine.request import Sampling
-
-    greedy, pages = Sampling(temperature=0), list(range(-(-(sizes.history + 80) // sizes.page_tokens)))
-
-    def prefill(start: int, end: int) -> None:
-        for first in range(start, end, sizes.chunk):
-            last = min(end, first + sizes.chunk)
-            tokens = [first + n & 127 for n in range(last - first)]
-            runner.step([Row(tokens, first, pages, greedy, 0, last == end)])
-
-    prefill(0, sizes.history)  # compiles what it needs
-    anew = timed(lambda: prefill(0, sizes.history + 64), device)
-    kept = timed(lambda: prefill(sizes.history, sizes.history + 64), device)
-    name = f"first token behind {sizes.history:,}"
-    return {
-        f"{name}, anew, ms": anew * 1e3,
-        f"{name}, kept, ms": kept * 1e3,
-        f"{name}, kept of anew": kept / anew,
-    }
-
-
-class NoText:
-    """The part of a tokenizer that an engine needs for replies nobody reads."""
-
-    holding = False
-
-    def stream(self) -> NoText:
-        return self
-
-    def push(self, token: int) -> str:
-        return "x"
-
-    def flush(self) -> str:
-        return ""
-
-
-def engine_on(runner: GraphRunner, loaded: Any, sizes: Sizes) -> Any:
-    from engine.interface import ModelInfo
-    from engine.limits import Limits
-    from engine.loop import StepEngine
-
-    limits = Limits(
-        runner.context_tokens,
-        max_running=max(sizes.streams),
-        step_tokens=sizes.chunk,
-        ahead=runner.ahead,
-        vocabulary=loaded.model.vocab,
-    )
-    tokenizer: Any = NoText()
-    return StepEngine(ModelInfo("random", 0, runner.context_tokens), tokenizer, runner, limits, frozenset())
-
-
-async def serve(runner: GraphRunner, loaded: Any, streams: int, sizes: Sizes) -> tuple[float, float]:
-    """Tokens a second from the first request to the last reply's end, and the loop's lag p99 in milliseconds."""
-    engine = engine_on(runner, loaded, sizes)
-    engine.start(asyncio.get_running_loop())
-    lags: list[float] = []
-
-    async def tick() -> None:
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            lags.append((time.perf_counter() - before - 0.001) * 1e3)
-
-    try:
-        for _ in range(2):  # the first time compiles what it needs
-            lags.clear()
-            ticker = asyncio.ensure_future(tick())
-            began = time.perf_counter()
-            await asyncio.gather(*(reply(engine, number, sizes) for number in range(streams)))
-            took_s = time.perf_counter() - began
-            ticker.cancel()
-    finally:
-        await engine.close()
-    return streams * sizes.output / took_s, statistics.quantiles(lags, n=100)[98] if len(lags) > 1 else 0.0
-
-
-async def reply(engine: Any, number: int, sizes: Sizes) -> None:
-    from engine.request import EngineRequest, Finished, Output, Sampling
-
-    done = asyncio.Event()
-
-    def deliver(output: Output) -> None:
-        if isinstance(output, Finished):
-            done.set()
-
-    prompt = [(number * 31 + place * 7) % 128 for place in range(sizes.prompt)]
-    sampling = Sampling(temperature=0, max_tokens=sizes.output, ignore_eos=True)
-    engine.submit(EngineRequest(f"r{number}", prompt, "", sampling), deliver)
-    await done.wait()
-
-
-async def cancel(runner: GraphRunner, loaded: Any, sizes: Sizes) -> float:
-    """Steps from a cancel to the end of its request, whose pages are free by then; the most of several."""
-    from engine.request import EngineRequest, Finished, Output, Sampling
-
-    engine = engine_on(runner, loaded, sizes)
-    engine.start(asyncio.get_running_loop())
-    most = 0
-    try:
-        for number in range(5):
-            started, done = asyncio.Event(), asyncio.Event()
-
-            def deliver(output: Output, started: asyncio.Event = started, done: asyncio.Event = done) -> None:
-                (done if isinstance(output, Finished) else started).set()
-
-            sampling = Sampling(temperature=0, max_tokens=300, ignore_eos=True)
-            engine.submit(EngineRequest(f"c{number}", [1, 2, 3], "", sampling), deliver)
-            await started.wait()
-            before = engine.stats().steps
-            engine.cancel(f"c{number}")
-            await done.wait()
-            most = max(most, engine.stats().steps - before)
-            assert engine.stats().pages_used == 0
-    finally:
-        await engine.close()
-    return float(most)
 
 
 def opponent(shape: str, sizes: Sizes, ours: dict[str, float | str]) -> dict[str, float | str]:

@@ -1,0 +1,151 @@
+"""A decode step and a kept turn on the runner itself, with no engine around it, and what a copy reaches."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.cuda.runner import GraphRunner
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured."""
+
+    decodes: tuple[tuple[int, int], ...]  # rows, context
+    steps: int
+    history: int
+    chunk: int
+    streams: tuple[int, ...]
+    prompt: int
+    output: int
+    copied_bytes: int
+    page_tokens: int = 16
+
+
+def copied_bytes_a_second(device: str, sizes: Sizes) -> float:
+    """Read and written, the best of several copies."""
+    import torch
+
+    source = torch.ones(sizes.copied_bytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    best = min(timed(lambda: target.copy_(source), device) for _ in range(10))
+    return 2 * sizes.copied_bytes / best
+
+
+def timed(work: Callable[[], object], device: str) -> float:
+    """Seconds, with everything that the device had to do."""
+    finish(device)
+    began = time.perf_counter()
+    work()
+    finish(device)
+    return time.perf_counter() - began
+
+
+def finish(device: str) -> None:
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def graph_runner(loaded: Any, given: Any, sizes: Sizes) -> tuple[GraphRunner, list[float]]:
+    """A runner, and where it notes how long it waited for the device."""
+    import torch
+
+    from engine.config import EngineSettings
+    from engine.cuda.device import CudaDevice, Device
+    from engine.cuda.processor import ProcessorDevice
+    from engine.cuda.runner import GraphRunner
+    from engine.cuda.triton_kernels import TritonKernels
+
+    gc.collect()
+    device: Device = CudaDevice(torch.device("cuda")) if given.device == "cuda" else ProcessorDevice()
+    settings = EngineSettings(
+        device=given.device,
+        page_tokens=sizes.page_tokens,
+        max_running=max(max(sizes.streams), *(rows for rows, _ in sizes.decodes)),
+        kv_bytes=0 if given.device == "cuda" else 4 << 20,
+    )
+    waits: list[float] = []
+    kernels = TritonKernels(device.processors, loaded.context_tokens)
+    return GraphRunner(loaded, settings, Watched(device, waits), kernels, given.ahead), waits
+
+
+class Watched:
+    """A device whose waits are timed."""
+
+    def __init__(self, device: Any, waits: list[float]) -> None:
+        self._device, self._waits = device, waits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._device, name)
+
+    def fetch(self, values: torch.Tensor) -> Watched.Pending:
+        return Watched.Pending(self._device.fetch(values), self._waits)
+
+    class Pending:
+        def __init__(self, pending: Any, waits: list[float]) -> None:
+            self._pending, self._waits = pending, waits
+
+        def wait(self) -> list[int]:
+            began = time.perf_counter()
+            values: list[int] = self._pending.wait()
+            self._waits.append(time.perf_counter() - began)
+            return values
+
+
+def decode(
+    runner: GraphRunner, waits: list[float], rows: int, context: int, sizes: Sizes
+) -> tuple[float, float]:
+    """Median seconds of a step, and of the Python in it."""
+    from engine.batch import Row
+    from engine.request import Sampling
+
+    each = -(-(context + sizes.steps + 2) // sizes.page_tokens)
+    pages = [list(range(row * each, (row + 1) * each)) for row in range(rows)]
+    greedy, tokens = Sampling(temperature=0), [7] * rows
+    steps: list[float] = []
+    waits.clear()
+    for position in range(context - 1, context - 1 + sizes.steps):
+        asked = [
+            Row([token], position, own, greedy, 0, True) for token, own in zip(tokens, pages, strict=True)
+        ]
+        began = time.perf_counter()
+        results = runner.step(asked)
+        steps.append(time.perf_counter() - began)
+        tokens = [result if isinstance(result, int) else 7 for result in results]
+    warm = sizes.steps // 6
+    own = [step - wait for step, wait in zip(steps, waits, strict=True)]
+    return statistics.median(steps[warm:]), statistics.median(own[warm:])
+
+
+def chat(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float | str]:
+    """A turn whose history is kept, against computing it anew."""
+    from engine.batch import Row
+    from engine.request import Sampling
+
+    greedy, pages = Sampling(temperature=0), list(range(-(-(sizes.history + 80) // sizes.page_tokens)))
+
+    def prefill(start: int, end: int) -> None:
+        for first in range(start, end, sizes.chunk):
+            last = min(end, first + sizes.chunk)
+            tokens = [first + n & 127 for n in range(last - first)]
+            runner.step([Row(tokens, first, pages, greedy, 0, last == end)])
+
+    prefill(0, sizes.history)  # compiles what it needs
+    anew = timed(lambda: prefill(0, sizes.history + 64), device)
+    kept = timed(lambda: prefill(sizes.history, sizes.history + 64), device)
+    name = f"first token behind {sizes.history:,}"
+    return {
+        f"{name}, anew, ms": anew * 1e3,
+        f"{name}, kept, ms": kept * 1e3,
+        f"{name}, kept of anew": kept / anew,
+    }
