@@ -19,7 +19,7 @@ from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
 pytestmark = pytest.mark.anyio
 
 MODEL = "scored"
-SAMPLING = {"seed": 5, "structured_outputs": {"regex": "[a-c]{12}"}}
+SAMPLING = {"seed": 5, "structured_outputs": {"regex": "a[a-c]{5}b[a-c]{5}"}}
 INCLUDE: Any = ["message.output_text.logprobs"]
 RULE = """version = "t"
 [[rule]]
