@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from engine.adapters.store import AdapterStore
 from engine.interface import Engine, EngineStats
@@ -33,8 +35,21 @@ _COUNTERS: Final[dict[str, tuple[str, Callable[[EngineStats], float]]]] = {
     "vllm:spec_decode_num_drafts": ("Times that tokens of a reply were guessed.", lambda s: s.guessed_rows),
     "vllm:spec_decode_num_draft_tokens": ("Tokens guessed.", lambda s: s.guessed_tokens),
     "vllm:spec_decode_num_accepted_tokens": ("Guessed tokens that were right.", lambda s: s.accepted_tokens),
+    "vllm:num_preemptions": (
+        "Sequences that gave up their KV pages, to be computed again.",
+        lambda s: s.preemptions,
+    ),
     "sluice_kv_evictions": ("KV pages whose content was given up for another.", lambda s: s.evictions),
     "sluice_engine_steps": ("Engine iterations.", lambda s: s.steps),
+}
+_HISTOGRAMS: Final[dict[str, tuple[str, str]]] = {
+    "vllm:request_queue_time_seconds": ("From submission to the first KV pages.", "queue"),
+    "vllm:request_prefill_time_seconds": ("From the first KV pages to the first token.", "prefill"),
+    "vllm:request_decode_time_seconds": ("From the first token to the last.", "decode"),
+    "vllm:request_inference_time_seconds": ("From the first KV pages to the last token.", "inference"),
+    "vllm:inter_token_latency_seconds": ("Between the steps that gave a reply its tokens.", "gap"),
+    "vllm:request_time_per_output_token_seconds": ("Mean time between a reply's tokens.", "mean_gap"),
+    "vllm:iteration_tokens_total": ("Tokens that a step read and sampled.", "step_tokens"),
 }
 _REASONS: Final[dict[str, str]] = {FinishReason.CANCELLED: "abort", FinishReason.FAILED: "error"}
 """As vLLM calls them, where it has another word; boards draw a line for each."""
@@ -59,6 +74,7 @@ class EngineCollector(Collector):
             for model, stats in served:
                 counter.add_metric([model], figure(stats))
             metrics.append(counter)
+        metrics += [_histogram(served, *named) for named in _HISTOGRAMS.items()]
         metrics += [_ended(served), _cache_info(served)]
         return metrics
 
@@ -84,6 +100,16 @@ class AdapterCollector(Collector):
             ),
             asked,
         ]
+
+
+def _histogram(served: Iterable[tuple[str, EngineStats]], name: str, of: tuple[str, str]) -> Metric:
+    text, what = of
+    histogram = HistogramMetricFamily(name, text, labels=["model_name"])
+    for model, stats in served:
+        spread = stats.spreads[what]
+        bounds = [*map(floatToGoString, spread.bounds), "+Inf"]
+        histogram.add_metric([model], list(zip(bounds, accumulate(spread.counts), strict=True)), spread.sum)
+    return histogram
 
 
 def _ended(served: Iterable[tuple[str, EngineStats]]) -> Metric:

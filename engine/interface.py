@@ -23,6 +23,15 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How often a value was at most each of the `bounds`, which rise, and above the one before; last, above all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float  # of the values
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A snapshot for metrics. Counters never fall."""
 
@@ -33,6 +42,7 @@ class EngineStats:
     pages_cached: int = 0  # free to take, but still useful
     pages_pinned: int = 0  # those of them that are kept for a session or a warm-up
     evictions: int = 0  # pages whose content was given up for another
+    preemptions: int = 0  # sequences that gave up their pages, to be computed again
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
@@ -43,6 +53,7 @@ class EngineStats:
     guessed_tokens: int = 0
     accepted_tokens: int = 0
     finished: dict[str, int] = field(default_factory=dict)  # by FinishReason value
+    spreads: dict[str, Spread] = field(default_factory=dict)  # as `Times.spreads` names them
 
     @property
     def hit_rate(self) -> float:

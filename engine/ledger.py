@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from engine.blocks import BlockPool
 from engine.interface import EngineStats
 from engine.request import FinishReason
+from engine.roster import Roster
 from engine.sequence import Sequence
+from engine.times import Times
 
 
 @dataclass(slots=True)
@@ -20,11 +22,22 @@ class Ledger:
     guessed_tokens: int = 0
     accepted_tokens: int = 0
     finished: dict[str, int] = field(default_factory=lambda: {reason.value: 0 for reason in FinishReason})
+    times: Times = field(default_factory=Times)
 
-    def start(self, sequence: Sequence) -> None:
+    def start(self, sequence: Sequence, now: float) -> None:
         """Count a prompt, once, when it gets its first pages."""
         self.prompt_tokens += len(sequence.prompt)
         self.cached_prompt_tokens += sequence.cached
+        self.times.started(sequence, now)
+
+    def step(self, tokens: int) -> None:
+        """Count a step; `tokens` it has computed of prompts and sampled."""
+        self.steps += 1
+        self.times.stepped(tokens)
+
+    def end(self, sequence: Sequence, reason: FinishReason) -> None:
+        self.finished[reason.value] += 1
+        self.times.ended(sequence)
 
     def guess(self, guesses: int, accepted: int) -> None:
         """Count a row's guesses, and those that were right."""
@@ -32,10 +45,11 @@ class Ledger:
         self.guessed_tokens += guesses
         self.accepted_tokens += accepted
 
-    def stats(self, running: int, waiting: int, pool: BlockPool) -> EngineStats:
+    def stats(self, roster: Roster, pool: BlockPool) -> EngineStats:
         return EngineStats(
-            running=running,
-            waiting=waiting,
+            running=len(roster.running),
+            waiting=len(roster.waiting),
+            preemptions=roster.preemptions,
             pages_total=pool.pages_total,
             pages_used=pool.used,
             pages_cached=pool.cached,
@@ -49,4 +63,5 @@ class Ledger:
             guessed_tokens=self.guessed_tokens,
             accepted_tokens=self.accepted_tokens,
             finished=dict(self.finished),
+            spreads=self.times.spreads(),
         )

@@ -31,6 +31,7 @@ class Roster:
         self._make_room = make_room
         self._accounts = Accounts()
         self.waiting = Waiting(self._accounts, limits.patience_s)
+        self.preemptions = 0
         # The head of the queue when it last did not fit, and the pool's releases then.
         self._blocked: tuple[Sequence, int] | None = None
 
@@ -168,6 +169,7 @@ class Roster:
     def _preempt(self, sequence: Sequence) -> None:
         """Take its pages; it goes to the front of its queue and will compute its tokens again."""
         assert sequence.lease is not None
+        self.preemptions += 1
         sequence.count()
         self._pool.close(sequence.lease)
         sequence.lease = None

@@ -161,8 +161,10 @@ class Scheduler:
 
     def commit(self, step: Step, results: Items[Result], now: float) -> None:
         """Take a computed step's results; a row that failed ends its own sequence only."""
-        self.ledger.steps += 1
+        ledger = self.ledger
         self.pool.arrive()
+        generated, (_, read) = ledger.generated_tokens, step.counts()
+        ledger.times.spoke(step.spoken(results), now)
         for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
             if sequence.phase is Phase.DONE:
                 continue
@@ -175,6 +177,7 @@ class Scheduler:
                 self._append_agreed(sequence, row.guesses, result)
             elif result is not None:
                 self._append(sequence, result)
+        ledger.step(read + ledger.generated_tokens - generated)
 
     def computed(self, sequence: Sequence, tokens: int, now: float) -> None:
         """The next `tokens` of the sequence's context are in its pages."""
@@ -220,14 +223,14 @@ class Scheduler:
         sequence.granted = 0
         del self._live[request.id]
         self._roster.leave(sequence)
-        self.ledger.finished[reason.value] += 1
+        self.ledger.end(sequence, reason)
         usage = Usage(len(sequence.prompt) if sequence.started else 0, sequence.cached, sequence.output)
         finished = Finished(reason, usage, tuple(sequence.tokens[: sequence.output]), error)
         self.outputs.append((sequence, finished))
 
     def stats(self) -> EngineStats:
         """A snapshot; may be taken on another thread, then its numbers may be a step apart."""
-        return self.ledger.stats(len(self._roster.running), len(self._roster.waiting), self.pool)
+        return self.ledger.stats(self._roster, self.pool)
 
     def _append(self, sequence: Sequence, token: int) -> None:
         sequence.tokens.append(token)
@@ -253,7 +256,7 @@ class Scheduler:
         self._roster.waiting.age(now)
         for sequence in self._roster.admit(step, chunk):
             if not sequence.started:
-                self._start(sequence)
+                self._start(sequence, now)
         for sequence, share in self._roster.shares(chunk):
             if share:
                 chunk -= share
@@ -266,10 +269,10 @@ class Scheduler:
         if not self._roster.waiting:
             self._drafts.plan(step, chunk, now)
 
-    def _start(self, sequence: Sequence) -> None:
+    def _start(self, sequence: Sequence, now: float) -> None:
         sequence.started = sequence.announced = True
         sequence.cached = sequence.computed
-        self.ledger.start(sequence)
+        self.ledger.start(sequence, now)
         self.outputs.append((sequence, Started(sequence.cached)))
 
     def _pin(self, sequence: Sequence, now: float) -> None:

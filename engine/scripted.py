@@ -221,11 +221,12 @@ class ScriptedEngine:
     def _play(self, now: float) -> None:
         """One token of each reply that is due."""
         due = self._wheel.turn(now)
-        stopped = 0
+        ledger = self._scheduler.ledger
+        generated, stopped = ledger.generated_tokens, 0
         for playback in due:
             ahead = playback.ahead
             if not ahead:
-                stopped += not self._play_last(playback)
+                stopped += not self._play_last(playback, now)
             elif text := ahead.pop():
                 deliver = playback.deliver  # called as a method, Python 3.11 would look it up the long way
                 try:
@@ -233,15 +234,14 @@ class ScriptedEngine:
                 except Exception:
                     assert playback.sequence is not None
                     log_failed_delivery(playback.sequence)
-        ledger = self._scheduler.ledger
         ledger.generated_tokens += len(due) - stopped
-        ledger.steps += 1
+        ledger.step(ledger.generated_tokens - generated)
         if stopped:
             due = [playback for playback in due if playback.on_wheel]
         if due:
             self._wheel.again(due, now)
 
-    def _play_last(self, playback: Playback) -> bool:
+    def _play_last(self, playback: Playback, now: float) -> bool:
         """The token at which something is to be decided: whether there is one, whether it ends the reply, how far the
         next ones may go. False if it did not come, or none comes after it."""
         sequence = playback.sequence
@@ -251,6 +251,7 @@ class ScriptedEngine:
         if not playback.on_wheel:
             return False
         sequence.output = playback.reach = output + 1
+        self._scheduler.ledger.times.played(sequence, output + 1, now)
         if text := playback.texts[output]:
             hand_out([(sequence, text)])
         if output + 1 == playback.end:

@@ -46,6 +46,10 @@ class Sequence:
     cached: int = 0  # prompt tokens that were not computed
     charged: int = 0  # positions that its tenant has had, or was given for nothing
     lookup: Lookup | None = None  # where guesses come from, once it decodes
+    started_at: float = 0.0  # when it got its first pages
+    first_token: float = 0.0
+    last_token: float | None = None
+    timed: int = 0  # how many tokens there were at `last_token`; 0: all
     draft: bool = False
     started: bool = False
     announced: bool = False

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
-from engine.batch import Row
+from engine.batch import Result, Row
 from engine.sequence import Phase, Sequence
 
 
@@ -41,6 +41,14 @@ class Step:
             if sequence.phase is Phase.PREFILL
         ]
         return len(self.rows) - len(chunks), sum(chunks)
+
+    def spoken(self, results: Items[Result]) -> list[Sequence]:
+        """Those that have not ended and whose results hold tokens."""
+        return [
+            sequence
+            for sequence, result in zip(self.sequences, results, strict=True)
+            if isinstance(result, (int, tuple)) and sequence.phase is not Phase.DONE
+        ]
 
     def drop_ended(self) -> None:
         """Take out the rows of sequences that ended since the plan."""

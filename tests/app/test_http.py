@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from engine.scripted import ScriptedEngine
 from tests.app.serving import Served, serving
@@ -261,6 +262,32 @@ async def test_metrics_count_what_was_served(client: httpx.AsyncClient) -> None:
     for guessed in ("drafts", "draft_tokens", "accepted_tokens"):
         assert f'vllm:spec_decode_num_{guessed}_total{{model_name="scripted"}} 0.0' in text
     assert "gen_ai_server_time_to_first_token_seconds_count 1.0" in text
+
+
+async def test_metrics_have_the_names_that_boards_for_vllm_ask_for(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/responses", json={"input": "one two three"})
+    text = (await client.get("/metrics")).text
+    of = {
+        (sample.name, sample.labels.get("finished_reason"), sample.labels.get("le")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels.get("model_name") == "scripted"
+    }
+    values = {name: value for (name, reason, bound), value in of.items() if reason is bound is None}
+    for histogram in (
+        *("request_queue_time_seconds", "request_prefill_time_seconds", "request_decode_time_seconds"),
+        *("request_inference_time_seconds", "e2e_request_latency_seconds", "time_to_first_token_seconds"),
+        *("request_time_per_output_token_seconds", "request_prompt_tokens", "request_generation_tokens"),
+    ):
+        assert values[f"vllm:{histogram}_count"] == of[f"vllm:{histogram}_bucket", None, "+Inf"] == 1
+    assert values["vllm:inter_token_latency_seconds_count"] == 2
+    assert values["vllm:iteration_tokens_total_sum"] == values["vllm:generation_tokens_total"] == 3
+    assert values["vllm:prompt_tokens_total"] == values["vllm:prefix_cache_queries_total"] > 0
+    for none in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"):
+        assert values[f"vllm:{none}"] == 0
+    assert values["vllm:prefix_cache_hits_total"] == values["vllm:num_preemptions_total"] == 0
+    ended = {reason: value for (name, reason, _), value in of.items() if name == "vllm:request_success_total"}
+    assert ended == {"stop": 1, "length": 0, "abort": 0, "error": 0}
 
 
 async def test_moderation_answers_in_the_standards_shape(client: httpx.AsyncClient) -> None:

@@ -602,6 +602,18 @@ class EngineContract:
             assert stats.evictions == 0
             assert stats.hit_rate == stats.cached_prompt_tokens / stats.prompt_tokens
             assert self.build(Shape()).stats().hit_rate == 0.0
+            assert stats.preemptions == 0
+            counted = {name: sum(spread.counts) for name, spread in stats.spreads.items()}
+            assert counted == {
+                "queue": 2,
+                "prefill": 1,
+                "decode": 1,
+                "inference": 1,
+                "gap": 4,
+                "mean_gap": 1,
+                "step_tokens": counted["step_tokens"],
+            }
+            assert stats.spreads["step_tokens"].sum >= 5
 
     RANDOM_ACTIONS = 10_000
 

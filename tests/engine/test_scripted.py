@@ -187,6 +187,21 @@ async def test_a_cancel_reports_the_tokens_that_were_held() -> None:
         assert finished.usage.output == 3
 
 
+async def test_the_gaps_of_a_page_count_as_their_mean() -> None:
+    async with serving(tokens_per_s=500) as engine:
+        heard = ask(engine, "word " * 100)
+        await heard.until(lambda heard: len(heard.deltas) == 90)
+        engine.cancel("a")
+        assert 90 <= (await heard.end()).usage.output < 100
+        spreads = engine.stats().spreads
+        gap, decode, mean = spreads["gap"], spreads["decode"], spreads["mean_gap"]
+        counted = sum(gap.counts)
+        assert 25 < counted < 90, "up to where a page's leave ended"
+        assert gap.sum == pytest.approx(decode.sum)
+        assert mean.sum == pytest.approx(decode.sum / counted)
+        assert spreads["step_tokens"].sum == engine.stats().generated_tokens
+
+
 async def test_any_split_can_be_asked_for() -> None:
     async with serving(split=list) as engine:
         heard = ask(engine, "a b👍")
