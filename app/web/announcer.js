@@ -1,6 +1,7 @@
 // The reply for screen readers: whole sentences as they come, in a polite live region, and how it ended.
 
 import { notice } from "./notices.js";
+import { spoken } from "./spoken.js";
 import { isRunning } from "./turn.js";
 
 const SENTENCE_END = /[.!?…。！？][)"'”’]*(?=\s)|\n/g;
@@ -23,7 +24,7 @@ export class Announcer {
     }
     const end = isRunning(turn) ? this.#lastSentenceEnd(turn.reply) : turn.reply.length;
     if (end > this.#read) {
-      this.#say(turn.reply.slice(this.#read, end));
+      this.#say(spoken(turn.reply.slice(this.#read, end)));
       this.#read = end;
     }
     if (!isRunning(turn)) this.#say(outcome(turn));
@@ -39,7 +40,7 @@ export class Announcer {
   }
 
   #say(text) {
-    if (text.trim() === "") return;
+    if (text === "") return;
     const line = document.createElement("p");
     line.textContent = text;
     this.#region.append(line);

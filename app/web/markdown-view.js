@@ -1,12 +1,13 @@
 // Markdown as DOM nodes, grown in place: only the blocks that changed are made anew.
 
 import { button, element } from "./element.js";
-import { blocks, spans } from "./markdown.js";
+import { blocks } from "./markdown.js";
+import { spans } from "./spans.js";
 
 /** A growing text inside `root`. */
 export class MarkdownView {
   #root;
-  #sources = [];
+  #shown = []; // the blocks that `root` holds
 
   constructor(root) {
     this.#root = root;
@@ -15,11 +16,19 @@ export class MarkdownView {
   show(text) {
     const wanted = blocks(text);
     let same = 0;
-    while (same < wanted.length && wanted[same].source === this.#sources[same]) same++;
+    while (same < wanted.length && wanted[same].source === this.#shown[same]?.source) same++;
+    if (growsCode(this.#shown[same], wanted[same])) {
+      this.#root.children[same].querySelector("pre code").textContent = wanted[same].text;
+      same++; // whoever reads, selects or scrolls in it goes on
+    }
     while (this.#root.children.length > same) this.#root.lastElementChild.remove();
     for (const block of wanted.slice(same)) this.#root.append(blockNode(block));
-    this.#sources = wanted.map(({ source }) => source);
+    this.#shown = wanted;
   }
+}
+
+function growsCode(shown, wanted) {
+  return shown?.kind === "code" && wanted?.kind === "code" && shown.language === wanted.language;
 }
 
 function blockNode(block) {
@@ -30,8 +39,10 @@ function blockNode(block) {
       return codeNode(block);
     case "list":
       return listNode(block.items, 0, 0)[0];
+    case "table":
+      return tableNode(block);
     case "quote":
-      return element("blockquote", { dir: "auto" }, ...inline(block.text));
+      return element("blockquote", { dir: "auto" }, ...block.blocks.map(blockNode));
     case "rule":
       return element("hr");
     default:
@@ -46,16 +57,48 @@ function inline(text) {
 function spanNode(span) {
   if (span.kind === "text") return document.createTextNode(span.text);
   if (span.kind === "code") return element("code", { textContent: span.text });
+  if (span.kind === "link") return linkNode(span);
   return element(span.kind, {}, ...span.spans.map(spanNode));
 }
 
+/** Where a link leads is told by its title: its text is the model's. */
+function linkNode({ href, spans: inner }) {
+  const properties = { href, title: href, target: "_blank", rel: "noopener noreferrer nofollow" };
+  return element("a", properties, ...inner.map(spanNode));
+}
+
 function codeNode({ language, text }) {
-  const copy = button("Copy code", { symbol: "copy", onClick: () => navigator.clipboard.writeText(text) });
+  const code = element("code", { textContent: text });
+  const copy = button("Copy code", {
+    symbol: "copy",
+    onClick: () => navigator.clipboard.writeText(code.textContent),
+  });
   return element(
     "figure",
     { className: "code" },
     element("figcaption", {}, element("span", { textContent: language || "text" }), copy),
-    element("pre", { tabIndex: 0 }, element("code", { textContent: text })),
+    element("pre", { tabIndex: 0, role: "region", "aria-label": "Code" }, code),
+  );
+}
+
+function tableNode({ alignments, headings, rows }) {
+  const row = (tag, texts) =>
+    element(
+      "tr",
+      {},
+      ...texts.map((text, at) =>
+        element(tag, { className: alignments[at] ?? "", scope: tag === "th" ? "col" : null, dir: "auto" }, ...inline(text)),
+      ),
+    );
+  return element(
+    "div",
+    { className: "table", tabIndex: 0, role: "region", "aria-label": "Table" },
+    element(
+      "table",
+      {},
+      element("thead", {}, row("th", headings)),
+      element("tbody", {}, ...rows.map((texts) => row("td", texts))),
+    ),
   );
 }
 

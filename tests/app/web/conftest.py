@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from scripts.external import find_chromium
 from tests.app.policies import INPUT, OUTPUT, rule, write_policy
+from tests.app.web.modules import Modules
 from tests.app.web.serving import KEY, Served, served
 from tests.app.web.talk import WAIT_MS
 
@@ -95,3 +96,10 @@ def page(visit: Callable[..., Page], server: Served) -> Page:
     page = visit(f"{server.url}/#key={KEY}")
     page.locator('#status[data-light="on"]').wait_for()
     return page
+
+
+@pytest.fixture(scope="package")
+def modules(browser: Browser, server: Served) -> Modules:
+    page = browser.new_page()
+    page.goto(server.url)
+    return Modules(page)
