@@ -1,12 +1,22 @@
 // The conversation over the connection: what is asked becomes `response.create`, what is heard becomes turns.
 
 import { Conversation } from "./conversation.js";
-import { afterEvent, afterLoss, afterRefusal, isRunning } from "./turn.js";
+import { restOf } from "./rest.js";
+import {
+  afterEvent,
+  afterLoss,
+  afterOblivion,
+  afterRefusal,
+  afterReturn,
+  hasRest,
+  isRunning,
+  stoppedUnasked,
+} from "./turn.js";
 
 const STORED = "sluice.conversation";
 const LANES = 8; // a chat left behind may still be ending on its lane; a connection has 32 in all
 const TOO_LARGE_CLOSE = 1009;
-const STOPPED_BY_SERVER = { code: "stopped_by_server", message: "" };
+const NOT_FOUND = 404;
 const HARMLESS = new Set(["response_not_found"]); // a stop that came after the end
 
 /**
@@ -15,19 +25,22 @@ const HARMLESS = new Set(["response_not_found"]); // a stop that came after the 
  */
 export class Chat extends EventTarget {
   #connection;
+  #keys;
   #parameters;
   #storage;
   #conversation;
   #chats = 0;
-  #asked = new Map(); // lane -> {conversation, id, stopWanted} of the response it speaks of
+  #asked = new Map(); // lane -> {conversation, id, stopWanted, lost} of the response it speaks of
 
   /** @param parameters gives the settings as fields of `response.create`, for another reply to the same if told so. */
-  constructor(connection, parameters, storage) {
+  constructor(connection, keys, parameters, storage) {
     super();
     this.#connection = connection;
+    this.#keys = keys;
     this.#parameters = parameters;
     this.#storage = storage;
     this.#conversation = this.#restored();
+    connection.addEventListener("state", () => connection.open && this.#goOn());
     connection.addEventListener("message", ({ detail }) => this.#hear(detail));
     connection.addEventListener("lost", ({ detail }) => this.#lose(detail.code));
   }
@@ -125,7 +138,7 @@ export class Chat extends EventTarget {
     const lane = this.#lane;
     const conversation = this.#conversation;
     const turn = conversation.add(parent, text, performance.now());
-    this.#asked.set(lane, { conversation, id: turn.id, stopWanted: false });
+    this.#listen(conversation, turn);
     this.#connection.send({
       type: "response.create",
       stream_id: lane,
@@ -137,14 +150,47 @@ export class Chat extends EventTarget {
     return true;
   }
 
+  #listen(conversation, turn) {
+    const asked = { conversation, id: turn.id, stopWanted: false, lost: new AbortController() };
+    this.#asked.set(this.#lane, asked);
+    return asked;
+  }
+
+  /** Read the rest of a reply whose socket was lost, before or since the page was loaded. */
+  async #goOn() {
+    const turn = this.#conversation.leaf;
+    if (turn === null || !hasRest(turn)) return;
+    const lane = this.#lane;
+    const asked = this.#listen(this.#conversation, turn);
+    this.#put(afterReturn(turn), asked, lane);
+    const running = () => this.#asked.get(lane) === asked;
+    try {
+      for await (const event of restOf(this.#keys, turn.responseId, turn.seen, asked.lost.signal)) {
+        if (running()) this.#tell(event, asked, lane);
+      }
+      if (running()) this.#put(afterLoss(this.#told(asked), performance.now()), asked, lane);
+    } catch (error) {
+      const end = error.status === NOT_FOUND ? afterOblivion : afterLoss;
+      if (running()) this.#put(end(this.#told(asked), performance.now()), asked, lane);
+    }
+  }
+
   #hear(event) {
     const asked = this.#asked.get(event.stream_id);
     if (event.type === "error") return this.#hearError(event, asked);
     if (asked === undefined) return;
-    const turn = afterEvent(asked.conversation.turn(asked.id), event, performance.now());
-    const unasked = turn.state === "stopped" && !asked.stopWanted;
-    this.#put(unasked ? { ...turn, problem: STOPPED_BY_SERVER } : turn, asked, event.stream_id);
+    this.#tell(event, asked, event.stream_id);
     if (event.type === "response.created" && asked.stopWanted) this.#sendStop(asked);
+  }
+
+  #told({ conversation, id }) {
+    return conversation.turn(id);
+  }
+
+  #tell(event, asked, lane) {
+    const turn = afterEvent(this.#told(asked), event, performance.now());
+    const unasked = turn.state === "stopped" && !asked.stopWanted;
+    this.#put(unasked ? stoppedUnasked(turn) : turn, asked, lane);
   }
 
   #hearError(event, asked) {
@@ -157,7 +203,8 @@ export class Chat extends EventTarget {
 
   #lose(code) {
     for (const [lane, asked] of this.#asked) {
-      const turn = asked.conversation.turn(asked.id);
+      const turn = this.#told(asked);
+      asked.lost.abort();
       const tooLarge = code === TOO_LARGE_CLOSE && turn.responseId === null;
       const refusal = { error: { code: "request_too_large", message: "" } };
       const now = performance.now();

@@ -4,10 +4,11 @@
 export function figures(turn) {
   const shown = [];
   const add = (label, value, title) => shown.push({ label, value, title });
-  if (turn.firstAt !== null) {
+  const timed = turn.sentAt !== null;
+  if (timed && turn.firstAt !== null) {
     add("first token", duration(turn.firstAt - turn.sentAt), "From sending the message to the first text on this page");
   }
-  const rate = tokensPerSecond(turn);
+  const rate = timed ? tokensPerSecond(turn) : null;
   if (rate !== null) add("tokens/s", rate, "Output tokens after the first, over the time from first to last text");
   if (turn.usage !== null) {
     const cached = turn.usage.input_tokens_details?.cached_tokens ?? 0;
@@ -15,7 +16,7 @@ export function figures(turn) {
     add("cached", count(cached), "Input tokens that did not have to be computed again");
     add("out", count(turn.usage.output_tokens), "Output tokens");
   }
-  if (turn.endedAt !== null && turn.usage !== null) {
+  if (timed && turn.endedAt !== null && turn.usage !== null) {
     add("total", duration(turn.endedAt - turn.sentAt), "From sending the message to the end of the response");
   }
   return shown;

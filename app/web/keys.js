@@ -42,27 +42,37 @@ export class Keys {
 
   /** A request in the name of the key. @throws {ExchangeError} for every answer but 2xx, and for none. */
   async request(method, path, body = undefined) {
-    let answer;
-    try {
-      answer = await fetch(path, {
-        method,
-        headers: { Authorization: `Bearer ${this.key}`, ...(body ? { "Content-Type": "application/json" } : {}) },
-        body: body && JSON.stringify(body),
-        cache: "no-store",
-        signal: AbortSignal.timeout(EXCHANGE_TIMEOUT_MS),
-      });
-    } catch {
-      throw new ExchangeError(0, "unreachable", "The server cannot be reached.");
+    const answer = await this.#fetch(path, AbortSignal.timeout(EXCHANGE_TIMEOUT_MS), {
+      method,
+      body: body && JSON.stringify(body),
+      ...(body ? { headers: { "Content-Type": "application/json" } } : {}),
+    });
+    return answer.json().catch(unreachable);
+  }
+
+  /** The events of a stream, as they come. @throws {ExchangeError} as `request` does, also when it breaks off. */
+  async *events(path, signal) {
+    const answer = await this.#fetch(path, signal);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read().catch(unreachable);
+      if (done) return;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) if (line.startsWith("data: ")) yield JSON.parse(line.slice("data: ".length));
     }
-    const content = await answer.json().catch(() => null);
-    if (answer.ok && content !== null) return content;
-    const retryAfterS = Number.parseFloat(answer.headers.get("retry-after") ?? "");
-    throw new ExchangeError(
-      answer.status,
-      content?.error?.code ?? "unknown",
-      content?.error?.message ?? `The server answered ${answer.status}.`,
-      Number.isFinite(retryAfterS) ? retryAfterS : null,
-    );
+  }
+
+  async #fetch(path, signal, { headers = {}, ...options } = {}) {
+    const answer = await fetch(path, {
+      headers: { Authorization: `Bearer ${this.key}`, ...headers },
+      cache: "no-store",
+      signal,
+      ...options,
+    }).catch(unreachable);
+    if (!answer.ok) throw await refusalOf(answer);
+    return answer;
   }
 
   /** A short-lived key for one socket: a browser cannot send the lasting one in a header. */
@@ -76,4 +86,19 @@ export class Keys {
     const list = await this.request("GET", "/v1/models");
     return list.data;
   }
+}
+
+function unreachable() {
+  throw new ExchangeError(0, "unreachable", "The server cannot be reached.");
+}
+
+async function refusalOf(answer) {
+  const content = await answer.json().catch(() => null);
+  const retryAfterS = Number.parseFloat(answer.headers.get("retry-after") ?? "");
+  return new ExchangeError(
+    answer.status,
+    content?.error?.code ?? "unknown",
+    content?.error?.message ?? `The server answered ${answer.status}.`,
+    Number.isFinite(retryAfterS) ? retryAfterS : null,
+  );
 }

@@ -22,10 +22,11 @@ const panel = new SettingsPanel(localStorage, {
   close: at("settings-close"),
   reset: at("settings-reset"),
   model: at("model"),
+  answering: at("answering"),
   instructions: at("instructions"),
   numbers: at("numbers"),
 });
-const chat = new Chat(connection, asked, sessionStorage);
+const chat = new Chat(connection, keys, asked, sessionStorage);
 const keyDialog = new KeyDialog(
   { dialog: at("key-dialog"), field: at("key"), fault: at("key-fault"), later: at("key-later") },
   useKey,
@@ -71,6 +72,7 @@ for (const suggestion of document.querySelectorAll("#empty button")) {
 window.addEventListener("hashchange", takeKey);
 window.addEventListener("online", () => connection.state.name === "waiting" && connection.connect());
 window.addEventListener("pagehide", () => chat.save());
+document.addEventListener("visibilitychange", () => document.hidden && chat.save()); // a phone may end the page later
 
 if (!takeKey()) connection.connect();
 composer.focus();

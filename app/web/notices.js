@@ -72,24 +72,33 @@ export function notice(turn) {
     case "completed":
       return turn.reply === "" ? quiet("The model ended its reply without any text.") : null;
     case "stopped":
-      return turn.problem === null ? quiet("Stopped.") : STOPPED_BY_SERVER;
+      return stopped(turn);
     case "limit":
       return quiet(limitTitle(turn), "The reply is not finished. The limit can be raised in the settings.", ["settings"]);
     case "cut":
       return cut(turn.problem);
     case "interrupted":
-      return {
-        tone: "warning",
-        title: "The connection was lost",
-        text: turn.reply === "" ? "Your message is kept." : "What had arrived of the reply is kept.",
-        actions: ["retry"],
-      };
+      return interrupted(turn);
     case "refused":
     case "failed":
       return refusal(turn.problem);
     default:
       return null;
   }
+}
+
+function stopped(turn) {
+  if (turn.problem === null) return quiet("Stopped.");
+  return turn.problem.code === "connection_lost" ? interrupted(turn) : STOPPED_BY_SERVER;
+}
+
+function interrupted({ reply }) {
+  return {
+    tone: "warning",
+    title: "The reply was interrupted: the connection was lost",
+    text: reply === "" ? "Your message is kept." : "What had arrived of the reply is kept.",
+    actions: ["retry"],
+  };
 }
 
 function quiet(title, text = "", actions = []) {

@@ -12,16 +12,18 @@ export class SettingsPanel {
   #panel;
   #toggle;
   #model;
+  #answering;
   #values;
   #fields = new Map();
   #models = []; // as the server lists them
 
-  /** @param parts the elements {panel (a dialog), toggle, close, reset, model, instructions, numbers}. */
-  constructor(storage, { panel, toggle, close, reset, model, instructions, numbers }) {
+  /** @param parts the elements {panel (a dialog), toggle, close, reset, model, answering, instructions, numbers}. */
+  constructor(storage, { panel, toggle, close, reset, model, answering, instructions, numbers }) {
     this.#storage = storage;
     this.#panel = panel;
     this.#toggle = toggle;
     this.#model = model;
+    this.#answering = answering;
     this.#values = load(storage);
     numbers.append(...NUMBERS.map((number) => this.#numberField(number)));
     this.#bind("model", model);
@@ -63,15 +65,16 @@ export class SettingsPanel {
   #offerNames(models) {
     const chosen = this.#values.model;
     const known = chosen === "" || models.includes(chosen) ? models : [...models, chosen];
-    const first = models.length > 0 ? `Default (${models[0]})` : "Default";
     this.#model.replaceChildren(
-      element("option", { value: "", textContent: first }),
+      element("option", { value: "", textContent: "Default" }),
       ...known.map((model) => element("option", { value: model, textContent: model })),
     );
     this.#model.value = chosen;
   }
 
   #showDefaults() {
+    const model = this.#values.model || this.#models[0]?.id;
+    this.#answering.textContent = model === undefined ? "" : `Answered by ${model}.`; // in full: the list may clip it
     for (const { name } of NUMBERS) {
       const value = this.defaults[name];
       this.#fields.get(name).placeholder = value === undefined ? WITHOUT[name] ?? "default" : String(value);

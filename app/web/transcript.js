@@ -27,24 +27,26 @@ export class Transcript {
     chat.addEventListener("path", () => this.#showPath());
     chat.addEventListener("turn", ({ detail }) => this.#note(detail));
     scroller.addEventListener("scroll", () => this.#noteScroll(), { passive: true });
-    new ResizeObserver(() => this.#follow()).observe(scroller);
+    const sizes = new ResizeObserver(() => this.#follow());
+    for (const sized of [scroller, list]) sizes.observe(sized);
     jump.addEventListener("click", () => this.#toEnd());
     this.#showPath();
   }
 
-  /** Open the editor of the last message. */
-  editLast() {
-    const last = this.#chat.path.at(-1);
-    if (last) this.#views.get(last.id)?.edit();
-  }
-
+  /** Turns of both paths are a beginning of both, and stay as they are: what they hold may be focused or selected. */
   #showPath() {
     const path = this.#chat.path;
-    this.#views = new Map(path.map((turn) => [turn.id, new TurnView(turn, this.#chat.siblings(turn), this.#act)]));
+    const hadFocus = this.#list.contains(document.activeElement);
+    const old = this.#views;
+    this.#views = new Map(path.map((turn) => [turn.id, old.get(turn.id) ?? new TurnView(turn, this.#act)]));
+    for (const [id, { root }] of old) if (!this.#views.has(id)) root.remove();
+    for (const turn of path) this.#views.get(turn.id).showBranch(this.#chat.siblings(turn));
+    const added = path.map(({ id }) => this.#views.get(id)).filter(({ root }) => !root.isConnected);
+    this.#list.append(...added.map(({ root }) => root));
     this.#changed.clear();
-    this.#list.replaceChildren(...[...this.#views.values()].map(({ root }) => root));
     this.#empty.hidden = path.length > 0;
     this.#toEnd();
+    if (hadFocus && !this.#list.contains(document.activeElement)) added[0]?.focus();
   }
 
   #note(turn) {
@@ -65,13 +67,13 @@ export class Transcript {
   }
 
   #toEnd() {
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#scroller.scrollTop = this.#empty.hidden ? this.#scroller.scrollHeight : 0;
     this.#noteScroll();
   }
 
   #noteScroll() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     this.#following = scrollHeight - scrollTop - clientHeight <= AT_END_PX;
-    this.#jump.hidden = this.#following;
+    this.#jump.hidden = this.#following || !this.#empty.hidden;
   }
 }

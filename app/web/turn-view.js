@@ -6,7 +6,12 @@ import { MarkdownView } from "./markdown-view.js";
 import { notice } from "./notices.js";
 import { isRunning } from "./turn.js";
 
-const WAITING = { sending: "Sending…", queued: "Waiting for its turn…", working: "Reading the conversation…" };
+const WAITING = {
+  sending: "Sending…",
+  queued: "Waiting for its turn…",
+  working: "Reading the conversation…",
+  resuming: "Looking for the rest of the reply…",
+};
 
 /** The notice of these says what helps; asking the same again does not, or is offered there. */
 const NO_REGENERATING = new Set(["cut", "refused"]);
@@ -38,13 +43,13 @@ export class TurnView {
   #branch = element("span", { className: "branch" });
 
   /** @param act called with the name of an action and its argument. */
-  constructor(turn, siblings, act) {
+  constructor(turn, act) {
     this.#act = (name, argument) => act(name, this.#turn, argument);
     this.#turn = turn;
     const edit = button("Edit the message", { symbol: "edit", onClick: () => this.edit() });
     this.root = element(
       "article",
-      { className: "turn" },
+      { className: "turn", tabIndex: -1 },
       element(
         "div",
         { className: "asked", role: "group", "aria-label": "You" },
@@ -62,8 +67,13 @@ export class TurnView {
     );
     this.#question.textContent = turn.text;
     this.#tools.append(this.#copy, this.#regenerate, this.#branch);
-    this.#showBranch(siblings);
     this.show(turn);
+  }
+
+  /** Take the focus from a turn that this one stands for. */
+  focus() {
+    if (!isRunning(this.#turn)) this.#branch.querySelector("button:enabled")?.focus();
+    if (!this.root.contains(document.activeElement)) this.root.focus();
   }
 
   show(turn) {
@@ -150,12 +160,12 @@ export class TurnView {
   }
 
   /** ‹ 2/3 › between the alternatives, when there are some. */
-  #showBranch(siblings) {
-    if (siblings.length < 2) return;
+  showBranch(siblings) {
+    if (siblings.length < 2) return this.#branch.replaceChildren();
     const at = siblings.findIndex(({ id }) => id === this.#turn.id);
     const to = (index, label, symbol) =>
       button(label, { symbol, disabled: !siblings[index], onClick: () => this.#act("select", siblings[index]) });
-    this.#branch.append(
+    this.#branch.replaceChildren(
       to(at - 1, "Earlier alternative", "left"),
       element("span", { textContent: `${at + 1}/${siblings.length}` }),
       to(at + 1, "Later alternative", "right"),

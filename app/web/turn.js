@@ -1,9 +1,10 @@
 // One turn: what was asked, and its response as the events tell it. Pure: every change is a new object.
 
 /** The states in which a response may still say something. */
-const RUNNING = new Set(["sending", "queued", "working", "writing"]);
+const RUNNING = new Set(["sending", "queued", "working", "writing", "resuming"]);
 /** The states whose response the server keeps and can continue from. */
 const CONTINUABLE = new Set(["completed", "stopped", "limit", "cut"]);
+const CONNECTION_LOST = { code: "connection_lost", message: "" };
 
 export function newTurn(id, parent, text, now) {
   return {
@@ -12,12 +13,13 @@ export function newTurn(id, parent, text, now) {
     text,
     state: "sending",
     responseId: null,
+    seen: -1, // the number of the last event
     model: null,
     reply: "",
     problem: null, // {code, message, param, retryAfterS, category, policyVersion} of an end that was not `completed`
     limit: null, // max_output_tokens as the server understood it
     usage: null,
-    sentAt: now,
+    sentAt: now, // null when the page was reloaded since: its clock began anew
     firstAt: null,
     lastAt: null,
     endedAt: null,
@@ -33,7 +35,8 @@ export function isContinuable(turn) {
 }
 
 /** The turn after an event of its response. An event that says nothing to a reader changes nothing. */
-export function afterEvent(turn, event, now) {
+export function afterEvent(before, event, now) {
+  const turn = { ...before, seen: event.sequence_number ?? before.seen };
   switch (event.type) {
     case "response.created":
       return { ...turn, state: "working", responseId: event.response.id, model: event.response.model };
@@ -47,6 +50,7 @@ export function afterEvent(turn, event, now) {
       return { ...turn, reply: event.text };
     case "response.completed":
     case "response.incomplete":
+    case "response.cancelled": // the status of a response that was read as a whole
     case "response.failed":
       return ended(turn, event.response, now);
     default:
@@ -63,7 +67,28 @@ export function afterRefusal(turn, event, now) {
 
 /** The turn after its socket was lost; what arrived is kept. */
 export function afterLoss(turn, now) {
-  return { ...turn, state: "interrupted", problem: { code: "connection_lost", message: "" }, endedAt: now };
+  return { ...turn, state: "interrupted", problem: CONNECTION_LOST, endedAt: now };
+}
+
+/** Whether the server may have more of its reply than arrived. */
+export function hasRest(turn) {
+  return turn.state === "interrupted" && turn.responseId !== null;
+}
+
+/** The turn while the rest of its reply is awaited. Its times would be those of the gap. */
+export function afterReturn(turn) {
+  return { ...turn, state: "resuming", problem: null, sentAt: null, endedAt: null };
+}
+
+/** The turn after the server stopped it unasked: because its socket was lost, if it was. */
+export function stoppedUnasked(turn) {
+  const problem = turn.sentAt === null ? CONNECTION_LOST : { code: "stopped_by_server", message: "" };
+  return { ...turn, problem };
+}
+
+/** The turn after the server said that it does not know the response. */
+export function afterOblivion(turn, now) {
+  return { ...afterLoss(turn, now), responseId: null };
 }
 
 function ended(turn, response, now) {

@@ -41,6 +41,11 @@ def figures(turn: Locator) -> dict[str, str]:
     return {row.locator("dt").inner_text(): row.locator("dd").inner_text() for row in found.all()}
 
 
+def count(turn: Locator, name: str) -> int:
+    """A figure that is a number of tokens."""
+    return int(figures(turn)[name].replace(",", ""))
+
+
 def words(count: int) -> str:
     """A text of this many words, a token each in the scripted engine."""
     return " ".join(f"word{number}" for number in range(count))

@@ -98,6 +98,24 @@ def test_a_phone_scrolls_in_one_direction_only(
     expect(page.get_by_label("Message", exact=True)).to_be_in_viewport()
 
 
+def test_a_small_window_opens_at_the_beginning(visit: Callable[..., Page], server: Served) -> None:
+    page = visit(f"{server.url}/#key={KEY}", **PHONE | {"viewport": {"width": 320, "height": 420}})
+    page.locator('#status[data-light="on"]').wait_for()
+    assert page.locator("#transcript").evaluate(
+        "(node) => [node.scrollTop, node.scrollHeight > node.clientHeight]"
+    ) == [0, True]
+    expect(page.get_by_role("heading", name="What shall we talk about?")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Latest")).to_be_hidden()
+
+
+def test_the_answering_models_name_is_there_in_full(page: Page) -> None:
+    about = page.locator("#answering")
+    expect(about).to_have_text("Answered by scripted.")
+    page.get_by_label("Model", exact=True).select_option("scripted")
+    expect(about).to_have_text("Answered by scripted.")
+    assert about.evaluate("(node) => node.scrollWidth <= node.clientWidth")
+
+
 def test_a_reader_who_scrolled_up_is_left_in_peace(page: Page) -> None:
     ask(page, "\n\n".join(words(3) for _ in range(60)))
     say(page, words(3000))
