@@ -66,7 +66,9 @@ class Config:
     # auto: what the file has where it is quantised (the default model is), a fifth of bfloat16's time; else bfloat16
     # where the processor multiplies it natively, half the time of a float32 step; float32 is exact
     dtype: str = setting(
-        "auto", "number type of weights", choices=("auto", "float32", "bfloat16", "float16", "int8", "int4")
+        "auto",
+        "number type of weights; fp8 on a GPU alone, int4 on a processor alone",
+        choices=("auto", "float32", "bfloat16", "float16", "int8", "int4", "fp8"),
     )
     # 0: beside the event loop and with company on the machine, fewer threads are steadier (engine/config.py)
     threads: int = setting(

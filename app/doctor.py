@@ -107,9 +107,8 @@ def _computed(config: Config, folder: Path) -> Iterator[Finding]:
     yield Finding("computing", "dtype", f"{needs.dtype}: {why_dtype(settings, form)}")
     compiler = " ".join(find_compiler() or ["none is there now"])
     ours = f"our own C, kept in {settings.native_dir} (compiler: {compiler})"
-    yield Finding(
-        "computing", "products", f"torch: {form.products_reason}" if form.products is None else ours
-    )
+    theirs = "our own in Triton" if form.narrow else f"torch: {form.products_reason}"
+    yield Finding("computing", "products", theirs if form.products is None else ours)
     yield Finding("computing", "kernels", f"torch: {form.kernels_reason}" if form.kernels is None else ours)
     yield Finding(
         "computing", "threads", f"{form.threads}{'' if config.threads else ', a core left to the hub'}"

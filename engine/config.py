@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-DTYPES: Final = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
+DTYPES: Final = ("auto", "float32", "bfloat16", "float16", "int8", "int4", "fp8")
 
 
 class ModelError(ValueError):

@@ -17,6 +17,9 @@ from engine.products import Products
 log = logging.getLogger(__name__)
 
 BITS: Final = {"int8": 8, "int4": 4}
+FP8: Final = "fp8"
+NARROW: Final = ("int8", FP8)  # what a GPU keeps weights in, see engine/cuda/weights.py
+_MULTIPLIES_FP8: Final = (8, 9)  # compute capability
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Form:
     dtype: torch.dtype  # what is computed in, and what weights are kept in that are not in blocks
     threads: int
     bits: int | None = None  # of the blocks that are asked for
+    narrow: str | None = None  # what a GPU keeps weights in, if that has fewer bits than the number type
     kernels: Kernels | None = None
     kernels_reason: str = ""
     products: Products | None = None
@@ -45,12 +49,14 @@ def form_of(settings: EngineSettings, *, holds_blocks: bool) -> Form:
     torch.set_num_threads(settings.threads or spare_threads())
     device = _device(settings.device)
     kernels, kernels_reason = _kernels(settings, device)
-    products, products_reason = _products(settings, device, holds_blocks)
+    narrow = _narrow(settings.dtype, device)
+    products, products_reason = _products(settings, device, holds_blocks) if narrow is None else (None, "")
     return Form(
         device=device,
         dtype=computed_dtype(settings.dtype, device),
         threads=torch.get_num_threads(),
-        bits=BITS.get(settings.dtype),
+        bits=None if narrow else BITS.get(settings.dtype),
+        narrow=narrow,
         kernels=kernels,
         kernels_reason=kernels_reason,
         products=products,
@@ -59,7 +65,7 @@ def form_of(settings: EngineSettings, *, holds_blocks: bool) -> Form:
 
 
 def computed_dtype(name: str, device: torch.device) -> torch.dtype:
-    if name != "auto" and name not in BITS:
+    if name != "auto" and name not in BITS and name != FP8:
         dtype: torch.dtype = getattr(torch, name)
         return dtype
     if device.type == "cuda":
@@ -101,6 +107,20 @@ def _kernels(settings: EngineSettings, device: torch.device) -> tuple[Kernels | 
     except LibraryError as error:
         log.warning("kernels=torch reason=%r", str(error))
         return None, str(error)
+
+
+def _narrow(dtype: str, device: torch.device) -> str | None:
+    """Raises ModelError where the device does not compute it."""
+    if device.type != "cuda":
+        if dtype == FP8:
+            raise ModelError("dtype fp8 is computed on a GPU only; choose auto, int8 or device cuda")
+        return None
+    if dtype == FP8 and (has := torch.cuda.get_device_capability(device)) < _MULTIPLIES_FP8:
+        needed, found = (".".join(map(str, one)) for one in (_MULTIPLIES_FP8, has))
+        raise ModelError(
+            f"dtype fp8 needs a GPU of compute capability {needed}, and this has {found}; choose int8"
+        )
+    return dtype if dtype in NARROW else None
 
 
 def _products(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -65,15 +65,31 @@ class BlocksLinear:
         return self.products(x, self.packed, self.bias, self._dtype)
 
 
+class Narrow(Protocol):
+    """What keeps weights in 8 bits on a GPU."""
+
+    def linear(self, matrices: Iterable[Tensor], bias: Tensor | None, dtype: torch.dtype) -> Linear:
+        """The product with matrices one below the other, none of them kept; its outputs are in `dtype`."""
+        ...
+
+    def head(self, weight: Tensor) -> Linear:
+        """The product that makes logits, in float32."""
+        ...
+
+
 class Linears:
     """The products of a model, each in the form chosen for its weights."""
 
     def __init__(
-        self, weights: Checkpoint, products: Products | None = None, bits: int | None = None
+        self,
+        weights: Checkpoint,
+        products: Products | None = None,
+        bits: int | None = None,
+        narrow: Narrow | None = None,
     ) -> None:
         """With `products`, matrices that the folder holds in blocks stay in them, and with `bits` all others are
-        quantised to blocks of as many bits."""
-        self._weights, self._products, self._bits = weights, products, bits
+        quantised to blocks of as many bits. With `narrow` it makes all of them."""
+        self._weights, self._products, self._bits, self._narrow = weights, products, bits, narrow
 
     def begin(self, decoding: int) -> None:
         """Say what the next step is: so many replies and nothing else, or, with 0, prompts too."""
@@ -83,6 +99,8 @@ class Linears:
     def of(self, names: list[str], bias: Tensor | None = None) -> Linear:
         """The product with the matrices of these names, one below the other. Raises ModelError."""
         weights = self._weights
+        if self._narrow is not None:
+            return self._narrow.linear((weights.take(name) for name in names), bias, weights.dtype)
         return self._linear(names, lambda: weights.joined(names), bias, self._bits, weights.dtype)
 
     def head(self, name: str, weight: Tensor) -> Linear:
@@ -90,6 +108,8 @@ class Linears:
 
         `weight` is the matrix of that name, which may be the embedding's own memory.
         """
+        if self._narrow is not None:
+            return self._narrow.head(weight)
         return self._linear([name], lambda: weight, None, self._bits and 8, torch.float32)
 
     def _linear(

@@ -16,9 +16,9 @@ from engine.attending import Attending
 from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
-from engine.form import BITS, Form, form_of
+from engine.form import BITS, FP8, Form, form_of
 from engine.kernels import Kernels
-from engine.linear import Linears
+from engine.linear import Linears, Narrow
 from engine.model_config import read_config, read_object
 from engine.norm import Pointwise
 from engine.paged_cache import LayerShape
@@ -73,8 +73,11 @@ class LoadedModel:
     kernels: Kernels | None = None
 
 
-def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
-    """Load a safetensors folder. Raises ModelError naming the fault and a way out."""
+def load_model(folder: Path, settings: EngineSettings, narrow: Narrow | None = None) -> LoadedModel:
+    """Load a safetensors folder. Raises ModelError naming the fault and a way out.
+
+    `narrow`: keeps our own decoder's weights instead of what `settings` choose; for what stands in for a GPU.
+    """
     config = read_config(folder)
     architecture = architecture_of(config)
     if architecture is None:
@@ -90,7 +93,7 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
         else:
             check_shapes(files, config, architecture)
             weights = Checkpoint(files, form.device, form.dtype)
-            linears = Linears(weights, form.products, form.bits)
+            linears = Linears(weights, form.products, form.bits, narrow or narrow_of(form))
             model = Decoder(architecture, config, weights, linears, pointwise_of(form))
     generation = _read_generation_config(folder)
     limit = steady_context(config)
@@ -107,11 +110,22 @@ def load_model(folder: Path, settings: EngineSettings) -> LoadedModel:
 
 def check_generic(config: Any, settings: EngineSettings) -> None:
     """Raises ModelError for what only our own decoder computes."""
-    if settings.dtype in BITS:
+    if settings.dtype in BITS or settings.dtype == FP8:
         raise ModelError(
             f"dtype {settings.dtype} is for models that our own decoder computes, "
             f"which {config.model_type} is not; choose auto"
         )
+
+
+def narrow_of(form: Form) -> Narrow | None:
+    """What keeps weights in 8 bits, if a GPU is to."""
+    if form.narrow is None:
+        return None
+    from engine.cuda.products import TritonProducts
+    from engine.cuda.weights import NarrowWeights
+
+    processors = torch.cuda.get_device_properties(form.device).multi_processor_count
+    return NarrowWeights(TritonProducts(processors), form.narrow)
 
 
 def pointwise_of(form: Form) -> Pointwise | None:

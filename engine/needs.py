@@ -11,7 +11,8 @@ import torch
 
 from engine.architecture import Architecture, architecture_of
 from engine.config import EngineSettings
-from engine.form import BITS, Form, computed_dtype, form_of
+from engine.cuda.codes import SLAB_BYTES
+from engine.form import BITS, NARROW, Form, computed_dtype, form_of
 from engine.groups import SCRATCH_BYTES
 from engine.model_config import read_config
 from engine.models import check_generic
@@ -68,7 +69,7 @@ def _needs(
     context = min(limit, settings.context_tokens) if settings.context_tokens else limit
     largest = max((one.elements for one in listed if not _is_block(one.name)), default=0)
     step = settings.max_running * int(config.vocab_size) * 4 * _LOGITS
-    loading = largest * (4 * _QUANTISING if form.bits else element)
+    loading = largest * (4 * _QUANTISING if form.bits else element) + (SLAB_BYTES if form.narrow else 0)
     tied = architecture is None or architecture.tied
     in_blocks = form.products is not None
     others: dict[str, int] = {}
@@ -78,8 +79,14 @@ def _needs(
             for dtype, bits in BITS.items()
             if dtype != settings.dtype
         }
+    elif architecture is not None:
+        others = {
+            dtype: narrow_bytes(listed, element, tied) for dtype in NARROW[:1] if dtype != settings.dtype
+        }
     if architecture is None:
         weights = sum(one.elements for one in listed) * element
+    elif form.narrow:
+        weights = narrow_bytes(listed, element, tied)
     else:
         weights = weight_bytes(listed, element, in_blocks, form.bits, tied)
     return Needs(
@@ -117,7 +124,25 @@ def weight_bytes(
     return total
 
 
+def narrow_bytes(listed: Iterable[Listed], element: int, tied: bool) -> int:
+    """What our own decoder keeps of these tensors where a GPU has its weights in 8 bits, a scale for each output."""
+    total = 0
+    for one in listed:
+        if _is_block(one.name):
+            continue
+        embedding = one.name.endswith(_EMBEDDING)
+        if len(one.shape) < 2:
+            total += one.elements * 4
+        if embedding:
+            total += one.elements * element
+        if len(one.shape) > 1 and (tied or not embedding):
+            total += one.elements + 4 * one.shape[0]
+    return total
+
+
 def dtype_words(settings: EngineSettings, form: Form) -> str:
+    if form.narrow is not None:
+        return form.narrow
     if form.products is None:
         return form.dtype_name
     return settings.dtype if form.bits else f"the file's blocks and {form.dtype_name}"

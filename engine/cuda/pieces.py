@@ -1,4 +1,4 @@
-"""What both attention kernels do with a block of keys: scores, their running maximum, the weighted sum of values."""
+"""What several kernels do: with a block of keys, scores, their running maximum, the weighted sum of values; fp8."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ def take_in(scores, values, peak, total, mixed):
     total = total * fade + tl.sum(shares, 1)
     more = tl.dot(shares.to(values.dtype), values, input_precision="ieee")
     return higher, total, mixed * fade[:, None] + more
+
+
+@triton.jit
+def to_e4m3(values, like):
+    """The nearest numbers that `like` points to. Rounded here, in float32, for Triton's interpreter carries no digit
+    over; what remains to be converted is exact. values: float32, at most 448."""
+    exponent = (values.to(tl.int32, bitcast=True) >> 23) & 0xFF
+    coarse = (tl.maximum(exponent, 121) + 20) << 23 | 1 << 22  # its last digit is the one that e4m3 keeps
+    coarse = coarse.to(tl.float32, bitcast=True)
+    return ((values + coarse) - coarse).to(like.dtype.element_ty)

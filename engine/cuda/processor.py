@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engine.cuda.codes import E4M3, SCALED_ROWS, Codes, scaled_to
 from engine.cuda.device import Pending, Work
 
 
@@ -33,3 +34,18 @@ class _Copy:
 
     def wait(self) -> list[int]:
         return self._values
+
+
+class ProcessorProducts:
+    """Implements `weights.Products` in plain torch, with inputs in fp8 where a GPU has them so."""
+
+    def __call__(self, x: Tensor, codes: Codes, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        exact = x.float()
+        if len(x) >= SCALED_ROWS and codes.values.dtype == E4M3:
+            values, scales = scaled_to(x, E4M3)
+            exact = values.float() * scales[:, None]
+        out = torch.nn.functional.linear(exact, codes.values.float()) * codes.scales
+        return (out if bias is None else out + bias).to(dtype)
+
+    def prepare(self, codes: Codes, bias: Tensor | None, inputs: torch.dtype, dtype: torch.dtype) -> None:
+        """There is nothing to compile."""

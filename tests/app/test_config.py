@@ -124,7 +124,10 @@ def test_other_programs_variables_are_ignored(tmp_path: Path) -> None:
         (("--keepalive-s", "nan"), ["--keepalive-s: 'nan' is not a number, 1 or more"]),
         (("--total-timeout-s", "inf"), ["--total-timeout-s: 'inf'"]),
         (("--host", ""), ["--host: '' is not a text"]),
-        (("--dtype", "int3"), ["--dtype: 'int3' is not one of auto, float32, bfloat16, float16, int8, int4"]),
+        (
+            ("--dtype", "int3"),
+            ["--dtype: 'int3' is not one of auto, float32, bfloat16, float16, int8, int4, fp8"],
+        ),
         (("--engine", "vllm"), ["--engine: 'vllm' is not one of torch, scripted"]),
         (("--engine", "http://localhost:1"), ["--engine:", "cannot use yet"]),
         (("--model", "/no/such/model"), ["--model: /no/such/model does not exist", "default (none)"]),

@@ -12,7 +12,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from engine.cuda import decoding, pointwise, prefill, store
+from engine.cuda import decoding, pointwise, prefill, products, store
 
 HOPPER: Final = GPUTarget("cuda", 90, 32)
 SHARED_BYTES: Final = 227 << 10  # of one program there
@@ -24,6 +24,11 @@ _COMMON: Final = {
     "masses": "*fp32",
     "parts": "*fp32",
     "turns": "*fp32",
+    "scales": "*fp32",
+    "bias": "*fp32",
+    "rows": "i32",
+    "outputs": "i32",
+    "most": "fp32",
     "weight": "*fp32",
     "eps": "fp32",
     "size": "i32",
@@ -37,18 +42,53 @@ _COMMON: Final = {
 }
 
 
-def compile_one(kernel: Any, dtype: str, constants: dict[str, Any], **options: int) -> None:
+_ROUND: Final = frozenset({"outputs", "size", "head_stride"})
+
+
+def compile_one(
+    kernel: Any, dtype: str, constants: dict[str, Any], types: dict[str, str] | None = None, **options: int
+) -> None:
+    known = _COMMON | (types or {})
     signature = {
-        name: "constexpr" if name in constants else _COMMON.get(name, f"*{dtype}")
-        for name in kernel.arg_names
+        name: "constexpr" if name in constants else known.get(name, f"*{dtype}") for name in kernel.arg_names
     }
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-    compiled = triton.compile(ASTSource(kernel, signature, places), target=HOPPER, options=options)
+    # As at run time, where torch's memory begins at such addresses: loads are wide, and copied ahead.
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(kernel.arg_names)
+        if signature[name].startswith("*") or name in _ROUND
+    }
+    compiled = triton.compile(ASTSource(kernel, signature, places, aligned), target=HOPPER, options=options)
     assert compiled.metadata.shared <= SHARED_BYTES, (kernel, constants, compiled.metadata.shared)
     print(kernel.__name__, dtype, constants, f"shared={compiled.metadata.shared}")
 
 
+def compile_products() -> None:
+    """Of a matrix of 4,096 x 4,096, by the shapes that they are cut into, and of one that is no round number."""
+    for values, inputs, steps in (
+        ("*i8", 4096, products.STEPS),
+        ("*fp8e4nv", 4096, (1, 16)),
+        ("*i8", 1000, (2, 64)),
+    ):
+        for rows in steps:
+            shape = products.shape_for(rows, 4096, inputs, 132)
+            constants = {"INPUTS": inputs, "ROWS": shape.rows, "LINES": shape.lines, "DEPTH": shape.depth}
+            constants |= {"BIAS": inputs == 1000}
+            if rows <= 4:
+                kernel, constants = products._few, constants | {"STAGES": shape.stages}
+            else:
+                kernel, constants = products._many, constants | {"SPLITS": shape.splits}
+            out = {"values": values, "out": "*bf16" if shape.splits == 1 else "*fp32"}
+            compile_one(kernel, "bf16", constants, out, num_warps=shape.warps, num_stages=shape.stages)
+    compile_one(products._join, "bf16", {"SPLITS": 4, "BIAS": True, "SIZE": 1024})
+    compile_one(
+        products._squeeze, "bf16", {"INPUTS": 4096, "SIZE": 4096}, {"values": "*fp8e4nv"}, num_warps=8
+    )
+
+
 def main() -> None:
+    compile_products()
     for dim, padded, block, odd in ((128, 128, 64, False), (80, 128, 64, True), (256, 256, 32, True)):
         shape = {"GROUP": 3 if odd else 4, "D": dim, "DIM": padded, "PAGE": 16, "BLOCK": block}
         shape |= {"WINDOW": odd, "SOFTCAP": odd}
