@@ -59,6 +59,13 @@ class Config:
     models: tuple[str, ...] = setting(
         (), "further models: ID=PATH, or ID=NAME with a name of `sluice models list`", sources=True
     )
+    # as adapter_dirs
+    model_dirs: tuple[str, ...] = setting(
+        (),
+        "folders from which admins may load models over HTTP, besides those of `sluice models list`",
+        folders=True,
+        exists=True,
+    )
     # cpu: nothing of the code for GPUs has run on one yet (docs/benchmarks.md)
     device: str = setting(
         "cpu", "what computes; auto: a GPU where there is one", choices=("cpu", "cuda", "auto")

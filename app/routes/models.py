@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
 from app.answers import json_answer
 from app.model_name import full_name, named
+from app.model_sources import allowed_source
 from app.models import Entry
 from app.service import service_of
 from engine.adapters.adapter import Adapter
@@ -47,7 +50,8 @@ async def all_models(request: Request) -> HttpResponse:
 async def load(request: Request) -> HttpResponse:
     service = service_of(request)
     principal = await service.authenticate(request, "admin")
-    source = await service.read(request, principal.tenant, lambda body, _: parse_load_model(body))
+    asked = await service.read(request, principal.tenant, lambda body, _: parse_load_model(body))
+    source = await asyncio.to_thread(allowed_source, asked, service.config)
     return json_answer(_entry(service.hub.models.load(request.path_params["model_id"], source)), 202)
 
 

@@ -138,7 +138,9 @@ def test_help_is_no_fault(said: Said, words: list[str]) -> None:
 @pytest.fixture
 async def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     """A server that left word, as `sluice serve` does it."""
-    async with serving(cache_dir=folder / "cache", dtype="float32", kv_memory_mib=16) as server:
+    (folder / "allowed").mkdir()
+    settings = {"cache_dir": folder / "cache", "dtype": "float32", "kv_memory_mib": 16}
+    async with serving(**settings, model_dirs=folder / "allowed") as server:
         config = server.service.config
         monkeypatch.setenv("SLUICE_STATE_DIR", str(config.state_dir))
         announce(config.state_dir, RunningServer(server.http, server.service.operator_key))
@@ -170,15 +172,28 @@ async def test_a_model_is_loaded_by_its_name_in_the_cache_and_unloaded(
 
 @pytest.mark.anyio
 async def test_a_path_is_meant_where_the_command_stands(served: Served, said: Said, folder: Path) -> None:
+    save_tiny_chat(folder / "allowed" / "tiny")
+    assert str(folder / "allowed" / "tiny") in await said.beside("load", "mine", "allowed/tiny")
+
+
+@pytest.mark.anyio
+async def test_a_path_that_the_operator_did_not_name_is_refused_with_the_ways_out(
+    served: Served, said: Said, folder: Path
+) -> None:
     save_tiny_chat(folder / "tiny")
-    assert str(folder / "tiny") in await said.beside("load", "mine", "tiny")
+    for source in ("tiny", "./nowhere", "somebody/some-model"):
+        refused = await said.beside("load", "mine", source, code=1)
+        assert f"SLUICE_MODEL_DIRS: {folder / 'allowed'}" in refused
+        assert "`sluice models pull`" in refused
+    await said.beside("pull", "tiny")
+    assert await said.beside("load", "mine", "tiny", code=1), "the path is meant, as it is there"
+    (folder / "tiny").rename(folder / "moved")
+    assert (await said.beside("load", "mine", "tiny")).startswith("mine  ")
 
 
 @pytest.mark.anyio
 async def test_what_the_server_refuses_is_said(served: Served, said: Said) -> None:
     assert "letters, digits" in await said.beside("load", "a:b", "scripted", code=1)
-    assert "there is no model hub" in await said.beside("load", "mine", "somebody/some-model", code=1)
-    assert "mine" in await said.beside("list")
     assert "stays while the server runs" in await said.beside("unload", "scripted", code=1)
     assert await said.beside("load", "mine", "scripted") == "mine  from scripted\n"
 
