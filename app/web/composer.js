@@ -12,6 +12,7 @@ export class Composer {
   #send;
   #stop;
   #hint;
+  #running = false;
 
   /** @param parts the elements {form, field, send, stop, hint}. */
   constructor(chat, connection, storage, { form, field, send, stop, hint }) {
@@ -78,6 +79,7 @@ export class Composer {
     else this.#storage.setItem(DRAFT, this.#field.value);
     this.#field.style.height = "auto";
     this.#field.style.height = `${Math.min(this.#field.scrollHeight, window.innerHeight * TALLEST)}px`;
+    this.#explainUsual();
     this.#show();
   }
 
@@ -88,6 +90,11 @@ export class Composer {
     this.#stop.hidden = !running;
     if (hadFocus === this.#send || hadFocus === this.#stop) (running ? this.#stop : this.#field).focus();
     this.#send.disabled = !this.#chat.ready || this.#field.value.trim() === "";
+    if (running !== this.#running || this.#chat.ready) this.#explainUsual();
+    this.#running = running;
+  }
+
+  #explainUsual() {
     this.#hint.textContent = this.#hint.dataset.usual;
     delete this.#hint.dataset.tone;
   }

@@ -55,7 +55,7 @@ new Transcript(
   (name, turn, argument) => ACTIONS[name](turn, argument),
 );
 new Announcer(chat, at("announcements"));
-new StatusView(connection, at("status"), () => keyDialog.ask());
+new StatusView(connection, { root: at("status"), said: at("status-said") }, () => keyDialog.ask());
 new ThemeSwitch(localStorage, at("theme"));
 
 connection.addEventListener("state", () => {

@@ -14,12 +14,14 @@ export class StatusView {
   #connection;
   #root;
   #word;
+  #said;
   #ticking = null;
 
-  /** @param root a button; pressing it connects, or asks for a key. */
-  constructor(connection, root, askForKey) {
+  /** @param root a button; pressing it connects, or asks for a key. @param said tells screen readers of changes. */
+  constructor(connection, { root, said }, askForKey) {
     this.#connection = connection;
     this.#root = root;
+    this.#said = said;
     this.#word = root.querySelector(".word");
     root.addEventListener("click", () => (connection.state.name === "key" ? askForKey() : connection.connect()));
     connection.addEventListener("state", () => this.#show());
@@ -34,6 +36,7 @@ export class StatusView {
     this.#root.disabled = name === "open" || name === "connecting";
     this.#root.title = [message, this.#root.disabled ? "" : "Press to try now."].filter(Boolean).join(" ");
     this.#word.textContent = word;
+    this.#said.textContent = word; // without the seconds, which would be read one by one
     if (name === "waiting") this.#countDown();
   }
 

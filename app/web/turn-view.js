@@ -34,7 +34,7 @@ export class TurnView {
   #waiting = element("p", { className: "waiting" });
   #notice = element("div", { className: "notice", hidden: true });
   #figures = element("dl", { className: "figures", "aria-label": "Figures of this reply" });
-  #tools = element("div", { className: "tools", role: "toolbar", "aria-label": "This reply" });
+  #tools = element("div", { className: "tools", role: "group", "aria-label": "This reply" });
   #copy = button("Copy the reply", {
     symbol: "copy",
     onClick: () => navigator.clipboard.writeText(this.#turn.reply),

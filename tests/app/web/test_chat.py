@@ -56,6 +56,22 @@ def test_escape_stops_a_reply_and_the_chat_goes_on(page: Page) -> None:
     assert reply(ask(page, "and on it goes")).inner_text() == "and on it goes"
 
 
+def test_what_is_sent_too_early_stays_with_a_word_about_why(page: Page) -> None:
+    turn = say(page, LONG)
+    expect(reply(turn)).to_contain_text("word3")
+    field = page.get_by_label("Message", exact=True)
+    field.fill("too early")
+    page.keyboard.press("Enter")
+    hint = page.locator("#hint")
+    expect(hint).to_contain_text("Press Escape to stop it")
+    expect(reply(turn)).to_contain_text("word60")
+    expect(hint).to_contain_text("Press Escape to stop it")
+    expect(field).to_have_value("too early")
+    page.keyboard.press("Escape")
+    has_ended(turn, "stopped")
+    expect(hint).not_to_contain_text("Press Escape to stop it")
+
+
 def test_the_stop_button_stops_and_gives_the_box_back(page: Page) -> None:
     turn = say(page, LONG)
     page.get_by_role("button", name="Stop").click()
