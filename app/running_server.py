@@ -83,8 +83,11 @@ def announce(state_dir: Path, server: RunningServer) -> None:
     draft.replace(path)
 
 
-def withdraw(state_dir: Path) -> None:
-    (state_dir / _FILE).unlink(missing_ok=True)
+def withdraw(state_dir: Path, key: str) -> None:
+    """Take back the word of the server with that key; another may have left its own meanwhile."""
+    found = find_server(state_dir)
+    if found is not None and found.key == key:
+        (state_dir / _FILE).unlink(missing_ok=True)
 
 
 def find_server(state_dir: Path) -> RunningServer | None:

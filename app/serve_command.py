@@ -56,7 +56,7 @@ async def _serve(config: Config, listener: socket.socket) -> None:
         try:
             await serve(server, service, listener, lambda port: _announce(config, service, port, first_key))
         finally:
-            withdraw(config.state_dir)
+            withdraw(config.state_dir, service.operator_key)
 
 
 async def _announce(config: Config, service: Service, port: int, first_key: str | None) -> None:

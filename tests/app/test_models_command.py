@@ -118,8 +118,11 @@ def test_a_server_that_was_killed_left_word_that_leads_nowhere(said: Said, folde
     announce(folder / "state", RunningServer("http://127.0.0.1:1", "key"))
     assert "does not answer" in said.by("unload", "a", code=1)
     assert said.by("list") == ""
-    withdraw(folder / "state")
+    withdraw(folder / "state", "another's")
+    assert "does not answer" in said.by("unload", "a", code=1), "the word of one that is still there stays"
+    withdraw(folder / "state", "key")
     assert find_server(folder / "state") is None
+    withdraw(folder / "state", "key")
 
 
 @pytest.mark.parametrize(
