@@ -19,7 +19,7 @@ from engine.progress import Progress
 if TYPE_CHECKING:
     import torch
 
-    from engine.plan import Budget
+    from engine.plan import Budget, MemoryPlan
 
 SCRIPTED: Final = "scripted"
 """As a source: the scripted engine instead of a model's folder."""
@@ -27,10 +27,28 @@ SCRIPTED: Final = "scripted"
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An engine, not started, and the memory that it may take."""
+    """An engine, not started, and the plan of its memory, if it takes any worth a plan."""
 
     engine: Engine
-    bytes: int = 0
+    plan: MemoryPlan | None = None
+
+    @property
+    def share(self) -> Share:
+        plan = self.plan
+        if plan is None:
+            return Share(0)
+        stats = self.engine.stats()
+        written = (stats.pages_used + stats.pages_cached) / stats.pages_total
+        return Share(plan.total, plan.needs.work + int(plan.kv_bytes * (1 - written)))
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The memory that a model may take, in bytes; `free` of them count as available still, though they are promised:
+    pages come when they are first written, and a step's room only while one is computed."""
+
+    bytes: int
+    free: int = 0
 
 
 def build_default(config: Config) -> Built:
@@ -63,10 +81,10 @@ def _own(config: Config) -> Built:
 
 
 def build_further(
-    config: Config, model_id: str, source: str, planned: Mapping[str, int], progress: Progress
+    config: Config, model_id: str, source: str, planned: Mapping[str, Share], progress: Progress
 ) -> Built:
-    """The engine of one more model: a path, a name in the cache, or `scripted`. planned: memory of those that are
-    loaded, by id. Slow. Raises ModelError."""
+    """The engine of one more model: a path, a name in the cache, or `scripted`. planned: of those that are loaded, by
+    id. Slow. Raises ModelError."""
     if source == SCRIPTED:
         return Built(_scripted(config, model_id))
     from engine.cached import find_model
@@ -87,7 +105,7 @@ def _scripted(config: Config, model_id: str) -> Engine:
     )
 
 
-def _torch(config: Config, folder: Path, model_id: str, planned: Mapping[str, int]) -> Built:
+def _torch(config: Config, folder: Path, model_id: str, planned: Mapping[str, Share]) -> Built:
     """The engine of a model folder, within the memory that is left. Raises ModelError."""
     from engine.needs import look_at
     from engine.plan import plan_memory
@@ -97,7 +115,7 @@ def _torch(config: Config, folder: Path, model_id: str, planned: Mapping[str, in
     looked = look_at(folder, settings, model_id)
     plan = plan_memory(looked.needs, settings, memory_budget(config, looked.form.device, planned))
     engine = build_torch_engine(folder, replace(settings, kv_bytes=plan.kv_bytes), model_id)
-    return Built(engine, plan.total)
+    return Built(engine, plan)
 
 
 def engine_settings(config: Config) -> EngineSettings:
@@ -118,18 +136,28 @@ def engine_settings(config: Config) -> EngineSettings:
     )
 
 
-def memory_budget(config: Config, device: torch.device, planned: Mapping[str, int]) -> Budget:
-    """What a further model may take. planned: what the loaded ones may take, by id."""
+def memory_budget(config: Config, device: torch.device, planned: Mapping[str, Share]) -> Budget:
+    """What a further model may take. planned: of the loaded ones, by id."""
     from engine.available import memory_of
     from engine.plan import Budget
 
-    taken = sum(planned.values())
+    shares = {model_id: share.bytes for model_id, share in planned.items()}
+    taken = sum(shares.values())
     if config.memory_bytes is not None:
         left = config.memory_bytes - taken
-        return Budget(config.memory_bytes, left, "memory_bytes", fixed=True, planned=planned)
+        return Budget(config.memory_bytes, left, "memory_bytes", fixed=True, planned=shares)
     found = memory_of(device)
-    left = min(found.available, found.total - taken)
-    return Budget(found.total, left, found.source, gpu=device.type == "cuda", planned=planned)
+    gpu = device.type == "cuda"  # there pages are taken when the model is loaded, and none comes later
+    promised = 0 if gpu else sum(share.free for share in planned.values())
+    left = min(found.available - promised, found.total - taken)
+    return Budget(found.total, left, found.source, gpu=gpu, planned=shares)
+
+
+def default_source(config: Config) -> str:
+    """Where the default model comes from, as `build_further` would take it."""
+    from engine.fetch import DEFAULT_MODEL
+
+    return SCRIPTED if config.engine == SCRIPTED else str(config.model or DEFAULT_MODEL)
 
 
 def default_id(config: Config) -> str:

@@ -170,7 +170,7 @@ class Hub:
                     self._check_open()
                     return  # nobody is there to be told
                 turn = model.turns.begin(ask, prompt)
-                turn.on_first_text = partial(self._first_text, model.id, began)
+                turn.on_first_text = partial(self._first_text, model, began)
                 turn.attach(sink)
                 handle.turn = turn
                 self._submit(model, turn, ask, prompt, grammar)
@@ -213,7 +213,9 @@ class Hub:
                 error = ResponseError("internal_error", "The server failed to keep this response.")
                 response = replace(response, status="failed", error=error, incomplete_details=None)
             turn.conclude(response)
-            self._observe(model.id, turn, response, began)
+            self._observe(model, turn, response, began)
+        except Exception:  # of ours; raised, it would end the hub and with it every other response
+            log.exception("response not concluded id=%s", turn.id)
         finally:
             turn.concluded.set()
             self._live.pop(turn.id, None)
@@ -228,13 +230,12 @@ class Hub:
             )
 
     def _submit(self, model: Model, turn: Turn, ask: Ask, prompt: Prompt, grammar: object | None) -> None:
-        self._live[turn.id] = turn
+        asked = named(model.engine, ask.create.model)
         try:
-            asked = named(model.engine, ask.create.model)
             turn.submit(engine_request(turn.id, ask, prompt, asked, grammar, self.config))
         except EngineError as error:
-            del self._live[turn.id]
             raise translated(error, ask.param) from error
+        self._live[turn.id] = turn
         self.metrics.live.set(len(self._live))
 
     async def _keep(self, ask: Ask, record: StoredResponse) -> None:
@@ -246,14 +247,20 @@ class Hub:
         else:
             ask.local[record.id] = record
 
-    def _first_text(self, model_id: str, began: float) -> None:
-        self.metrics.observe_first_text(model_id, time.monotonic() - began)
+    def _first_text(self, model: Model, began: float) -> None:
+        self.metrics.observe_first_text(self._label(model), time.monotonic() - began)
 
-    def _observe(self, model_id: str, turn: Turn, response: Response, began: float) -> None:
+    def _label(self, model: Model) -> str | None:
+        """A model's in the metrics; none once it was forgotten there, or it would come back for good."""
+        return model.id if self.models.holds(model) else None
+
+    def _observe(self, model: Model, turn: Turn, response: Response, began: float) -> None:
         seconds = time.monotonic() - began
         metrics = self.metrics
         metrics.ended.labels(response.status).inc()
-        metrics.observe_request(model_id, seconds, turn.usage.input_tokens, turn.usage.output_tokens)
+        metrics.observe_request(
+            self._label(model), seconds, turn.usage.input_tokens, turn.usage.output_tokens
+        )
         if turn.cut is not None:
             metrics.cuts.labels(turn.cut.category).inc()
         log.info(

@@ -19,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app.answers import RequestIds, on_bug, on_http_exception, on_protocol_error
 from app.auth import Authenticator
 from app.config import Config
-from app.engines import Built, build_default, build_further
+from app.engines import Built, build_default, build_further, default_source
 from app.hub import Hub
 from app.keys import load_pepper
 from app.metrics import Metrics
@@ -142,8 +142,8 @@ async def running(
 def _engines(config: Config, engine: Engine | None) -> list[tuple[Built, str]]:
     """The engines of a start with where they come from, the default one first. Raises ConfigError."""
     first = Built(engine) if engine is not None else build_default(config)
-    served = [(first, str(config.model or config.engine))]
-    planned = {first.engine.model.id: first.bytes}
+    served = [(first, default_source(config))]
+    planned = {first.engine.model.id: first.share}
     from engine.progress import ProgressBars
 
     progress = ProgressBars()
@@ -156,7 +156,7 @@ def _engines(config: Config, engine: Engine | None) -> list[tuple[Built, str]]:
             raise ConfigError(f"SLUICE_MODELS: {model_id}={source}: {error}") from error
         finally:
             progress.close()
-        planned[model_id] = built.bytes
+        planned[model_id] = built.share
         served.append((built, source))
     return served
 

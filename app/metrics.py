@@ -61,18 +61,21 @@ class Metrics:
             "sluice_event_loop_lag_seconds", "How late the event loop runs a timer.", buckets=_LAG, registry=r
         )
 
-    def observe_first_text(self, model: str, seconds: float) -> None:
+    def observe_first_text(self, model: str | None, seconds: float) -> None:
+        """model: None for one that is served no more."""
         self._first_token.observe(seconds)
-        self._by_model["first_text"].labels(model).observe(seconds)
+        if model is not None:
+            self._by_model["first_text"].labels(model).observe(seconds)
 
-    def observe_request(self, model: str, seconds: float, prompt: int, generation: int) -> None:
+    def observe_request(self, model: str | None, seconds: float, prompt: int, generation: int) -> None:
         """Of a response that ended. prompt, generation: tokens."""
         self._duration.observe(seconds)
-        self._by_model["duration"].labels(model).observe(seconds)
-        self._by_model["prompt"].labels(model).observe(prompt)
-        self._by_model["generation"].labels(model).observe(generation)
         if generation > 1:
             self._per_token.observe(seconds / generation)
+        if model is not None:
+            self._by_model["duration"].labels(model).observe(seconds)
+            self._by_model["prompt"].labels(model).observe(prompt)
+            self._by_model["generation"].labels(model).observe(generation)
 
     def forget(self, model: str) -> None:
         """Drop a model that is not served any more, so that the labels stay as few as the models."""

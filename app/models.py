@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypeVar
 
-from app.engines import Built
+from app.engines import Built, Share
 from app.model import Model
 from app.model_ids import check_id
 from app.model_name import names_of, not_found, split_name
@@ -23,7 +23,7 @@ log = logging.getLogger("sluice.models")
 
 T = TypeVar("T")
 State: TypeAlias = Literal["loading", "ready", "unloading", "failed"]
-Build: TypeAlias = Callable[[str, str, Mapping[str, int], Progress], Built]
+Build: TypeAlias = Callable[[str, str, Mapping[str, Share], Progress], Built]
 """As `engines.build_further`, with the configuration given already."""
 
 MAX_MODELS: Final = 16
@@ -39,11 +39,16 @@ class Entry:
     source: str
     state: State
     model: Model | None = None
-    bytes: int = 0
+    built: Built | None = None
     doing: str = ""
     done: int = 0
     total: int = 0
     error: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """The memory that it may take."""
+        return self.built.share.bytes if self.built is not None else 0
 
     def progress(self, doing: str, done: int, total: int) -> None:
         """Called by the thread that loads; read by the event loop for people alone."""
@@ -90,7 +95,7 @@ class Models:
         self._default = self._default or model_id
         entry = self._entries.setdefault(model_id, Entry(model_id, source, "loading"))
         built.engine.start(self._loop)
-        entry.model, entry.bytes, entry.state = self._equip(built.engine), built.bytes, "ready"
+        entry.model, entry.built, entry.state = self._equip(built.engine), built, "ready"
         return entry.model
 
     @property
@@ -115,9 +120,14 @@ class Models:
         return [name for model in self.ready for name in names_of(model.engine)] + loading
 
     @property
-    def planned(self) -> dict[str, int]:
-        """The memory that each may take."""
-        return {one.id: one.bytes for one in self._entries.values() if one.bytes}
+    def planned(self) -> dict[str, Share]:
+        """Of each that takes memory."""
+        return {one.id: one.built.share for one in self._entries.values() if one.built and one.built.plan}
+
+    def holds(self, model: Model) -> bool:
+        """Whether it has not gone yet; another of its id may be there."""
+        entry = self._entries.get(model.id)
+        return entry is not None and entry.model is model
 
     def serving(self, asked: str | None) -> Model:
         """The model of a request. Raises ProtocolError `model_not_found`, `model_loading`."""
@@ -207,14 +217,22 @@ class Models:
 
     async def _unload(self, entry: Entry) -> None:
         assert entry.model is not None
-        engine = entry.model.engine
-        await engine.drain(self._grace_s)
-        await engine.close()
-        entry.model = None
-        del self._entries[entry.id], engine
+        try:
+            await _end(entry.model.engine, self._grace_s)
+        except Exception:  # whatever is the matter with it, it is served no more, and the others are
+            log.exception("model not ended in order id=%s", entry.id)
+        entry.model = entry.built = None
+        del self._entries[entry.id]
         self._on_gone(entry.id)
         await _in_thread(self._loop, _trim)
         log.info("model unloaded id=%s", entry.id)
+
+
+async def _end(engine: Engine, grace_s: float) -> None:
+    try:
+        await engine.drain(grace_s)
+    finally:
+        await engine.close()
 
 
 def _trim() -> None:

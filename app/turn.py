@@ -105,10 +105,18 @@ class Turn(Emitter):
         return self._cut
 
     def submit(self, request: EngineRequest) -> None:
-        """Hand the request to the engine and announce the response. Raises EngineError if the engine refuses it."""
+        """Hand the request to the engine and announce the response. Raises EngineError if the engine refuses it.
+
+        Where the announcement fails, by a fault of ours, the engine is told to end and nobody hears more of it.
+        """
         self._engine.submit(request, self.deliver)
         self._submitted = True
-        self.emit(ResponseCreated(sequence_number=self.number, response=self.response))
+        try:
+            self.emit(ResponseCreated(sequence_number=self.number, response=self.response))
+        except Exception:
+            self._read_by()
+            self.fail("internal_error", "The server failed before the response began.")
+            raise
         if self._cancelled:  # asked for while the context was being read
             self._engine.cancel(self.id)
 

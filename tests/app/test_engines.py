@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from app.engines import build_default
+from app.engines import Share, build_default, default_source, memory_budget
 from app.settings import ConfigError
-from engine.interface import Engine
+from engine.available import Memory
+from engine.fetch import DEFAULT_MODEL
+from engine.interface import Engine, EngineStats
 from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
 from tests.app.serving import config_for, serving
 from tests.engine.tiny_models import save_tiny
@@ -45,6 +48,41 @@ def test_the_scripted_engine_has_the_configured_bounds(tmp_path: Path) -> None:
     engine = build_default(config_for(tmp_path, scripted_max_running=7)).engine
     assert engine.model.id == "scripted"
     assert engine.model.created_at > 0
+
+
+def test_the_default_models_source_is_what_a_further_ones_would_be(model: Path, tmp_path: Path) -> None:
+    assert default_source(config_for(tmp_path, engine="torch")) == DEFAULT_MODEL
+    assert default_source(config_for(tmp_path, engine="torch", model=model)) == str(model)
+    assert default_source(config_for(tmp_path)) == "scripted"
+
+
+def test_pages_that_nobody_has_written_yet_are_promised_to_the_model_that_was_loaded_first(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=16)
+    built = build_default(config)
+    plan = built.plan
+    assert plan is not None
+    assert built.share == Share(plan.total, plan.needs.work + plan.kv_bytes)
+    used = EngineStats(pages_total=plan.pages, pages_used=plan.pages // 2, pages_cached=plan.pages // 4)
+    monkeypatch.setattr(built.engine, "stats", lambda: used)
+    half = built.share
+    assert half.bytes == plan.total
+    assert half.free == pytest.approx(plan.needs.work + plan.kv_bytes / 4, abs=plan.kv_bytes / plan.pages)
+
+
+def test_the_budget_keeps_what_is_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.available.memory_of", lambda device: Memory(1000, 500, "this machine"))
+    config = config_for(tmp_path)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    planned = {"a": Share(300, 120), "b": Share(100, 40)}
+    assert memory_budget(config, cpu, {}).left == 500
+    assert memory_budget(config, cpu, planned).left == 500 - 160
+    assert memory_budget(config, gpu, planned).left == 500, "a GPU's are taken when the model is loaded"
+    assert memory_budget(config, cpu, {"a": Share(900, 40)}).left == 1000 - 900
+    assert memory_budget(config, cpu, planned).planned == {"a": 300, "b": 100}
+    fixed = config_for(tmp_path, memory_bytes=1 << 30)
+    assert memory_budget(fixed, cpu, planned).left == (1 << 30) - 400
 
 
 @pytest.mark.anyio

@@ -14,9 +14,11 @@ import pytest
 
 import app.main
 from app.config import Config
-from app.engines import Built, build_further
+from app.engines import Built, Share, build_further
 from app.model_ids import further_models
 from app.settings import ConfigError
+from app.store.record import StoredResponse
+from app.store.responses import ResponseStore
 from engine.progress import Progress
 from engine.request import ChatMessage
 from engine.scripted import ScriptedEngine
@@ -189,7 +191,7 @@ class Gate:
         monkeypatch.setattr(app.main, "build_further", self._build)
 
     def _build(
-        self, config: Config, model_id: str, source: str, planned: Mapping[str, int], progress: Progress
+        self, config: Config, model_id: str, source: str, planned: Mapping[str, Share], progress: Progress
     ) -> Built:
         progress("Reading", 3, 10)
         self.asked.set()
@@ -268,6 +270,49 @@ async def test_past_the_grace_time_replies_are_cancelled() -> None:
         ended = (await talk.until("response.incomplete"))[-1]
         assert ended["response"]["status"] == "cancelled"
         await until(client, "slow", "gone")
+
+
+class FailsToEnd(ScriptedEngine):
+    async def close(self) -> None:
+        await super().close()
+        raise RuntimeError("its thread is in nobody's hands")
+
+
+async def test_an_engine_that_fails_to_end_is_let_go_all_the_same(served: Served) -> None:
+    served.service.hub.models.add(Built(FailsToEnd(model_id="odd")), "scripted")
+    async with client_of(served) as client:
+        assert (await take_turn(served, "json", "hello", model="odd")).text == "hello"
+        await client.delete("/v1/admin/models/odd")
+        await until(client, "odd", "gone")
+        assert 'model_name="odd"' not in (await client.get("/metrics")).text
+        assert (await take_turn(served, "json", "the others serve on")).text == "the others serve on"
+        await load(client, "odd", "scripted")
+        await until(client, "odd", "ready")
+
+
+async def test_a_reply_that_is_written_down_after_its_model_has_gone_leaves_no_label(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ScriptedEngine(model_id="brief")
+    served.service.hub.models.add(Built(engine), "scripted")
+    gone, put = asyncio.Event(), ResponseStore.put
+
+    async def put_late(store: ResponseStore, record: StoredResponse) -> bool:
+        await gone.wait()
+        return await put(store, record)
+
+    monkeypatch.setattr(ResponseStore, "put", put_late)
+    async with client_of(served) as client:
+        turn = asyncio.create_task(take_turn(served, "json", "hello", model="brief"))
+        while not engine.stats().finished["stop"]:
+            await asyncio.sleep(0)
+        await client.delete("/v1/admin/models/brief")
+        await until(client, "brief", "gone")
+        gone.set()
+        assert (await turn).text == "hello"
+        text = (await client.get("/metrics")).text
+        assert 'model_name="brief"' not in text
+        assert "gen_ai_server_request_duration_seconds_count 1.0" in text, "it counts among all"
 
 
 async def test_what_cannot_be_loaded_says_why_and_leaves_the_others_alone(

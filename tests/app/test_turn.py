@@ -120,6 +120,19 @@ class Reader(Sink):
         return "".join(event.get("delta", "") for event in self.events)
 
 
+class Broken(Reader):
+    """Raises at the event of that number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def offer(self, data: bytes, number: int, event: ResponseEvent | str) -> None:
+        if number == self.number:
+            raise RuntimeError("a reader must not raise")
+        super().offer(data, number, event)
+
+
 class Scene:
     """A turn with its engine and one reader, already submitted unless said otherwise."""
 
@@ -342,6 +355,17 @@ def test_a_failure_without_a_name_gets_one() -> None:
     scene = Scene()
     scene.feed(Started(0), finished(FinishReason.FAILED))
     assert scene.end()["error"]["code"] == "internal_error"
+
+
+def test_a_turn_whose_beginning_cannot_be_told_is_taken_back_from_the_engine() -> None:
+    scene = Scene(submit=False)
+    scene.turn.attach(Broken(0))
+    with pytest.raises(RuntimeError):
+        scene.submit()
+    assert scene.engine.cancelled == ["resp_1"]
+    scene.feed(Started(0), "late", finished(FinishReason.CANCELLED))
+    assert scene.turn.ended.is_set()
+    assert scene.reader.kinds == ["created"], "who heard of it hears no more"
 
 
 def test_a_request_that_the_engine_refuses_has_no_event() -> None:
