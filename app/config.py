@@ -216,6 +216,11 @@ class Config:
         "memory for keys and values of a model; without it 1 GiB or a whole context, as memory allows",
         low=16,
     )
+    host_kv_mib: int | None = setting(
+        None,
+        "machine memory for what a GPU has no room to keep, 0: none; without it as much as the GPU's own",
+        low=0,
+    )
     chunk_tokens: int = setting(256, "most prompt tokens of one step", low=16)  # a cancel waits for so many
     gap_ms: int = setting(
         80, "longest step in milliseconds, as far as prompts are to blame, while replies run", low=1

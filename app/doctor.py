@@ -12,7 +12,7 @@ from typing import Final
 
 from app.config import Config
 from app.doctor_further import adapters_asked_for, models_asked_for
-from app.engines import default_id, engine_settings, memory_budget
+from app.engines import default_id, engine_settings, host_memory, memory_budget
 from app.finding import Finding
 from app.server import bind
 from app.settings import ConfigError
@@ -124,6 +124,9 @@ def _computed(config: Config, folder: Path) -> Iterator[Finding]:
     )
     yield Finding("memory", "room for steps", size(needs.work))
     yield Finding("memory", "in all", size(plan.total))
+    if form.device.type == "cuda" or config.host_kv_mib:
+        host = host_memory(config, form.device, plan.kv_bytes)
+        yield Finding("memory", "keys and values beside the GPU", f"{size(host)} of the machine's memory")
 
 
 def _folders(config: Config) -> Iterator[Finding]:

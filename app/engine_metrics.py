@@ -26,6 +26,7 @@ _GAUGES: Final[dict[str, tuple[str, Callable[[EngineStats], float]]]] = {
         "Those of the cached KV pages that are kept for a conversation.",
         lambda s: s.pages_pinned,
     ),
+    "sluice_kv_host_pages": ("KV pages that wait in the host's memory.", lambda s: s.host_pages_used),
 }
 _COUNTERS: Final[dict[str, tuple[str, Callable[[EngineStats], float]]]] = {
     "vllm:prompt_tokens": ("Prompt tokens received.", lambda s: s.prompt_tokens),
@@ -40,6 +41,18 @@ _COUNTERS: Final[dict[str, tuple[str, Callable[[EngineStats], float]]]] = {
         lambda s: s.preemptions,
     ),
     "sluice_kv_evictions": ("KV pages whose content was given up for another.", lambda s: s.evictions),
+    "sluice_kv_host_hits": (
+        "KV pages that a prompt found in the host's memory.",
+        lambda s: s.host_pages_back,
+    ),
+    "sluice_kv_host_bytes_out": (
+        "Bytes of KV pages that left the GPU for the host's memory.",
+        lambda s: s.host_pages_out * s.page_bytes,
+    ),
+    "sluice_kv_host_bytes_back": (
+        "Bytes of KV pages that came back from there.",
+        lambda s: s.host_pages_back * s.page_bytes,
+    ),
     "sluice_engine_steps": ("Engine iterations.", lambda s: s.steps),
 }
 _HISTOGRAMS: Final[dict[str, tuple[str, str]]] = {

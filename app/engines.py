@@ -114,7 +114,10 @@ def _torch(config: Config, folder: Path, model_id: str, planned: Mapping[str, Sh
     settings = engine_settings(config)
     looked = look_at(folder, settings, model_id)
     plan = plan_memory(looked.needs, settings, memory_budget(config, looked.form.device, planned))
-    engine = build_torch_engine(folder, replace(settings, kv_bytes=plan.kv_bytes), model_id)
+    host = host_memory(config, looked.form.device, plan.kv_bytes)
+    engine = build_torch_engine(
+        folder, replace(settings, kv_bytes=plan.kv_bytes, host_kv_bytes=host), model_id
+    )
     return Built(engine, plan)
 
 
@@ -158,6 +161,18 @@ def default_source(config: Config) -> str:
     from engine.fetch import DEFAULT_MODEL
 
     return SCRIPTED if config.engine == SCRIPTED else str(config.model or DEFAULT_MODEL)
+
+
+def host_memory(config: Config, device: torch.device, kv_bytes: int) -> int:
+    """Bytes for keys and values that leave a GPU. Raises ModelError."""
+    import torch
+
+    from engine.available import memory_of
+    from engine.plan import host_kv_bytes
+
+    asked = None if config.host_kv_mib is None else config.host_kv_mib << 20
+    available = memory_of(torch.device("cpu")).available
+    return host_kv_bytes(asked, kv_bytes, device.type == "cuda", available)
 
 
 def default_id(config: Config) -> str:

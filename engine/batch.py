@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from engine.moves import Mover
 from engine.request import Sampling
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Runner(Protocol):
     @property
     def ahead(self) -> int:
         """How many tokens it computes before they are asked for, where a row's pages have room for them."""
+        ...
+
+    @property
+    def mover(self) -> Mover | None:
+        """Its way to pages in the host's memory, where it has one."""
         ...
 
     def step(self, rows: Sequence[Row]) -> list[Result]:

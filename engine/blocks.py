@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from engine.host_pages import HostPages
+from engine.lease import Lease, Left, Opened
+from engine.moves import Moves
+from engine.pages import Pages
 from engine.pins import Key, Pins
 from engine.prefixes import Node, PrefixTree
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """The pages of one sequence, in order of position. Change it through its pool only."""
-
-    salt: str
-    pages: list[int]
-    known: int  # the leading pages that are in the tree
-    _node: Node | None  # the last of them
-
-    def __repr__(self) -> str:
-        return f"<Lease pages={len(self.pages)} known={self.known}>"
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    lease: Lease
-    cached_tokens: int  # leading positions that need not be computed
-    copy: tuple[int, int] | None  # (source, target): copy this page before anything of the step is written
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Pages that were given back with their content, and which life each was in: a later one has other content."""
-
-    salt: str
-    pages: tuple[int, ...]
-    lives: tuple[int, ...]
+from engine.transit import Transit
 
 
 class BlockPool:
@@ -44,35 +18,26 @@ class BlockPool:
 
     A page is used (held by leases), idle (held by nobody, free to take, but with content that somebody may come
     back to) or free. Idle pages are evicted least recently used first and leaves first; pinned ones only when
-    no other is left.
+    no other is left. Where the host has pages their content moves there, and comes back with a prompt that finds it:
+    `take_moves` says what to copy. The ancestors of a page on the device are on the device.
     """
 
-    def __init__(self, pages_total: int, page_tokens: int) -> None:
+    def __init__(self, pages_total: int, page_tokens: int, host_pages: int = 0) -> None:
         if pages_total < 1 or page_tokens < 1:
             raise ValueError("a pool needs at least one page of at least one token")
         self.pages_total = pages_total
         self.page_tokens = page_tokens
-        self.releases = 0  # grows whenever pages become available
-        self.evictions = 0
-        self._away = False
-        self._parked: list[
-            tuple[list[int], bool]
-        ] = []  # pages of leases that were closed or left since `depart`
+        self.evictions = 0  # of content that is nowhere any more
+        self.moved_out = self.moved_back = 0
+        self.host = HostPages(host_pages)
+        self._pages = Pages(pages_total)
+        self._transit = Transit(self._pages)
         self._tree = PrefixTree(page_tokens)
-        self._pins = Pins(pages_total)
-        self._free = list(range(pages_total - 1, -1, -1))
-        self._holders = [0] * pages_total
-        self._lives = [0] * pages_total  # how often each page's content was given up
-        self._nodes: dict[int, Node] = {}  # by page
-        # Whoever holds a page holds all its ancestors and lets go of them later, so descendants stand in
-        # front of their ancestors in both, and taking from the front takes leaves first. Those without a node
-        # were left and can be claimed, not found.
-        self._idle: OrderedDict[int, Node | None] = OrderedDict()
-        self._pinned: OrderedDict[int, Node | None] = OrderedDict()
+        self._pins = Pins(pages_total + host_pages)
 
     @property
     def available(self) -> int:
-        return len(self._free) + self.cached
+        return self._pages.available
 
     @property
     def used(self) -> int:
@@ -80,11 +45,16 @@ class BlockPool:
 
     @property
     def cached(self) -> int:
-        return len(self._idle) + len(self._pinned)
+        return self._pages.cached
 
     @property
     def pinned(self) -> int:
-        return len(self._pinned)
+        return len(self._pages.pinned)
+
+    @property
+    def releases(self) -> int:
+        """Grows whenever pages become available."""
+        return self._pages.releases
 
     def pages_for(self, tokens: int) -> int:
         return -(-tokens // self.page_tokens)
@@ -97,37 +67,42 @@ class BlockPool:
         """
         limit = min(len(prompt), total_tokens - 1)
         chain = self._tree.match(prompt, limit, salt)
-        start = len(chain) * self.page_tokens
-        parent = chain[-1] if chain else self._tree.root(salt)
-        source, shared = self._tree.closest(
-            parent, tuple(prompt[start : min(limit, start + self.page_tokens)])
-        )
-        for node in chain:
-            self._hold(node.page)
-        if source is not None:
-            self._hold(source.page)  # so that taking pages does not evict it
-        missing = self.pages_for(total_tokens) - len(chain)
-        if source is not None and missing + spare > self.available:
-            self._drop(source.page)
-            source, shared = None, 0
-        if missing + spare > self.available:
-            for node in reversed(chain):
-                self._drop(node.page)
+        here = [node.page for node in chain if node.page >= 0]  # in front of those that the host has
+        missing = self.pages_for(total_tokens) - len(here) + spare
+        self._pages.hold_all(here)
+        if missing > self.available:
+            self._pages.drop_all(here)
             return None
-        lease = Lease(salt, [node.page for node in chain], len(chain), chain[-1] if chain else None)
-        lease.pages.extend([self._take() for _ in range(missing)])
-        copy = None
+        start, away = len(chain) * self.page_tokens, chain[len(here) :]
+        parent = chain[-1] if chain else self._tree.root(salt)
+        tail, shared = self._closest(parent, tuple(prompt[start : min(limit, start + self.page_tokens)]))
+        source = None
+        if tail is not None and tail.page < 0:
+            away.append(tail)
+        elif tail is not None:
+            self._pages.hold(tail.page)  # so that taking pages does not evict it
+            source = tail.page
+            if missing > self.available:
+                self._pages.drop(source)
+                source, shared = None, 0
+        lease = Lease(salt, here, len(chain), chain[-1] if chain else None)
+        moved = len(self._transit.planned.moves.out)
+        self._bring(lease, away)
+        if tail in away:
+            self._forget(tail, parent)  # its content is the lease's now
+        lease.pages.extend([self._take() for _ in range(self.pages_for(total_tokens) - len(lease.pages))])
+        copy = None if source is None else (source, lease.pages[len(chain)])
+        batch, copy = self._transit.join(lease.pages, copy, moved)
         if source is not None:
-            copy = (source.page, lease.pages[len(chain)])
-            self._drop(source.page)
-        return Opened(lease, start + shared, copy)
+            self._pages.drop(source)
+        return Opened(lease, start + shared, copy, batch)
 
     def grow(self, lease: Lease, total_tokens: int) -> bool:
         """Add pages to cover `total_tokens` positions; False, and nothing changed, if they lack."""
         missing = self.pages_for(total_tokens) - len(lease.pages)
         if missing > self.available:
             return False
-        lease.pages.extend([self._take() for _ in range(missing)])
+        lease.pages.extend([self._take(at_once=True) for _ in range(missing)])
         return True
 
     def enter(self, lease: Lease, ids: Sequence[int], computed: int) -> None:
@@ -159,12 +134,34 @@ class BlockPool:
 
     def depart(self) -> None:
         """A step is being computed and may still write to all that is held: until `arrive` nothing is given back."""
-        self._away = True
+        self._pages.depart()
 
     def arrive(self) -> None:
-        self._away = False
-        while self._parked:
-            self._drop_all(*self._parked.pop())
+        self._pages.arrive()
+
+    def take_moves(self) -> Moves:
+        """What to copy for all that was opened and grown since the last call; to be sent before the step."""
+        return self._transit.take()
+
+    def waits(self, batch: int) -> bool:
+        """Whether this batch of moves is still on its way."""
+        return batch > self._transit.landed
+
+    def land(self, batch: int) -> None:
+        """All batches up to this one have ended."""
+        for landed in self._transit.land(batch):
+            self.host.copied(landed.hosts, landed.number)
+
+    def lose_moves(self) -> None:
+        """Moves have failed, and none is on its way any more: what the host has cannot be trusted.
+
+        Nobody may hold a page that should have come.
+        """
+        coming = [self._pages.nodes[page] for page in self._transit.arriving() if page in self._pages.nodes]
+        for node in [*coming, *self.host.nodes()]:
+            if node.page >= 0 or node.host >= 0:  # not gone with another one
+                self._uproot(node)
+        self.land(self._transit.planned.number - 1)
 
     def close(self, lease: Lease) -> None:
         """Give back all pages of the lease."""
@@ -172,7 +169,7 @@ class BlockPool:
 
     def leave(self, lease: Lease) -> Left:
         """Give back all pages of the lease, but remember the content of those that are not known, for `claim`."""
-        left = Left(lease.salt, tuple(lease.pages), tuple(self._lives[page] for page in lease.pages))
+        left = Left(lease.salt, tuple(lease.pages), tuple(self._pages.lives[page] for page in lease.pages))
         self._give_back(lease, keep=True)
         return left
 
@@ -180,98 +177,129 @@ class BlockPool:
         """The first of the pages that were left, as far as nobody has taken them since."""
         lease = Lease(left.salt, [], 0, None)
         for page, life in zip(left.pages, left.lives, strict=True):
-            if self._lives[page] != life:
+            if self._pages.lives[page] != life:
                 break
-            self._hold(page)
+            self._pages.hold(page)
             lease.pages.append(page)
-            if (node := self._nodes.get(page)) is not None:
+            if (node := self._pages.nodes.get(page)) is not None:
                 lease.known, lease._node = lease.known + 1, node
         return lease
 
+    def _closest(self, parent: Node, wanted: tuple[int, ...]) -> tuple[Node | None, int]:
+        """As `PrefixTree.closest`. What the host has is moved, not copied, so it must be of use to the end."""
+        node, shared = self._tree.closest(parent, wanted)
+        if node is not None and node.page < 0 and shared < len(node.tokens):
+            return None, 0
+        return node, shared
+
     def _give_back(self, lease: Lease, *, keep: bool) -> None:
-        if self._away:
-            self._parked.append((lease.pages, keep))
-        else:
-            self._drop_all(lease.pages, keep)
+        self._pages.give_back(lease.pages, keep)
         lease.pages = []
         lease._node = None
         lease.known = 0
-
-    def _drop_all(self, pages: list[int], keep: bool) -> None:
-        for page in reversed(pages):
-            self._drop(page, keep=keep)
 
     def _enter(self, lease: Lease, tokens: tuple[int, ...]) -> None:
         parent = lease._node or self._tree.root(lease.salt)
         page = lease.pages[lease.known]
         node = self._tree.covering(parent, tokens)
+        if node is not None and node.page < 0:
+            node = self._replace(node, page) if node.tokens == tokens else None
         if node is None:
-            node = self._nodes[page] = self._tree.add(parent, tokens, page)
+            node = self._tree.add(parent, tokens)
+            self._pages.place(node, page)
             self._supersede(node)
         elif node.page != page:
             # Someone else computed the same page meanwhile: share theirs, so that the holder of a page always
             # holds its ancestors, and give ours back.
-            self._hold(node.page)
+            self._pages.hold(node.page)
             lease.pages[lease.known] = node.page
-            self._drop(page)
+            self._pages.drop(page)
         lease._node = node
         lease.known += 1
 
     def _supersede(self, node: Node) -> None:
         """Free the partial pages beside it that hold a part of what it holds: a draft leaves one at each key."""
         for other in self._tree.covered(node):
-            if not self._holders[other.page]:
-                self._pinned.pop(other.page, None)
-                self._idle.pop(other.page, None)
+            if other.page < 0:
                 self._forget(other, heir=node)
-                self._free.append(other.page)
+            elif not self._pages.holders[other.page]:
+                self._pages.release(other.page)
+                self._forget(other, heir=node)
 
     def _loosen(self, nodes: Iterable[Node]) -> None:
         """Nothing pins these any more."""
         for node in nodes:
-            if self._pinned.pop(node.page, None) is not None:
-                self._idle[node.page] = node
+            self._pages.loosen(node)
+            self.host.loosen(node)
 
-    def _hold(self, page: int) -> None:
-        if self._holders[page] == 0:
-            self._idle.pop(page, None)
-            self._pinned.pop(page, None)
-        self._holders[page] += 1
-
-    def _drop(self, page: int, *, keep: bool = False) -> None:
-        self._holders[page] -= 1
-        assert self._holders[page] >= 0, page
-        if self._holders[page]:
-            return
-        self.releases += 1
-        node = self._nodes.get(page)
-        if node is None and not keep:
-            self._lives[page] += 1
-            self._free.append(page)
-        elif node is not None and node.pins:
-            self._pinned[page] = node
+    def _take(self, *, at_once: bool = False) -> int:
+        """`at_once`: what it holds has to leave before the step."""
+        if self._pages.free:
+            page = self._pages.free.pop()
         else:
-            self._idle[page] = node
-
-    def _take(self) -> int:
-        if self._free:
-            page = self._free.pop()
-        else:
-            page, node = (self._idle or self._pinned).popitem(last=False)
-            self.evictions += 1
-            if node is None:
-                self._lives[page] += 1
+            page, node = self._pages.oldest()
+            if node is not None:
+                self._evict(node, at_once)
             else:
-                assert node.parent is not None
-                self._forget(node, node.parent)
-        self._holders[page] = 1
+                self.evictions += 1
+        self._pages.hold(page)
         return page
+
+    def _evict(self, node: Node, at_once: bool) -> None:
+        """Its content moves to the host's memory, if there is room for it: none of its descendants is on the device."""
+        host, page = self._host_page(), node.page
+        if host is None:
+            self._uproot(node)
+            return
+        batch = self._transit.planned
+        if at_once:
+            batch.moves.at_once.append((page, host))
+        else:
+            batch.moves.out.append((page, host))
+            self.host.copying(host, batch.number)
+        self._pages.unplace(node)
+        self.host.put(node, host)
+        self.moved_out += 1
+
+    def _host_page(self) -> int | None:
+        if (page := self.host.take()) is None and (oldest := self.host.oldest()) is not None:
+            self._uproot(oldest)
+            page = self.host.take()
+        return page
+
+    def _bring(self, lease: Lease, nodes: Sequence[Node]) -> None:
+        """Pages for what the host has of a prompt, behind those that the lease holds."""
+        transit = self._transit
+        hosts = [node.host for node in nodes]
+        for node in nodes:  # before pages are taken, for which the host may give up others
+            self.host.copying(node.host, transit.planned.number)
+            self.host.remove(node)
+        for node, host in zip(nodes, hosts, strict=True):
+            self._pages.place(node, self._take())
+            lease.pages.append(node.page)
+            transit.bring(host, node.page)
+        self.moved_back += len(nodes)
+
+    def _replace(self, node: Node, page: int) -> Node:
+        """The page holds the same as the host's."""
+        self.host.remove(node)
+        self._pages.place(node, page)
+        return node
+
+    def _uproot(self, node: Node) -> None:
+        """Give up the content of a page and of all that goes on from it."""
+        for lost in reversed(list(node.below())):
+            assert lost.parent is not None
+            self.evictions += 1
+            self._forget(lost, lost.parent)
 
     def _forget(self, node: Node, heir: Node) -> None:
         """A page's content is given up; its pins go to `heir`."""
         self._pins.move(node, heir)
-        self._lives[node.page] += 1
-        del self._nodes[node.page]
+        if node.page < 0:
+            self.host.remove(node)
+        else:
+            self._pages.unplace(node)
         self._tree.remove(node)
 
     def __repr__(self) -> str:

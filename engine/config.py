@@ -33,6 +33,7 @@ class EngineSettings:
     kv_bytes: int = (
         0  # memory for keys and values; 0: what the device suggests (see runner.suggested_kv_bytes)
     )
+    host_kv_bytes: int = 0  # memory of the host for those that leave a GPU; 0: they are computed again
     context_tokens: int = 0  # 0: what the model was trained for
     max_running: int = 32
     max_waiting: int = 256
@@ -55,7 +56,7 @@ class EngineSettings:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
         least = {"threads": 0, "page_tokens": 1, "kv_bytes": 0, "context_tokens": 0}
         least |= {"max_running": 1, "max_waiting": 0, "chunk_tokens": 1, "speculation": 0}
-        least |= {"ahead": 0, "keep_warm_s": 0, "max_adapters": 0, "adapter_bytes": 0}
+        least |= {"host_kv_bytes": 0, "ahead": 0, "keep_warm_s": 0, "max_adapters": 0, "adapter_bytes": 0}
         if not self.gap_s > 0:
             raise ValueError(f"gap_s must be positive, not {self.gap_s}")
         for name, bound in least.items():

@@ -48,6 +48,12 @@ class Drafts:
         for key in list(self._todo):
             self.end(key)
 
+    def end_waiting(self) -> None:
+        """What they wait for does not come."""
+        for key, sequence in list(self._todo.items()):
+            if self._pool.waits(sequence.batch):
+                self.end(key)
+
     def make_room(self) -> bool:
         """Give up the pages of a draft; whether there was one that held any."""
         for key, sequence in reversed(self._todo.items()):
@@ -63,6 +69,8 @@ class Drafts:
                 return
             if now >= sequence.deadline or not (sequence.lease or self._open(sequence, step)):
                 self.end(key)
+                continue
+            if self._pool.waits(sequence.batch):
                 continue
             start = sequence.computed
             end = min(start + tokens, len(sequence.context))
@@ -87,6 +95,7 @@ class Drafts:
         if opened is None:
             return False
         sequence.lease, sequence.computed = opened.lease, opened.cached_tokens
+        sequence.batch = opened.batch
         sequence.phase = Phase.PREFILL
         if opened.copy is not None:
             step.copies.append((sequence, opened.copy))

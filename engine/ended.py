@@ -12,7 +12,8 @@ from collections import OrderedDict
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
-from engine.blocks import BlockPool, Left
+from engine.blocks import BlockPool
+from engine.lease import Left
 from engine.pins import Key
 from engine.prefixes import common
 from engine.sequence import Sequence

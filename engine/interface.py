@@ -42,6 +42,11 @@ class EngineStats:
     pages_cached: int = 0  # free to take, but still useful
     pages_pinned: int = 0  # those of them that are kept for a session or a warm-up
     evictions: int = 0  # pages whose content was given up for another
+    host_pages_total: int = 0  # room in the host's memory for what has to leave the device
+    host_pages_used: int = 0
+    host_pages_out: int = 0  # pages that left for there, and those that came back
+    host_pages_back: int = 0
+    page_bytes: int = 0  # of one that moves; 0 where none does
     preemptions: int = 0  # sequences that gave up their pages, to be computed again
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0

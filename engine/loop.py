@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Set
 from collections.abc import Sequence as Items
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -80,7 +81,9 @@ class StepEngine:
         self._runner = runner
         self._clock = clock
         self._stand_in_s, self._unready_s, self._close_s = stand_in_s, unready_s, close_s
-        pool = BlockPool(runner.pages_total, runner.page_tokens)
+        mover = runner.mover
+        self._page_bytes = mover.page_bytes if mover else 0
+        pool = BlockPool(runner.pages_total, runner.page_tokens, mover.pages if mover else 0)
         replies = Replies(tokenizer, frozenset(eos_ids))
         self._scheduler = Scheduler(limits, pool, replies.begin, draw_seed)
         self._thread = EngineThread(
@@ -166,7 +169,7 @@ class StepEngine:
         self._thread.put_hint(lambda: self._scheduler.end_draft(salt, draft_id))
 
     def stats(self) -> EngineStats:
-        return self._scheduler.stats()
+        return replace(self._scheduler.stats(), page_bytes=self._page_bytes)
 
     async def drain(self, timeout_s: float) -> None:
         self._refuse("draining", "The engine takes no new requests.")

@@ -74,6 +74,26 @@ def plan_memory(needs: Needs, settings: EngineSettings, budget: Budget) -> Memor
     return MemoryPlan(needs, min(wanted, room) // page * page, settings.page_tokens)
 
 
+def host_kv_bytes(asked: int | None, kv_bytes: int, gpu: bool, available: int) -> int:
+    """Memory of the machine for keys and values that leave a GPU: as much as it has for them itself, or a quarter of
+    what is `available`, since pinned memory is nobody else's. Raises ModelError for what was asked for and cannot be.
+    """
+    if not gpu:
+        if asked:
+            raise ModelError(
+                "host_kv_mib is for models on a GPU: on a processor keys and values are in that memory already; "
+                "leave it out, or raise kv_memory_mib"
+            )
+        return 0
+    if asked is None:
+        return min(kv_bytes, available // _SHARE)
+    if asked > available:
+        raise ModelError(
+            f"host_kv_mib asks for {size(asked)} of the machine's memory, of which {size(available)} are free; lower it"
+        )
+    return asked
+
+
 def size(count: int) -> str:
     """Bytes for people: three digits that count."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB")):

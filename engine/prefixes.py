@@ -19,13 +19,14 @@ COMPARED_SIBLINGS: Final = 16
 class Node:
     """A page whose content is known: `tokens` behind everything its ancestors hold. The root has no page.
 
-    Only full pages have children.
+    Only full pages have children. A page is on the device, or it is one of the host's; -1: it is not.
     """
 
     parent: Node | None
     tokens: tuple[int, ...]
-    page: int
     salt: str
+    page: int = -1
+    host: int = -1
     children: dict[tuple[int, ...], Node] = field(default_factory=dict)
     pins: int = 0  # how many hold it: those of `ends`, and those that end below it
     ends: dict[tuple[str, str], None] = field(
@@ -39,6 +40,14 @@ class Node:
             yield node
             node = node.parent
 
+    def below(self) -> Iterator[Node]:
+        """This page and its descendants, ancestors first."""
+        todo = [self]
+        while todo:
+            node = todo.pop()
+            yield node
+            todo.extend(node.children.values())
+
 
 class PrefixTree:
     """The known pages of every salt."""
@@ -49,7 +58,7 @@ class PrefixTree:
 
     def root(self, salt: str) -> Node:
         """The salt's root. It stays only while it has children."""
-        return self._roots.get(salt) or Node(None, (), -1, salt)
+        return self._roots.get(salt) or Node(None, (), salt)
 
     def match(self, prompt: Sequence[int], limit: int, salt: str) -> list[Node]:
         """The full pages that `prompt[:limit]` begins with."""
@@ -87,10 +96,11 @@ class PrefixTree:
             if other is not node and node.tokens[: len(other.tokens)] == other.tokens
         ]
 
-    def add(self, parent: Node, tokens: tuple[int, ...], page: int) -> Node:
+    def add(self, parent: Node, tokens: tuple[int, ...]) -> Node:
+        """Its page is for the caller to say."""
         if parent.parent is None:
             self._roots[parent.salt] = parent
-        node = parent.children[tokens] = Node(parent, tokens, page, parent.salt)
+        node = parent.children[tokens] = Node(parent, tokens, parent.salt)
         return node
 
     def remove(self, node: Node) -> None:

@@ -60,14 +60,14 @@ class Roster:
     def admit(self, step: Step, chunk: int) -> list[Sequence]:
         """Give pages to those who come next, while the step has work for them. Returns them."""
         admitted: list[Sequence] = []
-        backlog = sum(sequence.remaining for sequence in self.prefilling.values())
+        backlog = sum(sequence.remaining for sequence in self._ready())
         while len(self.running) < self._limits.max_running:
             heads = self.waiting.heads()
             head = next((head for head in heads if backlog < chunk or not self._has_rivals(head)), None)
             if head is None or self._is_blocked(head) or not self._open(head, step):
                 break
             admitted.append(head)
-            backlog += head.remaining
+            backlog += 0 if self._pool.waits(head.batch) else head.remaining
         return admitted
 
     def computed(self, sequence: Sequence, tokens: int) -> None:
@@ -108,7 +108,7 @@ class Roster:
 
     def shares(self, chunk: int) -> list[tuple[Sequence, int]]:
         """How many tokens of each prompt are for the next step: by weight between tenants, evenly within one."""
-        prefilling = list(self.prefilling.values())
+        prefilling = self._ready()
         of_tenant = Counter(sequence.request.salt for sequence in prefilling)
         weights = [
             TIER_SHARES[sequence.rank] * sequence.request.weight / of_tenant[sequence.request.salt]
@@ -116,6 +116,10 @@ class Roster:
         ]
         wanted = [sequence.remaining for sequence in prefilling]
         return list(zip(prefilling, share_out(chunk, wanted, weights), strict=True))
+
+    def _ready(self) -> list[Sequence]:
+        """Those in prefill whose pages are there."""
+        return [sequence for sequence in self.prefilling.values() if not self._pool.waits(sequence.batch)]
 
     def _use_pages(self, sequence: Sequence) -> None:
         """Let a sequence go on to the end of its pages."""
@@ -146,7 +150,7 @@ class Roster:
                 return False
         self.waiting.remove(sequence)
         self.running[request.id] = self.prefilling[request.id] = sequence
-        sequence.lease = opened.lease
+        sequence.lease, sequence.batch = opened.lease, opened.batch
         sequence.computed = opened.cached_tokens
         sequence.charged = max(sequence.charged, opened.cached_tokens)
         self._charge(sequence, len(sequence.context))

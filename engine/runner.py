@@ -55,6 +55,10 @@ class TorchRunner:
     def ahead(self) -> int:
         return 0
 
+    @property
+    def mover(self) -> None:
+        """Its pages are in the host's memory already."""
+
     def step(self, rows: Sequence[Row]) -> list[Result]:
         """See `Runner.step`. A token id outside the vocabulary fails its own row only."""
         results: list[Result] = [fault_of(row, self._model.vocab) for row in rows]

@@ -152,8 +152,17 @@ class Scheduler:
         if budget is not None and step.rows:
             chunk = budget.chunk(chunk)
         self._plan_prefills(step, chunk, now)
+        step.moves = self.pool.take_moves()
         self.outputs += [(sequence, Queued(place)) for sequence, place in self._roster.waiting.announce()]
         return step
+
+    def lose_moves(self, error: Exception) -> None:
+        """None of the moves that are on their way will end: who waits for one fails."""
+        for sequence in list(self._live.values()):
+            if sequence.lease is not None and self.pool.waits(sequence.batch):
+                self.fail(sequence, error)
+        self._drafts.end_waiting()
+        self.pool.lose_moves()
 
     def depart(self) -> None:
         """The planned step is being computed. Until its commit sequences may end, but their pages stay taken."""
@@ -177,7 +186,8 @@ class Scheduler:
                 self._append_agreed(sequence, row.guesses, result)
             elif result is not None:
                 self._append(sequence, result)
-        ledger.step(read + ledger.generated_tokens - generated)
+        if step.rows:
+            ledger.step(read + ledger.generated_tokens - generated)
 
     def computed(self, sequence: Sequence, tokens: int, now: float) -> None:
         """The next `tokens` of the sequence's context are in its pages."""

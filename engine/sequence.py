@@ -8,7 +8,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.blocks import Lease
+from engine.lease import Lease
 from engine.lookup import Lookup
 from engine.reply import Reply
 from engine.request import Deliver, EngineError, EngineRequest, ServiceTier
@@ -39,6 +39,7 @@ class Sequence:
     phase: Phase = Phase.WAITING
     lease: Lease | None = None
     context: Items[int] = ()  # what prefill computes: the prompt, and after a preemption the tokens so far
+    batch: int = 0  # of moves that bring its pages: nothing is computed before
     computed: int = 0  # positions of `context` whose keys and values are in pages
     tokens: list[int] = field(default_factory=list)  # sampled ids
     output: int = 0  # how many; where tokens come without steps, true after `count`

@@ -7,20 +7,25 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 from engine.batch import Result, Row
+from engine.moves import Moves
 from engine.sequence import Phase, Sequence
 
 
 @dataclass(slots=True)
 class Step:
-    """One step's work: do the copies in order, then compute the rows. `sequences` go with `rows`."""
+    """One step's work: send the moves, do the copies in order, then compute the rows. `sequences` go with `rows`."""
 
     sequences: list[Sequence] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     copies: list[tuple[Sequence, tuple[int, int]]] = field(default_factory=list)  # (source, target) pages
+    moves: Moves = field(default_factory=Moves)
 
     @property
     def tokens(self) -> int:
         return sum(len(row.tokens) for row in self.rows)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.copies or self.moves)
 
     def add(
         self, sequence: Sequence, tokens: Items[int], start: int, *, sample: bool, guesses: int = 0

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from engine.batch import Result, Row, Runner
 from engine.budget import Budget
+from engine.carrier import Carrier
 from engine.scheduler import Scheduler
 from engine.sequence import Phase
 from engine.step import Step
@@ -27,6 +28,7 @@ class Stepper:
         self._scheduler = scheduler
         self._runner = runner
         self._clock = clock
+        self._carrier = Carrier(runner.mover)
         self._budget = Budget(scheduler.limits.gap_s)
         self._turn = threading.Lock()  # guards `_began`: who sees it set and holds this may use the scheduler
         self._began: float | None = None  # when the step that is being computed began
@@ -34,21 +36,29 @@ class Stepper:
     def step(self) -> None:
         """Compute the next step, if there is anything to compute."""
         with self._turn:
+            self._scheduler.pool.land(self._carrier.ended())
             step = self._scheduler.plan(self._clock(), budget=self._budget)
-            if not step.rows:
-                return
-            self._scheduler.depart()
-            began = self._began = self._clock()
+            if step:
+                self._scheduler.depart()
+                began = self._began = self._clock()
+        if not step:
+            self._wait_for_moves()  # there is nothing else to do
+            return
+        self._move_pages(step)
         self._copy_pages(step)
         decodes, prefills = step.counts()
         results = self._compute(step.rows) if step.rows else []
         with self._turn:
             self._began = None
             now = self._clock()
-            self._budget.learn(decodes, prefills, now - began)
-            if not prefills:
-                self._scheduler.speculation.learn(step.tokens, now - began)
+            if step.rows:
+                self._learn(step, decodes, prefills, now - began)
             self._scheduler.commit(step, results, now)
+
+    def end_moves(self) -> None:
+        """Wait for pages that are on their way, so that they are given back."""
+        self._carrier.wait()
+        self._scheduler.pool.land(self._carrier.ended())
 
     def stuck_s(self) -> float:
         """How long the step that is being computed takes already."""
@@ -65,6 +75,34 @@ class Stepper:
             yield self._began is not None
         finally:
             self._turn.release()
+
+    def _wait_for_moves(self) -> None:
+        if not self._carrier:
+            return
+        with self._turn:
+            self._scheduler.depart()
+            self._began = self._clock()
+        self._carrier.wait()
+        with self._turn:
+            self._began = None
+            self._scheduler.pool.arrive()
+
+    def _learn(self, step: Step, decodes: int, prefills: int, took_s: float) -> None:
+        self._budget.learn(decodes, prefills, took_s)
+        if not prefills:
+            self._scheduler.speculation.learn(step.tokens, took_s)
+
+    def _move_pages(self, step: Step) -> None:
+        """Before anything of the step is written."""
+        if not step.moves:
+            return
+        try:
+            self._carrier.send(step.moves)
+        except Exception as error:
+            log.exception("moving_pages_failed")
+            with self._turn:
+                self._scheduler.lose_moves(error)
+            step.drop_ended()
 
     def _copy_pages(self, step: Step) -> None:
         for sequence, (source, target) in step.copies:

@@ -94,6 +94,7 @@ class EngineThread(threading.Thread):
                 self._stepper.step()
                 self._post()
             self._scheduler.cancel_all()
+            self._stepper.end_moves()
             self._post()
         except Exception:
             log.critical("engine_stopped", exc_info=True)

@@ -7,6 +7,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch import dtype as DType
+
+from engine.moves import Underway
 
 Work = Callable[[], None]
 
@@ -40,6 +43,14 @@ class Device(Protocol):
         """Take the tensor's content in the order of the device's work; returns at once."""
         ...
 
+    def pinned(self, shape: tuple[int, ...], dtype: DType) -> Tensor:
+        """Memory of the host, of any content, that the device can copy from and to while others compute."""
+        ...
+
+    def beside(self, work: Work) -> Underway:
+        """Do what `work` asks for behind all that was sent so far, and beside what is sent from now on."""
+        ...
+
 
 class CudaDevice:
     """All work goes to the current stream; all graphs share one pool of memory, as they never run at once."""
@@ -49,6 +60,7 @@ class CudaDevice:
         self.processors = torch.cuda.get_device_properties(device).multi_processor_count
         self._pool = torch.cuda.graph_pool_handle()
         self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def capture(self, work: Work) -> Work:
         current = torch.cuda.current_stream(self.torch)
@@ -71,6 +83,17 @@ class CudaDevice:
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record(torch.cuda.current_stream(self.torch))
         return _Copy(host, arrived)
+
+    def pinned(self, shape: tuple[int, ...], dtype: DType) -> Tensor:
+        return torch.empty(shape, dtype=dtype, pin_memory=True)
+
+    def beside(self, work: Work) -> Underway:
+        self._copies.wait_stream(torch.cuda.current_stream(self.torch))
+        ended = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._copies):
+            work()
+            ended.record(self._copies)
+        return ended
 
 
 class _Copy:

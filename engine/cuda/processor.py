@@ -6,9 +6,11 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch import dtype as DType
 
 from engine.cuda.codes import E4M3, SCALED_ROWS, Codes, scaled_to
 from engine.cuda.device import Pending, Work
+from engine.moves import Underway
 
 
 class ProcessorDevice:
@@ -26,6 +28,21 @@ class ProcessorDevice:
 
     def fetch(self, values: Tensor) -> Pending:
         return _Copy(values.tolist())
+
+    def pinned(self, shape: tuple[int, ...], dtype: DType) -> Tensor:
+        return torch.empty(shape, dtype=dtype)
+
+    def beside(self, work: Work) -> Underway:
+        work()
+        return _Done()
+
+
+class _Done:
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        """There is nothing to wait for."""
 
 
 class _Copy:

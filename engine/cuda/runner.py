@@ -15,6 +15,7 @@ from engine.config import EngineSettings
 from engine.cuda.attention import ChunkAttention, Kernels
 from engine.cuda.choice import BROKEN, UNDECIDED
 from engine.cuda.device import Device, Pending
+from engine.cuda.mover import PageMover
 from engine.cuda.replays import Replays
 from engine.cuda.slots import BUCKETS, Slots
 from engine.cuda.state import BatchState
@@ -49,6 +50,7 @@ class GraphRunner:
         self._slots = Slots(self._most, size)
         self._state = BatchState(device, self._most, -(-self._context_tokens // size), size)
         self._on_way: deque[Pending] = deque()
+        self._mover = _mover(self._cache, settings.host_kv_bytes, device)
         with torch.inference_mode():
             self._replays = Replays(
                 self._model, self._cache.pools, self._state, device, kernels, self._slots.buckets
@@ -73,6 +75,10 @@ class GraphRunner:
     def ahead(self) -> int:
         return self._ahead
 
+    @property
+    def mover(self) -> PageMover | None:
+        return self._mover
+
     @torch.inference_mode()
     def step(self, rows: Sequence[Row]) -> list[Result]:
         """See `Runner.step`. A token id outside the vocabulary fails its own row only."""
@@ -94,6 +100,8 @@ class GraphRunner:
         """Give the memory back, the weights' too, whoever still holds the engine; no step may follow."""
         if hasattr(self, "_model"):
             del self._model, self._replays, self._state
+        if self._mover is not None:
+            self._mover.close()
         self._on_way.clear()
         self._cache.close()
 
@@ -184,3 +192,9 @@ class GraphRunner:
         tokens = iter(sample(logits, choices) if choices else [])
         for index in indices:
             results[index] = result_of(rows[index], list(islice(tokens, rows[index].chooses)))
+
+
+def _mover(cache: PagedCache, memory_bytes: int, device: Device) -> PageMover | None:
+    """To so much memory of the host; None where that has no page."""
+    pages = memory_bytes // sum(pool[:, 0].nbytes for pool in cache.pools)
+    return PageMover(cache.pools, pages, device) if pages else None

@@ -8,6 +8,7 @@ from zlib import crc32
 
 from engine.adapters.adapter import Adapter
 from engine.batch import Result, Row, agreed
+from tests.engine.late_mover import LateMover
 
 VOCABULARY = 96
 EOS = 0
@@ -20,7 +21,7 @@ class PagedRunner:
     `fault` may raise for a whole step, or return an exception for a row.
     """
 
-    def __init__(self, pages_total: int, page_tokens: int, context_tokens: int) -> None:
+    def __init__(self, pages_total: int, page_tokens: int, context_tokens: int, host_pages: int = 0) -> None:
         self.pages_total = pages_total
         self.page_tokens = page_tokens
         self.context_tokens = context_tokens
@@ -33,6 +34,7 @@ class PagedRunner:
         self.threads: set[int] = set()
         self.steps: list[list[tuple[int, int, bool]]] = []  # (start, tokens, sample) of each row
         self._cells = [[-1] * page_tokens for _ in range(pages_total)]
+        self.mover = LateMover(self._cells, host_pages) if host_pages else None
 
     def step(self, rows: Sequence[Row]) -> list[Result]:
         self.threads.add(threading.get_ident())

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine.blocks import BlockPool, Lease, Left, Opened
+from engine.blocks import BlockPool
+from engine.carrier import Carrier
+from engine.lease import Lease, Left, Opened
+from tests.engine.late_mover import LateMover
 
 PAGE = 4
 
@@ -333,6 +336,28 @@ def test_nothing_of_one_salt_is_found_by_another(
     assert opened(mixed, prompt, "c").cached_tokens == 0
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(PROMPTS, st.sampled_from("ab")), max_size=20), PROMPTS)
+def test_nothing_of_one_salt_comes_back_for_another(
+    seen: list[tuple[list[int], str]], prompt: list[int]
+) -> None:
+    tight, roomy = BlockPool(5, PAGE, 64), pool_of(64)
+    for tokens, salt in seen:
+        warm_up(tight, tokens, 10, salt)
+        tight.take_moves()
+        tight.land(1 << 30)
+        if salt == "a":
+            warm_up(roomy, tokens, 10, salt)
+    cached, there = opened(tight, prompt, "a").cached_tokens, opened(roomy, prompt, "a").cached_tokens
+    assert there - there % PAGE <= cached <= there, "all full pages, and no more than was seen"
+    pool = BlockPool(5, PAGE, 64)
+    for tokens, salt in seen:
+        warm_up(pool, tokens, 10, salt)
+        pool.take_moves()
+        pool.land(1 << 30)
+    assert opened(pool, prompt, "c").cached_tokens == 0
+
+
 @dataclass
 class Held:
     """A sequence as the machine knows it: what it should hold, and how much of that is written."""
@@ -347,11 +372,16 @@ class Held:
 class Life(RuleBasedStateMachine):
     """Random lives of sequences, with the content of every page written down beside the pool."""
 
-    @initialize(pages=st.integers(3, 12))
-    def begin(self, pages: int) -> None:
-        self.pool = pool_of(pages)
+    @initialize(pages=st.integers(3, 12), host_pages=st.sampled_from([0, 0, 2, 9]))
+    def begin(self, pages: int, host_pages: int) -> None:
+        self.pool = BlockPool(pages, PAGE, host_pages)
+        self.landing: list[
+            tuple[Held, list[int]]
+        ] = []  # those that wait for moves, and what they should find
         self.now = 0.0
         self.cells = [[-1] * PAGE for _ in range(pages)]
+        self.carrier = Carrier(LateMover(self.cells, host_pages, lambda: self.landed))
+        self.landed = False
         self.live: list[Held] = []
         self.left: list[tuple[Left, list[int]]] = []
         self.findable: dict[str, set[tuple[int, ...]]] = {"a": set(), "b": set()}
@@ -362,8 +392,9 @@ class Life(RuleBasedStateMachine):
     @rule(prompt=PROMPTS, salt=st.sampled_from("ab"), spare=st.integers(0, 2))
     def open(self, prompt: list[int], salt: str, spare: int) -> None:
         found = self.pool.open(prompt, len(prompt), salt, spare=spare)
+        self.send()
         if found is None:
-            if not self.live:
+            if not self.live and not self.carrier:
                 assert self.pool.pages_for(len(prompt)) + spare > self.pool.pages_total
             return
         cached = found.cached_tokens
@@ -372,16 +403,40 @@ class Life(RuleBasedStateMachine):
         if found.copy is not None:
             source, target = found.copy
             self.cells[target] = list(self.cells[source])
-        assert self.content(found.lease.pages, cached) == prompt[:cached], "what is cached was computed"
+        held = Held(found.lease, prompt, len(prompt), salt, cached)
+        if self.pool.waits(found.batch):
+            self.landing.append((held, prompt[:cached]))
+        else:
+            self.live.append(held)
+            assert self.content(found.lease.pages, cached) == prompt[:cached], "what is cached was computed"
         if cached:
             own = self.findable[salt]
             assert any(seen[:cached] == tuple(prompt[:cached]) for seen in own), "released, of this salt"
-        self.live.append(Held(found.lease, prompt, len(prompt), salt, cached))
+
+    def send(self) -> None:
+        if moves := self.pool.take_moves():
+            self.carrier.send(moves)
+
+    @rule()
+    def land(self) -> None:
+        self.landed = True
+        self.pool.land(self.carrier.ended())
+        self.landed = False
+        for held, cached in self.landing:
+            assert self.content(held.lease.pages, len(cached)) == cached, "what came back is what left"
+            self.live.append(held)
+        self.landing.clear()
+
+    @rule(chance=st.randoms(use_true_random=False))
+    def cancel(self, chance: random.Random) -> None:
+        if self.landing:
+            held, _ = self.landing.pop(chance.randrange(len(self.landing)))
+            self.pool.close(held.lease)
 
     def write(self, held: Held, end: int) -> None:
         for position in range(held.written, end):
             page = held.lease.pages[position // PAGE]
-            assert self.pool._holders[page] == 1, "nobody writes into a shared page"
+            assert self.pool._pages.holders[page] == 1, "nobody writes into a shared page"
             self.cells[page][position % PAGE] = held.ids[position]
         held.written = max(held.written, end)
 
@@ -404,6 +459,7 @@ class Life(RuleBasedStateMachine):
                 held.ids = ids
             else:
                 assert held.lease.pages == before
+            self.send()
 
     @rule(chance=st.randoms(use_true_random=False), how=st.sampled_from(["close", "warm", "leave"]))
     def end(self, chance: random.Random, how: str) -> None:
@@ -446,21 +502,41 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def every_page_is_counted(self) -> None:
-        holders = Counter(page for held in self.live for page in held.lease.pages)
         pool = self.pool
-        assert pool._holders == [holders[page] for page in range(pool.pages_total)]
+        live = [*self.live, *(held for held, _ in self.landing)]
+        holders = Counter(page for held in live for page in held.lease.pages)
+        holders.update(page for batch in pool._transit._sent for pages in batch.held for page in pages)
+        assert pool._pages.holders == [holders[page] for page in range(pool.pages_total)]
         assert pool.used == len(holders)
-        places = [*holders, *pool._free, *pool._idle, *pool._pinned]
+        places = [*holders, *pool._pages.free, *pool._pages.idle, *pool._pages.pinned]
         assert sorted(places) == list(range(pool.pages_total))
 
     @invariant()
     def pins_are_counted_and_end(self) -> None:
         pins = self.pool._pins._pins
         assert all(until > self.now for until, _ in pins.values())
-        assert len(pins) <= self.pool.pages_total
-        counted = Counter(node.page for _, deepest in pins.values() for node in deepest.to_root())
-        assert {page: node.pins for page, node in self.pool._nodes.items() if node.pins} == counted
-        assert all(page in counted for page in self.pool._pinned)
+        host = self.pool.host
+        assert len(pins) <= self.pool.pages_total + host.total
+        counted = Counter(
+            (node.page, node.host) for _, deepest in pins.values() for node in deepest.to_root()
+        )
+        known = [*self.pool._pages.nodes.values(), *host.nodes()]
+        assert {(node.page, node.host): node.pins for node in known if node.pins} == counted
+        assert all((page, -1) in counted for page in self.pool._pages.pinned)
+        assert all((-1, page) in counted for page in host._pinned)
+        assert not any((-1, page) in counted for page in host._loose)
+
+    @invariant()
+    def every_host_page_is_in_one_place(self) -> None:
+        host = self.pool.host
+        places = [*host._free, *host._loose, *host._pinned, *host._ended]
+        assert sorted(places) == list(range(host.total))
+        for root in self.pool._tree._roots.values():
+            for node in list(root.below())[1:]:
+                assert (node.page >= 0) != (node.host >= 0)
+                assert node.page < 0 or node.parent is root or node.parent.page >= 0, (
+                    "ancestors are there too"
+                )
 
 
 Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

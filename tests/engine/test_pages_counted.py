@@ -7,6 +7,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 
+import pytest
+
 from engine.request import Draft, EngineError, Finished
 from tests.engine.guessing import Guessing
 from tests.engine.paged_runner import expected
@@ -16,9 +18,11 @@ ACTIONS = 10_000
 
 
 class Life:
-    def __init__(self) -> None:
+    def __init__(self, host_pages: int) -> None:
         self.chance = random.Random(3)
-        self.bench = Bench(pages=24, context=48, step_tokens=16, max_running=5, max_waiting=8, pin_s=40.0)
+        self.bench = Bench(24, 48, host_pages, step_tokens=16, max_running=5, max_waiting=8, pin_s=40.0)
+        if self.bench.runner.mover is not None:
+            self.bench.runner.mover.lands = lambda: self.chance.random() < 0.4
         self.bench.scheduler.speculation = Guessing(self.chance)
         self.bench.runner.row_fault = lambda row: ValueError() if self.chance.random() < 0.01 else None
         self.talks: list[tuple[str, list[int]]] = [(salt, []) for salt in "xyz" for _ in range(3)]
@@ -71,13 +75,16 @@ class Life:
     def step(self) -> None:
         """A step, in which something may end while it is computed."""
         scheduler, runner = self.bench.scheduler, self.bench.runner
+        self.bench.pool.land(self.bench.carrier.ended())
         step = scheduler.plan(self.bench.now)
-        if not step.rows:
+        if not step:
             return
         scheduler.depart()
+        if step.moves:
+            self.bench.carrier.send(step.moves)
         for _, copy in step.copies:
             runner.copy_page(*copy)
-        results = runner.step(step.rows)
+        results = runner.step(step.rows) if step.rows else []
         if self.open and self.chance.random() < 0.05:
             scheduler.cancel(self.chance.choice(list(self.open)))
         if self.chance.random() < 0.05:
@@ -108,14 +115,29 @@ class Life:
             if sequence.lease is not None
             for page in sequence.lease.pages
         )
-        assert pool._holders == [holders[page] for page in range(pool.pages_total)]
-        places = [*holders, *pool._free, *pool._idle, *pool._pinned]
+        holders.update(page for batch in pool._transit._sent for pages in batch.held for page in pages)
+        assert pool._pages.holders == [holders[page] for page in range(pool.pages_total)]
+        places = [*holders, *pool._pages.free, *pool._pages.idle, *pool._pages.pinned]
         assert sorted(places) == list(range(pool.pages_total))
+        self.check_host()
         assert len(scheduler._ended) <= 2 * scheduler.limits.max_running
 
+    def check_host(self) -> None:
+        """Each of the host's pages is in one place, and the known pages on the device are closed under ancestors."""
+        pool = self.bench.pool
+        host = pool.host
+        places = [*host._free, *host._loose, *host._pinned, *host._ended]
+        assert sorted(places) == list(range(host.total))
+        for root in pool._tree._roots.values():
+            for node in root.below():
+                if node is not root:
+                    assert (node.page >= 0) != (node.host >= 0)
+                    assert node.parent is root or node.page < 0 or node.parent.page >= 0
 
-def test_no_page_is_lost_or_shared_wrongly() -> None:
-    life = Life()
+
+@pytest.mark.parametrize("host_pages", [0, 20])
+def test_no_page_is_lost_or_shared_wrongly(host_pages: int) -> None:
+    life = Life(host_pages)
     for number in range(ACTIONS):
         life.act(number)
         life.check()
@@ -125,5 +147,9 @@ def test_no_page_is_lost_or_shared_wrongly() -> None:
     assert ACTIONS / 10 < ledger.accepted_tokens < 0.8 * ledger.guessed_tokens, "guesses were right and wrong"
     assert min(life.bench.scheduler.ledger.finished.values()) > 10, "replies ended in every way"
     life.bench.scheduler.cancel_all()
+    life.bench.carrier.wait()
+    life.bench.pool.land(life.bench.carrier.ended())
     life.check()
     assert life.bench.pool.used == 0
+    if host_pages:
+        assert min(life.bench.pool.moved_out, life.bench.pool.moved_back) > ACTIONS / 10, "pages came back"

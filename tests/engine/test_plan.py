@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import EngineSettings, ModelError
-from engine.plan import USUAL_KV_BYTES, Budget, Needs, plan_memory, size
+from engine.plan import USUAL_KV_BYTES, Budget, Needs, host_kv_bytes, plan_memory, size
 
 MIB, GIB = 1 << 20, 1 << 30
 NEEDS = Needs("big", weights=2 * GIB, dtype="bfloat16", token=64 << 10, work=256 * MIB, context_tokens=8192)
@@ -105,3 +105,22 @@ def test_a_plan_is_within_what_is_left_or_there_is_none(
 )
 def test_sizes_for_people(count: int, shown: str) -> None:
     assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("asked", "available", "taken"),
+    [(None, 8 * GIB, GIB), (None, 2 * GIB, GIB // 2), (0, 8 * GIB, 0), (3 * GIB, 8 * GIB, 3 * GIB)],
+)
+def test_the_machines_memory_takes_what_leaves_a_gpu(asked: int | None, available: int, taken: int) -> None:
+    assert host_kv_bytes(asked, GIB, True, available) == taken
+
+
+def test_a_processor_has_no_other_memory_for_keys_and_values() -> None:
+    assert host_kv_bytes(None, GIB, False, 8 * GIB) == host_kv_bytes(0, GIB, False, 8 * GIB) == 0
+    with pytest.raises(ModelError, match="is for models on a GPU"):
+        host_kv_bytes(GIB, GIB, False, 8 * GIB)
+
+
+def test_more_of_the_machine_than_is_free_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"host_kv_mib asks for 2 GiB .* of which 1 GiB are free"):
+        host_kv_bytes(2 * GIB, GIB, True, GIB)

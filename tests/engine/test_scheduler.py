@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.blocks import BlockPool
 from engine.budget import Budget
+from engine.carrier import Carrier
 from engine.detokenize import ByteStream
 from engine.limits import Limits
 from engine.reply import Reply
@@ -36,9 +37,12 @@ PAGE = 4
 class Bench:
     """A scheduler and a runner stepped by hand."""
 
-    def __init__(self, pages: int = 64, context: int = 64, **limits: int | float) -> None:
-        self.runner = PagedRunner(pages, PAGE, context)
-        self.pool = BlockPool(pages, PAGE)
+    def __init__(
+        self, pages: int = 64, context: int = 64, host_pages: int = 0, **limits: int | float
+    ) -> None:
+        self.runner = PagedRunner(pages, PAGE, context, host_pages)
+        self.carrier = Carrier(self.runner.mover)
+        self.pool = BlockPool(pages, PAGE, host_pages)
         seeds = random.Random(1)
         self.scheduler = Scheduler(
             Limits(context, **limits),  # type: ignore[arg-type]
@@ -72,7 +76,10 @@ class Bench:
     def step(self, times: int = 1) -> list[tuple[str, int, int]]:
         """(id, start, tokens) of the last step's rows."""
         for _ in range(times):
+            self.pool.land(self.carrier.ended())
             self.last = step = self.scheduler.plan(self.now)
+            if step.moves:
+                self.carrier.send(step.moves)
             for _, copy in step.copies:
                 self.runner.copy_page(*copy)
             if step.rows:
