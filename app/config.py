@@ -77,9 +77,9 @@ class Config:
         "number type of weights; fp8 on a GPU alone, int4 on a processor alone",
         choices=("auto", "float32", "bfloat16", "float16", "int8", "int4", "fp8"),
     )
-    # 0: beside the event loop and with company on the machine, fewer threads are steadier (engine/config.py)
+    # 0: what is fastest beside the event loop (engine/config.py)
     threads: int = setting(
-        0, "threads that compute; 0 leaves one core to the event loop", low=0, high=1024
+        0, "threads that compute; 0: one for each core but one, two on two cores", low=0, high=1024
     )  # past what machines have, OpenMP ends the process
     adapters: tuple[str, ...] = setting(
         (),

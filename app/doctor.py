@@ -110,9 +110,7 @@ def _computed(config: Config, folder: Path) -> Iterator[Finding]:
     theirs = "our own in Triton" if form.narrow else f"torch: {form.products_reason}"
     yield Finding("computing", "products", theirs if form.products is None else ours)
     yield Finding("computing", "kernels", f"torch: {form.kernels_reason}" if form.kernels is None else ours)
-    yield Finding(
-        "computing", "threads", f"{form.threads}{'' if config.threads else ', a core left to the hub'}"
-    )
+    yield Finding("computing", "threads", str(form.threads))
     budget = memory_budget(config, form.device, {})
     plan = plan_memory(needs, settings, budget)
     yield Finding("memory", "budget", f"{size(budget.left)} of {size(budget.total)} ({budget.source})")

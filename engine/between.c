@@ -4,9 +4,13 @@
 #include "numbers.h"
 #include "heads.h"
 #include "context.h"
-#include "threads.h"
+#include "crew.h"
 
 enum { TOGETHER = 4, MOST_GROUP = 8, MOST_DIM = 256 };
+
+/* What a piece has at least: a microsecond of work or more. */
+enum { LEAST_NORMED = 4096, LEAST_GATED = 2048, LEAST_KEPT = 8 };
+
 
 typedef struct {
     void *x;
@@ -18,11 +22,10 @@ typedef struct {
     float eps;
 } Norm;
 
-static void norm_share(void *given) {
+static void norm_rows(const void *given, long from, long to, int member) {
     const Norm *n = given;
     const int bfloat16 = n->bfloat16;
-    const Share share = share_of(n->rows);
-    for (long row = share.first; row < share.end; row++) {
+    for (long row = from; row < to; row++) {
         const long first = row * n->size, end = first + n->size;
         __m512 squares = _mm512_setzero_ps();
         for (long at = first; at < end; at += LANES) {
@@ -38,13 +41,14 @@ static void norm_share(void *given) {
             store(n->out, first + at, _mm512_mul_ps(value, _mm512_loadu_ps(n->weight + at)), bfloat16);
         }
     }
+    (void)member;
 }
 
 /* x += more (if there is any), then out = x / sqrt(mean(x^2) + eps) * weight. All [rows, size] but weight: [size]. */
 void sluice_norm(void *x, const void *more, const float *weight, void *out, int bfloat16, long rows, long size,
-                 float eps, int threads) {
+                 float eps, Crew *crew) {
     Norm given = {x, more, weight, out, bfloat16, rows, size, eps};
-    run(norm_share, &given, rows > 15 ? threads : 1);
+    share_out(crew, norm_rows, &given, rows, piece_of(size, LEAST_NORMED));
 }
 
 typedef struct {
@@ -54,11 +58,10 @@ typedef struct {
     long rows, size;
 } Gate;
 
-static void gate_share(void *given) {
+static void gate_rows(const void *given, long first, long end, int member) {
     const Gate *g = given;
     const __m512 one = _mm512_set1_ps(1.0f);
-    const Share share = share_of(g->rows);
-    for (long row = share.first; row < share.end; row++)
+    for (long row = first; row < end; row++)
         for (long at = 0; at < g->size; at += LANES) {
             __m512 gate = load(g->x, 2 * row * g->size + at, g->bfloat16), exponent = gate;
             if (g->gelu) {
@@ -69,13 +72,14 @@ static void gate_share(void *given) {
             __m512 up = load(g->x, (2 * row + 1) * g->size + at, g->bfloat16);
             store(g->out, row * g->size + at, _mm512_mul_ps(_mm512_div_ps(gate, below), up), g->bfloat16);
         }
+    (void)member;
 }
 
 /* out = act(gate) * up; x: [rows, 2 size], gate before up; out: [rows, size]. act: SiLU, or GELU by tanh, which is
    SiLU's form with another exponent. */
-void sluice_gate(const void *x, void *out, int bfloat16, long rows, long size, int gelu, int threads) {
+void sluice_gate(const void *x, void *out, int bfloat16, long rows, long size, int gelu, Crew *crew) {
     Gate given = {x, out, bfloat16, gelu, rows, size};
-    run(gate_share, &given, rows > 7 ? threads : 1);
+    share_out(crew, gate_rows, &given, rows, piece_of(size, LEAST_GATED));
 }
 
 /* The sums of four registers. */
@@ -230,14 +234,16 @@ static void attend_one(const Attend *a, long row, long head, float *scores) {
     attend_group(group, &context, queries, scores, a->width, a->out + (row * a->heads + head * group) * dim * bytes);
 }
 
-static void attend_share(void *given) {
+static void keep_units(const void *given, long first, long end, int member) {
     const Attend *a = given;
-    const Share share = share_of(a->rows * a->kv_heads);
-    float *scores = a->scratch + omp_get_thread_num() * (a->heads / a->kv_heads) * a->width;
-    for (long unit = share.first; unit < share.end; unit++) keep_one(a, unit / a->kv_heads, unit % a->kv_heads);
-    if (omp_get_num_threads() > 1) GOMP_barrier(); /* a row may see what another one brings: both of one sequence */
-    for (long unit = share.first; unit < share.end; unit++)
-        attend_one(a, unit / a->kv_heads, unit % a->kv_heads, scores);
+    for (long unit = first; unit < end; unit++) keep_one(a, unit / a->kv_heads, unit % a->kv_heads);
+    (void)member;
+}
+
+static void attend_units(const void *given, long first, long end, int member) {
+    const Attend *a = given;
+    float *scores = a->scratch + member * (a->heads / a->kv_heads) * a->width;
+    for (long unit = first; unit < end; unit++) attend_one(a, unit / a->kv_heads, unit % a->kv_heads, scores);
 }
 
 /* One token of each row: the keys and values of all are stored, then each attends to its pages. Rows may be tokens of
@@ -246,14 +252,15 @@ static void attend_share(void *given) {
    qkv: [rows, heads + 2 kv_heads, dim], turns: [rows, 2, dim] or null if queries and keys are turned already.
    pool: [2 kv_heads, pages, page_tokens, dim], keys first. tables: the rows' pages one after the other, of which
    each row's begin at starts[row]. The row's token stands at positions[row] and sees `window` tokens, itself
-   included. out: [rows, heads, dim]; scratch: [threads, heads / kv_heads, width], width at least the longest context
+   included. out: [rows, heads, dim]; scratch: [members, heads / kv_heads, width], width at least the longest context
    plus 16. dim is a multiple of 32, heads / kv_heads at most 8. */
 void sluice_attend(const void *qkv, const float *turns, void *pool, long pool_pages, const int32_t *tables,
                    const int64_t *starts, const int64_t *positions, void *out, float *scratch, long width,
                    int bfloat16, long rows, long heads, long kv_heads, long dim, long page_tokens, long window,
-                   float scale, int threads) {
+                   float scale, Crew *crew) {
     const long head_bytes = pool_pages * page_tokens * dim * (bfloat16 ? 2 : 4);
     Attend given = {qkv,   turns,      pool, tables, starts,   positions, out,         scratch, width,
                     head_bytes, rows,  heads, kv_heads, dim, page_tokens, window, bfloat16, scale};
-    run(attend_share, &given, threads);
+    share_out(crew, keep_units, &given, rows * kv_heads, LEAST_KEPT);
+    share_out(crew, attend_units, &given, rows * kv_heads, 1); /* a row may see what another one brings */
 }

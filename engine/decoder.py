@@ -64,6 +64,11 @@ class Decoder:
         )
 
     @property
+    def is_in_c(self) -> bool:
+        """Whether a step of replies is one call of C."""
+        return self._whole is not None
+
+    @property
     def shapes(self) -> list[LayerShape]:
         shape = LayerShape(self._architecture.kv_heads, self._architecture.head_dim)
         return [shape] * self._architecture.layers

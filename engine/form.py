@@ -10,6 +10,7 @@ from typing import Final
 import torch
 
 from engine.config import EngineSettings, ModelError
+from engine.crew import Crew
 from engine.kernels import Kernels
 from engine.library import LibraryError
 from engine.products import Products
@@ -20,6 +21,7 @@ BITS: Final = {"int8": 8, "int4": 4}
 FP8: Final = "fp8"
 NARROW: Final = ("int8", FP8)  # what a GPU keeps weights in, see engine/cuda/weights.py
 _MULTIPLIES_FP8: Final = (8, 9)  # compute capability
+_OFFERED: Final = torch.get_num_threads()  # before any of them was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,16 @@ def form_of(settings: EngineSettings, *, holds_blocks: bool) -> Form:
 
     Raises ModelError naming what was asked for and cannot be had.
     """
-    torch.set_num_threads(settings.threads or spare_threads())
+    threads = settings.threads or spare_threads()
+    torch.set_num_threads(threads)
     device = _device(settings.device)
     kernels, kernels_reason = _kernels(settings, device)
     narrow = _narrow(settings.dtype, device)
-    products, products_reason = _products(settings, device, holds_blocks) if narrow is None else (None, "")
+    products, products_reason = (None, "") if narrow else _products(settings, device, holds_blocks, kernels)
     return Form(
         device=device,
         dtype=computed_dtype(settings.dtype, device),
-        threads=torch.get_num_threads(),
+        threads=threads if kernels is None or products is None else kernels.crew.members,
         bits=None if narrow else BITS.get(settings.dtype),
         narrow=narrow,
         kernels=kernels,
@@ -79,8 +82,13 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def spare_threads() -> int:
-    """A thread for each core but one, which is the event loop's; no more than torch has (OMP_NUM_THREADS)."""
-    return max(1, min(torch.get_num_threads(), usable_cores() - 1))
+    """A thread for each core but one, which is the event loop's; no more than torch had (OMP_NUM_THREADS)."""
+    return max(1, min(_OFFERED, usable_cores() - 1))
+
+
+def crew_threads() -> int:
+    """The same for our own C, but two where there are two cores."""
+    return min(_OFFERED, max(2, usable_cores() - 1), usable_cores())
 
 
 def usable_cores() -> int:
@@ -103,7 +111,7 @@ def _kernels(settings: EngineSettings, device: torch.device) -> tuple[Kernels | 
     if settings.native_dir is None or device.type != "cpu":
         return None, "they are for processors, and need a folder to be compiled into"
     try:
-        return Kernels.load(settings.native_dir, torch.get_num_threads()), ""
+        return Kernels.load(settings.native_dir, settings.threads or crew_threads()), ""
     except LibraryError as error:
         log.warning("kernels=torch reason=%r", str(error))
         return None, str(error)
@@ -124,7 +132,7 @@ def _narrow(dtype: str, device: torch.device) -> str | None:
 
 
 def _products(
-    settings: EngineSettings, device: torch.device, holds_blocks: bool
+    settings: EngineSettings, device: torch.device, holds_blocks: bool, kernels: Kernels | None
 ) -> tuple[Products | None, str]:
     """Our own products, where weights in blocks are asked for, or there and not declined. Raises ModelError."""
     asked = settings.dtype in BITS
@@ -133,7 +141,7 @@ def _products(
     if device.type != "cpu":
         raise ModelError(f"dtype {settings.dtype} is computed on a processor only; choose auto or device cpu")
     try:
-        return Products.load(settings.native_dir, torch.get_num_threads()), ""
+        return Products.load(settings.native_dir, kernels.crew if kernels else Crew(None, 1)), ""
     except LibraryError as error:
         if asked:
             raise ModelError(f"dtype {settings.dtype} cannot be had: {error}; or choose auto") from error

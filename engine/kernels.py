@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engine.crew import Crew
 from engine.library import load_library
 from engine.prompts import Prompts
 
@@ -33,21 +34,21 @@ class Tables:
 
 
 class Kernels:
-    """The compiled functions, for a number of threads. Used by one thread at a time."""
+    """The compiled functions, for a crew. Used by one thread at a time."""
 
-    def __init__(self, library: ctypes.CDLL, steps: ctypes.CDLL, prompts: Prompts, threads: int) -> None:
+    def __init__(self, library: ctypes.CDLL, steps: ctypes.CDLL, prompts: Prompts, crew: Crew) -> None:
         """`steps`: what `engine.whole` calls."""
-        self.library, self.steps, self.prompts, self.threads = library, steps, prompts, threads
+        self.library, self.steps, self.prompts, self.crew = library, steps, prompts, crew
         pointer, whole, long, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
         self._norm, self._gate, self._attend = (
             library.sluice_norm,
             library.sluice_gate,
             library.sluice_attend,
         )
-        self._norm.argtypes = [*[pointer] * 4, whole, long, long, real, whole]
-        self._gate.argtypes = [pointer, pointer, whole, long, long, whole, whole]
+        self._norm.argtypes = [*[pointer] * 4, whole, long, long, real, pointer]
+        self._gate.argtypes = [pointer, pointer, whole, long, long, whole, pointer]
         self._attend.argtypes = [pointer, pointer, pointer, long, *[pointer] * 5, long]
-        self._attend.argtypes += [whole, *[long] * 6, real, whole]
+        self._attend.argtypes += [whole, *[long] * 6, real, pointer]
         for function in (self._norm, self._gate, self._attend):
             function.restype = None
         self._scores = torch.empty(0)
@@ -55,8 +56,9 @@ class Kernels:
     @classmethod
     def load(cls, folder: Path, threads: int) -> Kernels:
         """Compiled into `folder`, once. Raises LibraryError."""
-        steps = load_library(_WHOLE, (), folder)
-        return cls(load_library(_SOURCE, _FEATURES, folder), steps, Prompts.load(folder, threads), threads)
+        library = load_library(_SOURCE, _FEATURES, folder)
+        crew = Crew.load(folder, threads)
+        return cls(library, load_library(_WHOLE, (), folder), Prompts.load(folder, crew), crew)
 
     @staticmethod
     def norms(size: int, dtype: torch.dtype) -> bool:
@@ -86,7 +88,7 @@ class Kernels:
             rows,
             size,
             eps,
-            self.threads,
+            self.crew.address,
         )
         return out
 
@@ -95,7 +97,7 @@ class Kernels:
         rows, both = x.shape
         out = x.new_empty(rows, both // 2)
         self._gate(
-            x.data_ptr(), out.data_ptr(), x.dtype == torch.bfloat16, rows, both // 2, gelu, self.threads
+            x.data_ptr(), out.data_ptr(), x.dtype == torch.bfloat16, rows, both // 2, gelu, self.crew.address
         )
         return out
 
@@ -117,7 +119,7 @@ class Kernels:
         rows, heads = qkv.shape[0], qkv.shape[1] - both_heads
         kv_heads = both_heads // 2
         width = tables.longest + _LANES
-        scores = self._room(self.threads * (heads // kv_heads) * width)
+        scores = self._room(self.crew.members * (heads // kv_heads) * width)
         out = qkv.new_empty(rows, heads, dim)
         self._attend(
             qkv.data_ptr(),
@@ -138,7 +140,7 @@ class Kernels:
             page_tokens,
             window or tables.longest,
             scale,
-            self.threads,
+            self.crew.address,
         )
         return out
 

@@ -65,7 +65,6 @@ def _compile(source: Path, flags: Sequence[str], library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=library.parent) as work:
         whole = Path(work, "whole.so")
-        # Linked without OpenMP's library: torch has loaded its own, and two would not share their threads.
         _run([*compiler, *flags, str(source), "-o", str(whole)])
         os.replace(whole, library)
     progress(what, 1, 1)

@@ -95,6 +95,8 @@ def load_model(folder: Path, settings: EngineSettings, narrow: Narrow | None = N
             weights = Checkpoint(files, form.device, form.dtype)
             linears = Linears(weights, form.products, form.bits, narrow or narrow_of(form))
             model = Decoder(architecture, config, weights, linears, pointwise_of(form))
+            if model.is_in_c:  # torch has little to do, and its threads spin where the crew's work
+                torch.set_num_threads(1)
     generation = _read_generation_config(folder)
     limit = steady_context(config)
     return LoadedModel(

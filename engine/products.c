@@ -7,10 +7,13 @@
    is unpacked. */
 
 #include "numbers.h"
-#include "threads.h"
+#include "crew.h"
 
 enum { GROUP = 32, LANES = 16, TILE = 8, BYTES4 = 320, BYTES8 = 544, AHEAD = 4096 };
 #define FINE (1.0f / 254)
+
+/* What a piece has at least: some microseconds of work. */
+enum { LEAST_GROUPS = 96, LEAST_BYTES = 32 << 10 };
 
 typedef struct {
     int8_t whole[GROUP], fine[GROUP]; /* input = scale * (whole + fine / 254) */
@@ -142,7 +145,7 @@ typedef struct {
     const float *bias;
     Inputs *inputs;
     void *out;
-    long rows, width, outputs, lane_bytes;
+    long rows, outputs, lane_bytes;
     void (*tiled)(int, const Inputs *, int, const uint8_t *, __m512 *);
     int x_bfloat16, out_bfloat16, precise, groups;
 } Product;
@@ -161,28 +164,31 @@ static void sixteen(const Product *p, long first) {
     }
 }
 
-static void product_share(void *given) {
+static void quantize_rows(const void *given, long first, long end, int member) {
     const Product *p = given;
-    const Share rows = share_of(p->rows), lanes = share_of((p->outputs + LANES - 1) / LANES);
-    for (long row = rows.first; row < rows.end; row++)
-        for (int group = 0; group < p->groups; group++)
-            quantize(p->x, row * p->width + group * GROUP, p->x_bfloat16, p->precise, p->inputs + row * p->groups + group);
-    if (omp_get_num_threads() > 1) GOMP_barrier();
-    for (long lane = lanes.first; lane < lanes.end; lane++) sixteen(p, lane * LANES);
+    for (long at = first * p->groups; at < end * p->groups; at++)
+        quantize(p->x, at * GROUP, p->x_bfloat16, p->precise, p->inputs + at);
+    (void)member;
+}
+
+static void multiply_lanes(const void *given, long first, long end, int member) {
+    for (long lane = first; lane < end; lane++) sixteen(given, lane * LANES);
+    (void)member;
 }
 
 /* out = x * weights + bias. x: [rows, inputs], out: [rows, outputs], bias: [outputs] or null; scratch holds
    rows * inputs / 32 of Inputs. The weights of 16 outputs lie together, group after group. */
 void sluice_product(const void *x, int x_bfloat16, const uint8_t *weights, int bits, const float *bias,
                     Inputs *scratch, void *out, int out_bfloat16, long rows, long inputs, long outputs,
-                    int precise, int threads) {
+                    int precise, Crew *crew) {
     const int groups = (int)(inputs / GROUP);
     Product given = {
         .x = x, .weights = weights, .bias = bias, .inputs = scratch, .out = out,
-        .rows = rows, .width = inputs, .outputs = outputs,
+        .rows = rows, .outputs = outputs,
         .lane_bytes = (long)groups * (bits == 4 ? BYTES4 : BYTES8),
         .tiled = bits == 4 ? (precise ? precise4 : tile4) : (precise ? precise8 : tile8),
         .x_bfloat16 = x_bfloat16, .out_bfloat16 = out_bfloat16, .precise = precise, .groups = groups,
     };
-    run(product_share, &given, threads);
+    share_out(crew, quantize_rows, &given, rows, piece_of(groups, LEAST_GROUPS));
+    share_out(crew, multiply_lanes, &given, (outputs + LANES - 1) / LANES, piece_of(given.lane_bytes, LEAST_BYTES));
 }

@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engine.crew import Crew
 from engine.library import LibraryError, load_library
 from engine.memory import Arena
 from engine.quantized import Blocks
@@ -26,18 +27,18 @@ _INPUTS_BYTES: Final = 80  # of a group of inputs, see products.c
 
 
 class Products:
-    """The compiled products, for a number of threads. Used by one thread at a time."""
+    """The compiled products, for a crew. Used by one thread at a time."""
 
-    def __init__(self, library: ctypes.CDLL, rows: Rows, threads: int) -> None:
+    def __init__(self, library: ctypes.CDLL, rows: Rows, crew: Crew) -> None:
         self.library, self._rows = library, rows
-        self._threads = threads
+        self._crew = crew
         self.arena = Arena()
         self.decoding = 0
         """How many replies the step goes on with, 0 if it has a prompt in it, however short: set before each."""
         self._product = library.sluice_product
         pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
         self._product.argtypes = [pointer, whole, pointer, whole, pointer, pointer, pointer, whole]
-        self._product.argtypes += [long, long, long, whole, whole]
+        self._product.argtypes += [long, long, long, whole, pointer]
         self._product.restype = None
 
     @property
@@ -46,12 +47,12 @@ class Products:
         return self.decoding <= _FEW
 
     @classmethod
-    def load(cls, folder: Path | None, threads: int) -> Products:
+    def load(cls, folder: Path | None, crew: Crew) -> Products:
         """Compiled into `folder`, once. Raises LibraryError."""
         if folder is None:
             raise LibraryError("there is no folder for compiled C; name one in native_dir")
         library = load_library(_SOURCE, _FEATURES, folder)
-        return cls(library, Rows.load(_FEATURES, folder, threads), threads)
+        return cls(library, Rows.load(_FEATURES, folder, crew), crew)
 
     def __call__(self, x: Tensor, packed: Packed, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         """x: [T, K] in bfloat16 or float32, bias: float32 [N] -> [T, N] in `dtype`, one of these too."""
@@ -75,7 +76,7 @@ class Products:
             x.shape[1],
             packed.outputs,
             self.precise,
-            self._threads,
+            self._crew.address,
         )
         return out
 

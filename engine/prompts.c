@@ -8,9 +8,9 @@
 #include "numbers.h"
 #include "heads.h"
 #include "packing.h"
-#include "threads.h"
+#include "crew.h"
 
-enum { TILE = 6, TOKENS = 64, MOST_DIM = 256 };
+enum { TILE = 6, TOKENS = 64, PIECE_TOKENS = 16, MOST_DIM = 256 };
 #define HIDDEN (-1e30f)
 
 typedef struct {
@@ -188,10 +188,10 @@ INLINE Pages pages_of(const Prompts *p, long row, long head) {
                    p->bfloat16};
 }
 
-/* This thread's part of the tokens: their keys, turned, and their values go to their pages. */
-static void keep(const Prompts *p, long row, Share tokens) {
+/* Those of some tokens that are the row's: their keys, turned, and their values go to their pages. */
+static void keep_row(const Prompts *p, long row, long from, long to) {
     const long dim = p->dim, heads = p->heads + 2 * p->kv_heads, first = p->firsts[row], end = p->firsts[row + 1];
-    for (long token = tokens.first > first ? tokens.first : first; token < tokens.end && token < end; token++) {
+    for (long token = from > first ? from : first; token < to && token < end; token++) {
         const float *cos = p->turns ? p->turns + 2 * token * dim : 0, *sin = p->turns ? cos + dim : 0;
         for (long head = 0; head < p->kv_heads; head++) {
             const Pages pages = pages_of(p, row, head);
@@ -207,34 +207,41 @@ static void keep(const Prompts *p, long row, Share tokens) {
     }
 }
 
-/* The parts that are this thread's; `unit` counts all of them. */
-static void attend_row(const Prompts *p, long row, uint32_t *scratch, long *unit) {
-    const long group = p->heads / p->kv_heads, first = p->firsts[row], count = p->firsts[row + 1] - first;
-    for (long done = 0; done < count; done += TOKENS)
-        for (long head = 0; head < p->kv_heads; head++) {
-            if ((*unit)++ % omp_get_num_threads() != omp_get_thread_num()) continue;
-            const long tokens = count - done < TOKENS ? count - done : TOKENS, words = tokens * group * p->dim;
-            uint32_t *queries = scratch + 2 * BLOCK * p->dim;
-            float *mixed = (float *)queries + words;
-            const Part part = {
-                pages_of(p, row, head), first + done, tokens, p->positions[row] + done, head,
-                scratch, scratch + BLOCK * p->dim, queries, mixed, mixed + words, mixed + words + tokens * group,
-            };
-            attend_part(p, &part);
-        }
-}
-
-static void prompts_share(void *given) {
+static void keep(const void *given, long first, long end, int member) {
     const Prompts *p = given;
-    const Share tokens = share_of(p->firsts[p->rows]);
-    for (long row = 0; row < p->rows; row++) keep(p, row, tokens);
-    if (omp_get_num_threads() > 1) GOMP_barrier();
-    long unit = 0;
-    for (long row = 0; row < p->rows; row++)
-        attend_row(p, row, p->scratch + omp_get_thread_num() * p->room, &unit);
+    for (long row = 0; row < p->rows; row++) keep_row(p, row, first, end);
+    (void)member;
 }
 
-/* Words of scratch that a thread needs. */
+/* How many parts a row has of each head. */
+INLINE long parts_of(const Prompts *p, long row) { return (p->firsts[row + 1] - p->firsts[row] + TOKENS - 1) / TOKENS; }
+
+/* Each of a row's parts has its heads one after the other. */
+static void attend_one(const Prompts *p, long row, long unit, uint32_t *scratch) {
+    const long group = p->heads / p->kv_heads, head = unit % p->kv_heads, done = unit / p->kv_heads * TOKENS;
+    const long first = p->firsts[row] + done, left = p->firsts[row + 1] - first, tokens = left < TOKENS ? left : TOKENS;
+    const long words = tokens * group * p->dim;
+    uint32_t *queries = scratch + 2 * BLOCK * p->dim;
+    float *mixed = (float *)queries + words;
+    const Part part = {
+        pages_of(p, row, head), first, tokens, p->positions[row] + done, head,
+        scratch, scratch + BLOCK * p->dim, queries, mixed, mixed + words, mixed + words + tokens * group,
+    };
+    attend_part(p, &part);
+}
+
+static void attend(const void *given, long first, long end, int member) {
+    const Prompts *p = given;
+    long before = 0; /* units of earlier rows */
+    for (long row = 0; row < p->rows; row++) {
+        const long units = parts_of(p, row) * p->kv_heads;
+        for (long unit = first > before ? first - before : 0; unit < units && before + unit < end; unit++)
+            attend_one(p, row, unit, p->scratch + member * p->room);
+        before += units;
+    }
+}
+
+/* Words of scratch that a member of the crew needs. */
 long sluice_prompts_room(long group, long dim) {
     return 2 * BLOCK * dim + TOKENS * group * (2 * dim + 2);
 }
@@ -244,12 +251,12 @@ long sluice_prompts_room(long group, long dim) {
    qkv: [tokens, heads + 2 kv_heads, dim], turns: [tokens, 2, dim] or null if queries and keys are turned already.
    pool: [2 kv_heads, pages, page_tokens, dim], keys first. tables: the rows' pages one after the other, of which
    each row's begin at starts[row]. A row has the tokens firsts[row] ... firsts[row + 1] - 1, from positions[row] on;
-   each sees `window` tokens, itself included. out: [tokens, heads, dim]; scratch: [threads, sluice_prompts_room()].
+   each sees `window` tokens, itself included. out: [tokens, heads, dim]; scratch: [members, sluice_prompts_room()].
    dim is a multiple of 32, heads / kv_heads at most 8. */
 void sluice_attend_prompts(const void *qkv, const float *turns, void *pool, long pool_pages, const int32_t *tables,
                            const int64_t *starts, const int64_t *firsts, const int64_t *positions, void *out,
                            uint32_t *scratch, int bfloat16, long rows, long heads, long kv_heads, long dim,
-                           long page_tokens, long window, float scale, int threads) {
+                           long page_tokens, long window, float scale, Crew *crew) {
 #ifdef __AVX512BF16__
     const int pairs = bfloat16;
 #else
@@ -260,5 +267,8 @@ void sluice_attend_prompts(const void *qkv, const float *turns, void *pool, long
         sluice_prompts_room(heads / kv_heads, dim), pool_pages * page_tokens * dim * (bfloat16 ? 2 : 4),
         rows, heads, kv_heads, dim, page_tokens, window, bfloat16, pairs, scale,
     };
-    run(prompts_share, &given, threads);
+    long units = 0;
+    for (long row = 0; row < rows; row++) units += parts_of(&given, row) * kv_heads;
+    share_out(crew, keep, &given, firsts[rows], PIECE_TOKENS);
+    share_out(crew, attend, &given, units, 1);
 }

@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engine.crew import Crew
 from engine.library import load_library
 
 _SOURCE: Final = Path(__file__).with_name("prompts.c")
@@ -28,28 +29,28 @@ class PromptTables:
 
 
 class Prompts:
-    """The compiled function, for a number of threads. Used by one thread at a time.
+    """The compiled function, for a crew. Used by one thread at a time.
 
     A step of the default model, one thread, 256 tokens: attention takes 25 ms where torch's takes 115. Behind 1,300
     others the whole step takes 620 ms instead of 1,530.
     """
 
-    def __init__(self, library: ctypes.CDLL, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, library: ctypes.CDLL, crew: Crew) -> None:
+        self._crew = crew
         self._attend, self._room = library.sluice_attend_prompts, library.sluice_prompts_room
         pointer, whole, long, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_float
         self._attend.argtypes = [pointer, pointer, pointer, long, *[pointer] * 6]
-        self._attend.argtypes += [whole, *[long] * 6, real, whole]
+        self._attend.argtypes += [whole, *[long] * 6, real, pointer]
         self._attend.restype = None
         self._room.argtypes, self._room.restype = [long, long], long
         self._scratch = torch.empty(0, dtype=torch.int32)
 
     @classmethod
-    def load(cls, folder: Path, threads: int) -> Prompts:
+    def load(cls, folder: Path, crew: Crew) -> Prompts:
         """Compiled into `folder`, once. Raises LibraryError."""
         has_pairs = torch.cpu.get_capabilities().get(_PAIRS)
         features = (*_FEATURES, _PAIRS) if has_pairs else _FEATURES
-        return cls(load_library(_SOURCE, features, folder), threads)
+        return cls(load_library(_SOURCE, features, folder), crew)
 
     def attend(
         self,
@@ -68,7 +69,7 @@ class Prompts:
         both_heads, pages, page_tokens, dim = pool.shape
         kv_heads = both_heads // 2
         tokens, heads = qkv.shape[0], qkv.shape[1] - both_heads
-        needed = self._threads * self._room(heads // kv_heads, dim)
+        needed = self._crew.members * self._room(heads // kv_heads, dim)
         if self._scratch.numel() < needed:
             self._scratch = torch.empty(needed, dtype=torch.int32)
         out = qkv.new_empty(tokens, heads, dim)
@@ -91,6 +92,6 @@ class Prompts:
             page_tokens,
             window or pages * page_tokens,
             scale,
-            self._threads,
+            self._crew.address,
         )
         return out

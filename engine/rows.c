@@ -6,9 +6,9 @@
    coarse, have 7 more bits above their 8, multiplied apart. */
 
 #include "numbers.h"
-#include "threads.h"
+#include "crew.h"
 
-enum { GROUP = 32, LANES = 16, FOURS = 8, ROWS = 6, BLOCKS = 2, BYTES4 = 320, BYTES8 = 544, MOST = 127 };
+enum { GROUP = 32, LANES = 16, FOURS = 8, ROWS = 6, BLOCKS = 2, BYTES4 = 320, BYTES8 = 544, MOST = 127, PIECE_ROWS = 8 };
 enum { ABOVE = 7, WHOLE = 1 << ABOVE }; /* input = scale * (whole + 128 * above) */
 
 /* A group of a row's inputs. */
@@ -32,7 +32,7 @@ typedef struct {
     Inputs *inputs;
     Weights *unpacked;
     void *out;
-    long rows, width, outputs, groups;
+    long rows, outputs, groups;
     int bits, x_bfloat16, out_bfloat16;
 } Job;
 
@@ -213,32 +213,35 @@ static void blocks_of(const Job *job, long block, int blocks, Weights *unpacked)
         tile_of(job->rows - row < ROWS ? (int)(job->rows - row) : ROWS, blocks, job, unpacked, row, block * LANES);
 }
 
-static void job_share(void *given) {
+static void quantize_rows(const void *given, long first, long end, int member) {
     const Job *job = given;
-    const Share rows = share_of(job->rows), blocks = share_of((job->outputs + LANES - 1) / LANES);
-    for (long row = rows.first; row < rows.end; row++)
-        for (long group = 0; group < job->groups; group++)
-            quantize(job->x, row * job->width + group * GROUP, job->x_bfloat16, job->inputs + row * job->groups + group);
-    if (omp_get_num_threads() > 1) GOMP_barrier();
-    Weights *unpacked = job->unpacked + omp_get_thread_num() * BLOCKS * job->groups;
-    for (long block = blocks.first; block < blocks.end; block += BLOCKS)
-        blocks_of(job, block, blocks.end - block < BLOCKS ? (int)(blocks.end - block) : BLOCKS, unpacked);
+    for (long at = first * job->groups; at < end * job->groups; at++)
+        quantize(job->x, at * GROUP, job->x_bfloat16, job->inputs + at);
+    (void)member;
+}
+
+static void multiply_blocks(const void *given, long first, long end, int member) {
+    const Job *job = given;
+    Weights *unpacked = job->unpacked + member * BLOCKS * job->groups;
+    for (long block = first; block < end; block += BLOCKS)
+        blocks_of(job, block, end - block < BLOCKS ? (int)(end - block) : BLOCKS, unpacked);
 }
 
 /* Bytes of scratch for so many rows of so many inputs. */
-long sluice_rows_room(long rows, long inputs, int threads) {
-    return inputs / GROUP * (rows * (long)sizeof(Inputs) + threads * BLOCKS * (long)sizeof(Weights));
+long sluice_rows_room(long rows, long inputs, int members) {
+    return inputs / GROUP * (rows * (long)sizeof(Inputs) + members * BLOCKS * (long)sizeof(Weights));
 }
 
 /* out = x * weights + bias. x: [rows, inputs], out: [rows, outputs], bias: [outputs] or null; scratch: as
    sluice_rows_room says. The weights of 16 outputs lie together, group after group. */
 void sluice_rows(const void *x, int x_bfloat16, const uint8_t *weights, int bits, const float *bias, void *scratch,
-                 void *out, int out_bfloat16, long rows, long inputs, long outputs, int threads) {
+                 void *out, int out_bfloat16, long rows, long inputs, long outputs, Crew *crew) {
     const long groups = inputs / GROUP;
     Job given = {
         .x = x, .weights = weights, .bias = bias, .inputs = scratch, .unpacked = (Weights *)((Inputs *)scratch + rows * groups),
-        .out = out, .rows = rows, .width = inputs, .outputs = outputs, .groups = groups,
+        .out = out, .rows = rows, .outputs = outputs, .groups = groups,
         .bits = bits, .x_bfloat16 = x_bfloat16, .out_bfloat16 = out_bfloat16,
     };
-    run(job_share, &given, threads);
+    share_out(crew, quantize_rows, &given, rows, PIECE_ROWS);
+    share_out(crew, multiply_blocks, &given, (outputs + LANES - 1) / LANES, BLOCKS);
 }

@@ -29,6 +29,7 @@ class TorchRunner:
     def __init__(self, loaded: LoadedModel, settings: EngineSettings) -> None:
         """Raises ModelError if the memory for keys and values holds no context to speak of."""
         self._model, self._device = loaded.model, loaded.device
+        self._crew = loaded.kernels.crew if loaded.kernels else None
         self._page_tokens = settings.page_tokens
         pages = pages_for(loaded, settings)
         self._context_tokens = min(loaded.context_tokens, pages * settings.page_tokens)
@@ -80,6 +81,8 @@ class TorchRunner:
     def close(self) -> None:
         """Give the memory back, the weights' too, whoever still holds the engine; no step may follow."""
         self._cache.close()
+        if self._crew is not None:
+            self._crew.close()
         if hasattr(self, "_model"):
             del self._model
 

@@ -1,18 +1,17 @@
 /* A whole step of a decoder whose weights are all in blocks and whose rows are a token each: what decoder.py computes,
    by the same functions, without a way back to Python between them. */
 
-#include <stdint.h>
-#include <string.h>
+#include "crew.h"
 
 typedef void Product(const void *x, int x_bfloat16, const uint8_t *weights, int bits, const float *bias, void *scratch,
-                     void *out, int out_bfloat16, long rows, long inputs, long outputs, int precise, int threads);
+                     void *out, int out_bfloat16, long rows, long inputs, long outputs, int precise, Crew *crew);
 typedef void Norm(void *x, const void *more, const float *weight, void *out, int bfloat16, long rows, long size,
-                  float eps, int threads);
-typedef void Gate(const void *x, void *out, int bfloat16, long rows, long size, int gelu, int threads);
+                  float eps, Crew *crew);
+typedef void Gate(const void *x, void *out, int bfloat16, long rows, long size, int gelu, Crew *crew);
 typedef void Attend(const void *qkv, const float *turns, void *pool, long pool_pages, const int32_t *tables,
                     const int64_t *starts, const int64_t *positions, void *out, float *scratch, long width,
                     int bfloat16, long rows, long heads, long kv_heads, long dim, long page_tokens, long window,
-                    float scale, int threads);
+                    float scale, Crew *crew);
 
 enum { GROUP = 32, INPUTS_BYTES = 80, LINE = 64 };
 
@@ -39,7 +38,7 @@ typedef struct {
     const Layer *layers;
     const float *last_norm;
     Matrix head;
-    long count, heads, kv_heads, dim, bfloat16, gelu, threads;
+    long count, heads, kv_heads, dim, bfloat16, gelu;
     float eps, scale;
 } Model;
 
@@ -51,6 +50,7 @@ typedef struct {
     const int64_t *starts, *positions, *chosen;
     float *logits; /* [chosen, vocabulary] */
     void *room;    /* of sluice_step_room's bytes */
+    Crew *crew;    /* null: alone */
     long rows, chosen_count, longest, pool_pages, page_tokens, precise;
 } Step;
 
@@ -76,7 +76,7 @@ static Room room_of(const Model *model, const Step *step, char *at) {
     room.gated = after(room.both, row * layer->gate_up.outputs);
     room.inputs = after(room.gated, row * layer->down.inputs);
     room.scores = after(room.inputs, step->rows * groups * INPUTS_BYTES);
-    room.end = after(room.scores, model->threads * (model->heads / model->kv_heads) * width_of(step) * 4);
+    room.end = after(room.scores, (step->crew ? step->crew->members : 1) * (model->heads / model->kv_heads) * width_of(step) * 4);
     return room;
 }
 
@@ -86,23 +86,23 @@ long sluice_step_room(const Model *model, const Step *step) { return (long)room_
 static void multiply(const Model *model, const Step *step, const Matrix *matrix, const void *x, const Room *room,
                      void *out, int out_bfloat16, long rows) {
     model->product(x, (int)model->bfloat16, matrix->weights, (int)matrix->bits, matrix->bias, room->inputs, out,
-                   out_bfloat16, rows, matrix->inputs, matrix->outputs, (int)step->precise, (int)model->threads);
+                   out_bfloat16, rows, matrix->inputs, matrix->outputs, (int)step->precise, step->crew);
 }
 
 static void mix(const Model *model, const Step *step, const Matrix *matrix, const void *x, const Room *room, void *out) {
     multiply(model, step, matrix, x, room, out, (int)model->bfloat16, step->rows);
 }
 
-static void norm(const Model *model, void *x, const void *more, const float *weight, void *out, long rows, long size) {
-    model->norm(x, more, weight, out, (int)model->bfloat16, rows, size, model->eps, (int)model->threads);
+static void norm(const Model *model, const Step *step, void *x, const void *more, const float *weight, void *out, long rows, long size) {
+    model->norm(x, more, weight, out, (int)model->bfloat16, rows, size, model->eps, step->crew);
 }
 
 static void norm_heads(const Model *model, const Step *step, const Layer *layer, char *qkv) {
     const long head = model->dim * (model->bfloat16 ? 2 : 4);
     for (long row = 0; row < step->rows; row++) {
         char *query = qkv + row * (model->heads + 2 * model->kv_heads) * head, *key = query + model->heads * head;
-        norm(model, query, 0, layer->query_norm, query, model->heads, model->dim);
-        norm(model, key, 0, layer->key_norm, key, model->kv_heads, model->dim);
+        norm(model, step, query, 0, layer->query_norm, query, model->heads, model->dim);
+        norm(model, step, key, 0, layer->key_norm, key, model->kv_heads, model->dim);
     }
 }
 
@@ -113,19 +113,19 @@ static void attention(const Model *model, const Step *step, const Layer *layer, 
     model->attend(room->qkv, step->turns[layer->rope], pool, step->pool_pages, step->tables, step->starts,
                   step->positions, room->mixed, (float *)room->scores, width_of(step), (int)model->bfloat16,
                   step->rows, model->heads, model->kv_heads, model->dim, step->page_tokens,
-                  layer->window ? layer->window : step->longest, model->scale, (int)model->threads);
+                  layer->window ? layer->window : step->longest, model->scale, step->crew);
     mix(model, step, &layer->attention_out, room->mixed, room, room->more);
     if (layer->attention_post_norm)
-        norm(model, room->more, 0, layer->attention_post_norm, room->more, step->rows, layer->qkv.inputs);
+        norm(model, step, room->more, 0, layer->attention_post_norm, room->more, step->rows, layer->qkv.inputs);
 }
 
 static void mlp(const Model *model, const Step *step, const Layer *layer, const Room *room) {
     mix(model, step, &layer->gate_up, room->normed, room, room->both);
     model->gate(room->both, room->gated, (int)model->bfloat16, step->rows, layer->down.inputs, (int)model->gelu,
-                (int)model->threads);
+                step->crew);
     mix(model, step, &layer->down, room->gated, room, room->more);
     if (layer->mlp_post_norm)
-        norm(model, room->more, 0, layer->mlp_post_norm, room->more, step->rows, layer->qkv.inputs);
+        norm(model, step, room->more, 0, layer->mlp_post_norm, room->more, step->rows, layer->qkv.inputs);
 }
 
 /* The chosen rows of hidden + more, normed, into room->normed. */
@@ -133,7 +133,7 @@ static void norm_chosen(const Model *model, const Step *step, const Room *room) 
     const long size = model->head.inputs, bytes = size * (model->bfloat16 ? 2 : 4);
     for (long each = 0; each < step->chosen_count; each++) {
         const long row = step->chosen[each] * bytes;
-        norm(model, (char *)step->hidden + row, room->more + row, model->last_norm, room->normed + each * bytes, 1, size);
+        norm(model, step, (char *)step->hidden + row, room->more + row, model->last_norm, room->normed + each * bytes, 1, size);
     }
 }
 
@@ -142,9 +142,9 @@ void sluice_step(const Model *model, const Step *step) {
     for (long index = 0; index < model->count; index++) {
         const Layer *layer = model->layers + index;
         const long size = layer->qkv.inputs;
-        norm(model, step->hidden, index ? room.more : 0, layer->attention_norm, room.normed, step->rows, size);
+        norm(model, step, step->hidden, index ? room.more : 0, layer->attention_norm, room.normed, step->rows, size);
         attention(model, step, layer, step->pools[index], &room);
-        norm(model, step->hidden, room.more, layer->mlp_norm, room.normed, step->rows, size);
+        norm(model, step, step->hidden, room.more, layer->mlp_norm, room.normed, step->rows, size);
         mlp(model, step, layer, &room);
     }
     norm_chosen(model, step, &room);

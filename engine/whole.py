@@ -44,7 +44,7 @@ class _Model(ctypes.Structure):
     _fields_ = [
         *[(name, _POINTER) for name in ("product", "norm", "gate", "attend", "layers", "last_norm")],
         ("head", _Matrix),
-        *[(name, _LONG) for name in ("count", "heads", "kv_heads", "dim", "bfloat16", "gelu", "threads")],
+        *[(name, _LONG) for name in ("count", "heads", "kv_heads", "dim", "bfloat16", "gelu")],
         *[(name, _REAL) for name in ("eps", "scale")],
     ]
 
@@ -55,7 +55,7 @@ class _Step(ctypes.Structure):
             (name, _POINTER)
             for name in ("hidden", "turns", "pools", "tables", "starts", "positions", "chosen")
         ],
-        *[(name, _POINTER) for name in ("logits", "room")],
+        *[(name, _POINTER) for name in ("logits", "room", "crew")],
         *[
             (name, _LONG)
             for name in ("rows", "chosen_count", "longest", "pool_pages", "page_tokens", "precise")
@@ -97,7 +97,6 @@ class WholeStep:
             dim=architecture.head_dim,
             bfloat16=dtype == torch.bfloat16,
             gelu=architecture.activation == GELU,
-            threads=kernels.threads,
             eps=architecture.norm_eps,
             scale=architecture.attention_scale,
         )
@@ -105,6 +104,7 @@ class WholeStep:
         self._step.argtypes = self._room.argtypes = [_POINTER, _POINTER]
         self._step.restype, self._room.restype = None, _LONG
         self._products, self._vocabulary = head.products, head.packed.outputs
+        self._crew = kernels.crew
         self._scratch = torch.empty(0, dtype=torch.uint8)
 
     @classmethod
@@ -148,6 +148,7 @@ class WholeStep:
             positions=tables.positions.data_ptr(),
             chosen=chosen.data_ptr(),
             logits=logits.data_ptr(),
+            crew=self._crew.address,
             rows=len(hidden),
             chosen_count=len(chosen),
             longest=tables.longest,

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from engine.checkpoint import Checkpoint
+from engine.crew import Crew
 from engine.linear import BlocksLinear, Linears, PackedLinear, PlainLinear, linear
 from engine.products import Products
 from engine.quantized import dequantize, quantize
@@ -42,7 +43,7 @@ def test_weights_are_packed_where_that_is_known_to_be_right() -> None:
 
 @pytest.fixture(scope="module")
 def products(native_dir: Path) -> Products:
-    return Products.load(native_dir, 1)
+    return Products.load(native_dir, Crew(None, 1))
 
 
 @pytest.fixture(scope="module")

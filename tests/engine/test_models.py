@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from engine.attention import StepAttention
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
-from engine.form import computed_dtype, spare_threads
+from engine.form import computed_dtype, crew_threads, spare_threads
 from engine.gguf_convert import convert_gguf
 from engine.models import load_model
 from engine.paged_cache import PagedCache
@@ -196,14 +196,15 @@ def test_gemma_in_bfloat16_keeps_its_norms_precise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "torchs_own", "threads"), [(1, 1, 1), (2, 2, 1), (2, 1, 1), (8, 8, 7), (8, 4, 4)]
+    ("cores", "torchs_own", "threads", "crew"),
+    [(1, 1, 1, 1), (2, 2, 1, 2), (2, 1, 1, 1), (3, 3, 2, 2), (8, 8, 7, 7), (8, 4, 4, 4)],
 )
 def test_a_core_is_left_to_the_event_loop(
-    cores: int, torchs_own: int, threads: int, monkeypatch: pytest.MonkeyPatch
+    cores: int, torchs_own: int, threads: int, crew: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
-    monkeypatch.setattr("torch.get_num_threads", lambda: torchs_own)
-    assert spare_threads() == threads
+    monkeypatch.setattr("engine.form._OFFERED", torchs_own)
+    assert (spare_threads(), crew_threads()) == (threads, crew)
 
 
 def logits_of(folder: Path, settings: EngineSettings, rows: int) -> torch.Tensor:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,15 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.crew import Crew
 from engine.library import LibraryError
 from engine.memory import Arena
 from engine.products import Packed, Products
 from engine.quantized import BITS, dequantize, quantize
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, 2, 3])
 def products(request: pytest.FixtureRequest, native_dir: Path) -> Products:
-    return Products.load(native_dir, request.param)
+    return Products.load(native_dir, Crew.load(native_dir, request.param))
 
 
 @pytest.mark.native
@@ -119,22 +118,6 @@ def test_inputs_need_not_lie_side_by_side(products: Products) -> None:
     assert torch.equal(products(half, packed, None, torch.float32), expected)
 
 
-@pytest.mark.native
-def test_torchs_threads_are_the_only_ones(native_dir: Path) -> None:
-    script = (
-        "import torch; from pathlib import Path; from engine.products import *; from engine.quantized import quantize\n"
-        "torch.set_num_threads(2); torch.randn(999, 999) @ torch.randn(999, 999)\n"
-        "packed = Packed(quantize(torch.randn(640, 640), 4), Arena())\n"
-        "count = lambda: len(list(Path('/proc/self/task').iterdir()))\n"
-        f"before, products = count(), Products.load(Path({str(native_dir)!r}), 2)\n"
-        "products(torch.randn(8, 640), packed, None, torch.float32)\n"
-        "print(before, count())\n"
-    )
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    before, after = map(int, ran.stdout.split())
-    assert after <= max(before, 2)
-
-
 def test_without_a_folder_nothing_is_compiled() -> None:
     with pytest.raises(LibraryError, match="name one in native_dir"):
-        Products.load(None, 1)
+        Products.load(None, Crew(None, 1))

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.crew import Crew
 from engine.prompts import Prompts
 from engine.span import Span, prompt_tables_of
 
@@ -28,9 +29,9 @@ def plain(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[1, 2, 3])
 def prompts(plain: None, request: pytest.FixtureRequest, native_dir: Path) -> Prompts:
-    return Prompts.load(native_dir, request.param)
+    return Prompts.load(native_dir, Crew.load(native_dir, request.param))
 
 
 def scattered(rows: list[tuple[int, int]], page_tokens: int, pages: Iterator[int]) -> list[Span]:

@@ -49,7 +49,7 @@ def decoded(runner: TorchRunner, rows: int) -> None:
         )
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", ["int4", "int8"])
 @pytest.mark.parametrize("name", ["llama-biased", "mistral", "qwen2", "qwen3", "gemma3_text"])
 def test_every_family_is_as_part_by_part(
@@ -58,7 +58,7 @@ def test_every_family_is_as_part_by_part(
     folder = save_tiny(name, tmp_path, hidden_size=96, intermediate_size=160, head_dim=32)
     before = torch.get_num_threads()
     ours, found = runner_of(folder, native_dir, dtype=dtype, threads=threads)
-    parts, expected = runner_of(folder, native_dir, whole=False, dtype=dtype, threads=threads)
+    parts, expected = runner_of(folder, native_dir, whole=False, dtype=dtype, threads=1)
     torch.set_num_threads(before)
     assert isinstance(ours._model, Decoder)
     assert isinstance(ours._model._whole, WholeStep)
@@ -88,6 +88,16 @@ def test_what_c_cannot_compute_alone_is_computed_part_by_part(
     assert runner._model._whole is None
     decoded(runner, 3)
     assert all(bool(part.isfinite().all()) for part in logits)
+
+
+def test_a_runner_that_is_closed_ends_its_helpers(tmp_path: Path, native_dir: Path) -> None:
+    folder = save_tiny("llama", tmp_path, hidden_size=96, intermediate_size=1600, head_dim=32)
+    runner, _ = runner_of(folder, native_dir, dtype="int4", threads=3)
+    before = set(Path("/proc/self/task").iterdir())
+    decoded(runner, 6)
+    assert len(set(Path("/proc/self/task").iterdir()) - before) == 2
+    runner.close()
+    assert set(Path("/proc/self/task").iterdir()) == before
 
 
 def test_a_step_that_wants_no_token(tmp_path: Path, native_dir: Path) -> None:

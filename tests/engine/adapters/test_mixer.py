@@ -11,6 +11,7 @@ from engine.adapters.delta import Pair, delta_of
 from engine.adapters.mixer import AdaptedLinear, Mixer
 from engine.adapters.targets import Site
 from engine.batch import Row
+from engine.crew import Crew
 from engine.linear import BlocksLinear
 from engine.products import Products
 from engine.quantized import quantize
@@ -130,7 +131,7 @@ def test_over_weights_in_blocks_the_same_is_added(
     adapters: list[Adapter], native_dir: Path, bits: int
 ) -> None:
     blocks = quantize(torch.randn(32, 32), bits)
-    packed = BlocksLinear(Products.load(native_dir, 1), blocks, None, torch.float32)
+    packed = BlocksLinear(Products.load(native_dir, Crew(None, 1)), blocks, None, torch.float32)
     mixer = Mixer(torch.device("cpu"))
     mixer.begin([row(6, adapters[0])])
     x = torch.randn(6, 32)
