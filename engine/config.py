@@ -27,7 +27,7 @@ class EngineSettings:
     native_dir: Path | None = None
     # Those that compute in our own C (engine/crew.py), and torch's. 0: one for each core but one, which is the event
     # loop's, but two in our own C on two cores: 8 streams of the default model get 740 tokens a second with 2 threads
-    # and 500 with 1. torch's threads wait for each other spinning, so that whatever needs a core holds up all: a step in
+    # and 500 with 1. torch's threads wait for each other spinning, so that whatever needs a core holds up all: one in
     # bfloat16 took 29 ms with 1 and 21 ms with 2 if nothing else ran, 35 and 360 ms beside other work.
     threads: int = 0
     page_tokens: int = 16  # a tail page wastes 8 tokens on average; larger pages share fewer prefixes
