@@ -30,14 +30,25 @@ class Penalties:
         """`token` was generated."""
         self._new.append(token)
 
-    def apply(self, logits: Tensor) -> None:
-        """Change a row's logits, [V], in place."""
+    @property
+    def strengths(self) -> tuple[float, float, float]:
+        """Presence, frequency, repetition."""
+        return self._presence, self._frequency, self._repetition
+
+    def met(self) -> tuple[Tensor, Tensor]:
+        """The tokens, and how often each was generated. [N] each."""
         self._catch_up()
         met = len(self._places)
-        ids, counts = self._ids[:met].to(logits.device), self._counts[:met].to(logits.device)
+        return self._ids[:met], self._counts[:met]
+
+    def apply(self, logits: Tensor) -> None:
+        """Change a row's logits, [V], in place."""
+        ids, counts = (part.to(logits.device) for part in self.met())
         scores = logits[ids]
         if self._repetition != 1:
-            scores = torch.where(scores < 0, scores * self._repetition, scores / self._repetition)
+            # A tensor: by a number, a GPU multiplies with what 1 divided by it is rounded to.
+            repetition = torch.full((), self._repetition, device=logits.device)
+            scores = torch.where(scores < 0, scores * repetition, scores / repetition)
         scores -= self._frequency * counts + self._presence * (counts > 0)
         logits[ids] = scores
 

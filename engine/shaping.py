@@ -7,6 +7,7 @@ The order is transformers': bias, then penalties, then what may not come at all.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,6 +16,23 @@ from engine.grammar import GrammarState
 from engine.penalties import Penalties
 from engine.request import Sampling
 from engine.scores import Scores
+
+
+def _no_tokens() -> Tensor:
+    return torch.zeros(0, dtype=torch.long)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a shaping does to the next logits as plain numbers, for who goes on with it by itself."""
+
+    met: Tensor = field(default_factory=_no_tokens)  # tokens that the penalties know, each once
+    counts: Tensor = field(default_factory=lambda: torch.zeros(0))  # how often each was generated
+    penalties: tuple[float, float, float] = (0.0, 0.0, 1.0)  # presence, frequency, repetition
+    biased: Tensor = field(default_factory=_no_tokens)
+    bias: Tensor = field(default_factory=lambda: torch.zeros(0))
+    ends: Tensor = field(default_factory=_no_tokens)
+    before_end: int = 0  # how many tokens come before one of them may
 
 
 def shaping_of(
@@ -53,6 +71,33 @@ class Shaping:
     def complete(self) -> bool:
         """Whether the reply's format wants nothing more."""
         return self._grammar is not None and self._grammar.complete
+
+    @property
+    def plain(self) -> bool:
+        """Whether `changes` tells all: no format, and nobody looks at probabilities."""
+        return self._grammar is None and self.scores is None
+
+    @property
+    def biases(self) -> int:
+        return len(self._biased)
+
+    @property
+    def ends(self) -> int:
+        """How many tokens end a reply."""
+        return len(self._ends)
+
+    def changes(self) -> Changes:
+        penalties = self._penalties
+        met, counts = (_no_tokens(), torch.zeros(0)) if penalties is None else penalties.met()
+        return Changes(
+            met,
+            counts,
+            (0.0, 0.0, 1.0) if penalties is None else penalties.strengths,
+            self._biased,
+            self._bias,
+            self._ends,
+            max(0, self._before_end),
+        )
 
     def follow(self, token: int) -> None:
         """`token` was generated."""

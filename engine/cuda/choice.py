@@ -28,6 +28,7 @@ class Kind(enum.IntEnum):
     GREEDY = 0
     FREE = 1  # some rows draw from all tokens
     FILTERED = 2  # some rows have top_k or top_p
+    SHAPED = 3  # some rows change their logits (`shaped`), before anything is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def wish_of(sampling: Sampling, seed: int) -> tuple[int, float, int, float, floa
 
 
 def kind_of(sampling: Sampling) -> Kind:
+    """What the choice takes once the logits are as they should be."""
     if sampling.temperature <= COLDEST:
         return Kind.GREEDY
     return Kind.FILTERED if sampling.top_k > 0 or sampling.top_p < 1 else Kind.FREE
@@ -91,7 +93,7 @@ def choose(logits: Tensor, wishes: Wishes, positions: Tensor, kind: Kind) -> Ten
         words = words_of(wishes.keys, positions)
         vocabulary = torch.arange(scaled.shape[1], dtype=torch.int32, device=scaled.device)
         drawn = _pick(scaled, vocabulary.expand(scaled.shape), words, wishes.least)
-        if kind is Kind.FILTERED:
+        if kind >= Kind.FILTERED:
             drawn = torch.where(_filters(wishes), _pick_filtered(scaled, words, wishes), drawn)
         tokens = torch.where(drawing, drawn, tokens)
     return torch.where(torch.isfinite(peaks), tokens, BROKEN)

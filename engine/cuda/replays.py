@@ -54,5 +54,10 @@ class Replays:
 
     def _choose(self, rows: int, kind: Kind) -> None:
         state = self._state
-        tokens = choose(self.logits[:rows], state.wishes.first(rows), state.positions[:rows] + 1, kind)
+        logits, positions = self.logits[:rows], state.positions[:rows] + 1
+        if kind is Kind.SHAPED:
+            logits = state.shaped.apply(logits, positions)
+        tokens = choose(logits, state.wishes.first(rows), positions, kind)
+        if kind is Kind.SHAPED:
+            state.shaped.follow(tokens)
         state.advance(rows, tokens)

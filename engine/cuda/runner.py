@@ -17,6 +17,7 @@ from engine.cuda.choice import BROKEN, UNDECIDED
 from engine.cuda.device import Device, Pending
 from engine.cuda.mover import PageMover
 from engine.cuda.replays import Replays
+from engine.cuda.shaped import on_device
 from engine.cuda.slots import BUCKETS, Slots
 from engine.cuda.state import BatchState
 from engine.models import LoadedModel
@@ -29,8 +30,8 @@ class GraphRunner:
     """Implements `engine.batch.Runner`. Not thread-safe.
 
     A step's decode rows have their tokens from the oldest replay that is on its way; before it is waited for, others
-    are sent after it, up to `ahead`. Rows that the device cannot finish by itself (a shaping of their own, filters that
-    leave more than its candidates) get their tokens here.
+    are sent after it, up to `ahead`. Rows that the device cannot finish by itself (a format, log probabilities, filters
+    that leave more than its candidates) get their tokens here.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class GraphRunner:
         self._cache = PagedCache(loaded.model.shapes, pages, size, loaded.dtype, device.torch)
         self._most = min(settings.max_running, BUCKETS[-1])
         self._slots = Slots(self._most, size)
-        self._state = BatchState(device, self._most, -(-self._context_tokens // size), size)
+        self._state = BatchState(
+            device, self._most, -(-self._context_tokens // size), size, self._model.vocab
+        )
         self._on_way: deque[Pending] = deque()
         self._mover = _mover(self._cache, settings.host_kv_bytes, device)
         with torch.inference_mode():
@@ -135,7 +138,7 @@ class GraphRunner:
         self._state.apply(patches)
         if not rows:
             return places
-        alone = mixed or any(row.shaping is not None for row in rows)
+        alone = mixed or any(_is_shaped_here(row) for row in rows)
         wanted = 1 if alone else 1 + self._ahead
         while not self._on_way or (len(self._on_way) < wanted and self._slots.can_advance):
             self._replays.launch(self._slots.bucket, self._slots.kind)
@@ -153,7 +156,7 @@ class GraphRunner:
         shaped: list[int] = []
         again: list[int] = []
         for index, token in zip(decodes, tokens, strict=True):
-            if rows[index].shaping is not None:
+            if _is_shaped_here(rows[index]):
                 shaped.append(index)
             elif token == UNDECIDED:
                 again.append(index)
@@ -192,6 +195,11 @@ class GraphRunner:
         tokens = iter(sample(logits, choices) if choices else [])
         for index in indices:
             results[index] = result_of(rows[index], list(islice(tokens, rows[index].chooses)))
+
+
+def _is_shaped_here(row: Row) -> bool:
+    """Whether its token is chosen by the processor, from what the device computed."""
+    return row.shaping is not None and not on_device(row.shaping)
 
 
 def _mover(cache: PagedCache, memory_bytes: int, device: Device) -> PageMover | None:

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from engine.batch import Row
 from engine.cuda.choice import Kind, kind_of
+from engine.cuda.shaped import on_device
 from engine.request import Sampling
 
 BUCKETS: Final[tuple[int, ...]] = (1, 2, 4, *range(8, 257, 8))
@@ -28,6 +29,7 @@ class Move:
     slot: int
     token: int
     position: int
+    row: Row | None = None  # where it changes its logits: what it has said was taken back
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ class Slots:
 
     def _join(self, place: int, row: Row) -> Join:
         pages = tuple(row.pages)
-        kind = kind_of(row.sampling)
+        kind = Kind.SHAPED if on_device(row.shaping) else kind_of(row.sampling)
         self._slots[place] = _Slot(
             row.pages, len(pages), row.sampling, row.seed, kind, row.tokens[0], row.start, pages
         )
@@ -192,7 +194,7 @@ class Slots:
         slot = self._slots[place]
         assert slot is not None
         slot.token, slot.position = row.tokens[0], row.start
-        return Move(place, slot.token, slot.position)
+        return Move(place, slot.token, slot.position, row if slot.kind is Kind.SHAPED else None)
 
     def _grow(self, place: int, row: Row) -> list[Patch]:
         slot = self._slots[place]

@@ -10,19 +10,21 @@ from torch import Tensor
 from engine.batch import Row
 from engine.cuda.choice import Wishes, wish_of
 from engine.cuda.device import Device
+from engine.cuda.shaped import Shaped
 from engine.cuda.slots import Grow, Join, Leave, Move, Patch
 
 
 class BatchState:
     """Tensors with a row for each slot. A slot is alive while its position is one that its pages cover."""
 
-    def __init__(self, device: Device, slots: int, table_pages: int, page_tokens: int) -> None:
+    def __init__(self, device: Device, slots: int, table_pages: int, page_tokens: int, vocab: int) -> None:
         self._device, self._page_tokens = device, page_tokens
         place = device.torch
         self._whole = torch.zeros(3, slots, dtype=torch.int64, device=place)
         self.ids, self.positions, self.capacities = self._whole
         self.tables = torch.zeros(slots, table_pages, dtype=torch.int32, device=place)
         self.wishes = Wishes.of(slots, place)
+        self.shaped = Shaped(device, slots, vocab)
         self.tokens = torch.zeros(slots, dtype=torch.int64, device=place)  # what the last replay chose
 
     def apply(self, patches: Sequence[Patch]) -> None:
@@ -63,6 +65,7 @@ class BatchState:
         if moves:
             columns = self._send([[move.slot, move.token, move.position] for move in moves]).T
             self._whole[:2].index_copy_(1, columns[0], columns[1:])
+            self.shaped.join([(move.slot, move.row) for move in moves if move.row is not None])
 
     def _join(self, joins: list[Join]) -> None:
         if not joins:
@@ -79,6 +82,7 @@ class BatchState:
         real = [[temperature, limit, least] for _, temperature, _, limit, least in wishes]
         self.wishes.real.index_copy_(1, slots, self._send(real, torch.float32).T)
         self._write_pages((join.slot, 0, join.row.pages) for join in joins)
+        self.shaped.join([(join.slot, join.row) for join in joins])
 
     def _grow(self, grows: list[Grow]) -> None:
         if grows:

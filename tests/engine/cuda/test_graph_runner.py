@@ -67,6 +67,21 @@ def test_a_steady_batch_is_one_replay_a_step_and_patches_nothing(folder: Path) -
     assert device.sent == sent
 
 
+def test_a_row_with_penalties_runs_ahead_too(folder: Path) -> None:
+    runner, device = counted(folder, 2)
+    sampling = Sampling(temperature=0, repetition_penalty=1.3, min_tokens=9)
+    shaping = shaping_of(sampling, [5], {2})
+    assert shaping is not None
+    pages, token = list(range(20)), 5
+    for position in range(20):
+        token = step(runner, Row([token], position, pages, sampling, 0, True, shaping))
+        shaping.follow(token)
+        if position == 0:
+            sent = device.sent
+    assert device.replays == 2 * (3 + 19)
+    assert device.sent == sent
+
+
 def test_without_a_page_nobody_runs_ahead(folder: Path) -> None:
     runner, device = counted(folder, 3)
     pages = [7]
