@@ -250,7 +250,7 @@ class Gate:
     def _end(self, position: int, rule: int, reason: Literal["match", "hold_cap"]) -> None:
         release = self._release
         release.advance(position, position, self._scanner.at)
-        release.notes.drop_after(position)
+        release.notes.drop_after(release.position)  # past the cut where a redaction reaches over it
         category, action = self._matcher.rules[rule].category, self._matcher.rules[rule].action
         self._cut = Cut(category, self._policy.version, action, reason)
         release.notes.seen.add((category, action))

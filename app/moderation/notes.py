@@ -72,7 +72,7 @@ class Notes:
         return tuple(annotations)
 
     def drop_after(self, position: int) -> None:
-        """The text was cut at this raw position."""
+        """The text was cut: nothing from this raw position on was shown or redacted."""
         self.pending = [match for match in self.pending if match.end <= position]
 
     def _start(self, raw: int) -> int:

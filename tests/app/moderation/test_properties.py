@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.moderation import Gate
@@ -96,3 +96,22 @@ def test_any_split_gives_the_same(rules: list[OracleRule], text: str, data: st.D
     bounds = [0, *places, len(text)]
     deltas = [text[start:end] for start, end in pairwise(bounds)]
     assert run(policy, deltas) == run(policy, [text])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=_FIXTURE)
+@given(
+    patterns=st.lists(
+        st.sampled_from(("b.{1,4}", "a.{0,3}c", "a(?:bc)?", "c\\b", "[ab]{1,4}c")), min_size=3, max_size=3
+    ),
+    text=st.text(st.sampled_from("aabbcc1 -\u200b"), max_size=14),
+)
+@example(patterns=["b.{1,4}", "a(?:bc)?", "a.{0,3}c"], text="bbaa--c")
+def test_what_is_noted_within_a_redaction_that_reaches_over_a_cut_is_so_in_every_split(
+    patterns: list[str], text: str
+) -> None:
+    actions = zip(("redact", "annotate", "block"), patterns, strict=False)
+    policy = compiled([OracleRule(action, f"custom/{action}", (), (pattern,)) for action, pattern in actions])
+    whole = run(policy, [text])
+    assert run(policy, list(text)) == whole
+    for place in range(len(text) + 1):
+        assert run(policy, [text[:place], text[place:]]) == whole
