@@ -137,8 +137,7 @@ class CallingTurn(Turn):
 
     def close_item(self, status: Any) -> None:
         for piece in self._parser.finish():
-            if not self._forced:  # the beginning of a call that met a limit
-                self._send(piece)
+            self._send(piece)
         self._close(status)
 
     def items(self, status: Any) -> tuple[OutputItem, ...]:
@@ -161,7 +160,8 @@ class CallingTurn(Turn):
                     assert isinstance(self._open, _Called)
                     self._end_call(self._open)
             case _:
-                if not self._calls():
+                # A forced reply's text is the beginning of a call that met a limit.
+                if not self._forced and not self._calls():
                     self._say(piece)
 
     def _calls(self) -> list[_Called]:

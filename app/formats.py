@@ -12,7 +12,6 @@ from engine.calls.grammar import calls_format
 from engine.interface import Engine
 from engine.request import EngineError, OutputFormat
 from protocol.requests.create import CreateResponse
-from protocol.requests.tools import Offer
 
 
 async def compiled_format(
@@ -37,7 +36,7 @@ async def compiled_format(
             try:
                 grammar = engine.compile(format, tenant)
             except EngineError as error:
-                if not _may_do_without(ask.create, format):
+                if format.kind != "lark" or not _may_do_without(ask.create):
                     raise translated(error, format.param) from error
         return grammar
 
@@ -50,24 +49,31 @@ def _wanted(create: CreateResponse, engine: Engine) -> list[OutputFormat]:
     if create.format is not None:
         text = OutputFormat(create.format.kind, create.format.source, create.format.param)
     formats = [text] if text is not None else []
-    if create.offer.open:
-        formats.append(_of_calls(create.offer, engine, text))
+    if create.offer.open and (calls := _of_calls(create, engine, text)):
+        formats.append(calls)
     return formats
 
 
-def _of_calls(offer: Offer, engine: Engine, text: OutputFormat | None) -> OutputFormat:
-    return calls_format(
-        engine.tokenizer.call_syntax,
-        [engine_tool(tool) for tool in offer.open],
-        forced=offer.forced,
-        parallel=offer.parallel and not offer.named,
-        param="tool_choice" if offer.forced else "tools",
-        text=text,
-    )
+def _of_calls(create: CreateResponse, engine: Engine, text: OutputFormat | None) -> OutputFormat | None:
+    """None where calls cannot be masked and need not be."""
+    offer = create.offer
+    param = "tool_choice" if offer.forced else "tools"
+    try:
+        return calls_format(
+            engine.tokenizer.call_syntax,
+            [engine_tool(tool) for tool in offer.open],
+            forced=offer.forced,
+            parallel=offer.parallel and not offer.named,
+            param=param,
+            text=text,
+        )
+    except EngineError as error:
+        if _may_do_without(create):
+            return None
+        raise translated(error, param) from error
 
 
-def _may_do_without(create: CreateResponse, format: OutputFormat) -> bool:
+def _may_do_without(create: CreateResponse) -> bool:
     """Whether calls are the model's to write well: nothing is forced, and no function is strict."""
     offer = create.offer
-    free = not offer.forced and not any(tool.strict for tool in offer.open)
-    return free and create.format is None and format.kind == "lark"
+    return not offer.forced and not any(tool.strict for tool in offer.open) and create.format is None

@@ -13,6 +13,7 @@ from app.context import Prompt
 from app.ids import new_id
 from app.model_name import named
 from app.moderation import CompiledPolicy, Gate
+from app.offered import engine_tool
 from app.scores import ScoreBook
 from app.turn import Turn
 from engine.calls.parser import CallParser
@@ -45,12 +46,10 @@ class Turns:
 
     def _kind(self, ask: Ask) -> Callable[..., Turn]:
         offer = ask.create.offer
-        open_tools = frozenset(tool.name for tool in offer.open)
-        if not open_tools:
+        schemas = {tool.name: engine_tool(tool).parameters for tool in offer.open}
+        if not schemas:
             return Turn
-        parser = CallParser(
-            self._engine.tokenizer.call_syntax, open_tools, either=ask.create.format is not None
-        )
+        parser = CallParser(self._engine.tokenizer.call_syntax, schemas, either=ask.create.format is not None)
         return partial(
             CallingTurn, parser=parser, parallel=offer.parallel, forced=offer.forced, new_id=new_id
         )

@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tokenizers import Tokenizer
 
@@ -102,3 +102,15 @@ class Renaming:
 def _any_of(literals: Iterable[str]) -> re.Pattern[str] | None:
     longest_first = sorted(literals, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def spoken_by(tokenizer: Tokenizer, spoken: Collection[str]) -> Tokenizer:
+    """The tokenizer, in which these literals, of which a reply may consist, are text where it has them as control
+    tokens. They are none in a message that is not the assistant's, nonetheless, where the template has them."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    if not any(token.special and token.content in spoken for token in added):
+        return tokenizer
+    spec = json.loads(tokenizer.to_str())
+    for token in spec["added_tokens"]:
+        token["special"] = token["special"] and token["content"] not in spoken
+    return Tokenizer.from_str(json.dumps(spec))

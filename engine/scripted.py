@@ -15,6 +15,8 @@ from collections.abc import Sequence as Items
 from engine.adapters.files import checked_adapter
 from engine.adapters.store import AdapterLimits, AdapterStore
 from engine.blocks import BlockPool
+from engine.calls.hermes import HERMES
+from engine.calls.syntax import CallSyntax
 from engine.delivery import hand_out, log_failed_delivery
 from engine.interface import EngineStats, ModelInfo
 from engine.limits import Limits
@@ -30,8 +32,8 @@ from engine.wheel import Wheel
 class ScriptedEngine:
     """Deterministic text at `tokens_per_s` for each sequence (0: as fast as asked, one token a step).
 
-    `split` sets where the text is cut into tokens; `faults` names what goes wrong with a request, if
-    anything.
+    `split` sets where the text is cut into tokens, `syntax` how calls are written; `faults` names what goes
+    wrong with a request, if anything.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ScriptedEngine:
         step_tokens: int = 1 << 16,
         pin_s: float = 300.0,
         split: Split = words,
+        syntax: CallSyntax = HERMES,
         faults: Callable[[EngineRequest], Fault | None] | None = None,
         adapter_limits: AdapterLimits = AdapterLimits(),  # noqa: B008 - frozen
     ) -> None:
@@ -63,7 +66,7 @@ class ScriptedEngine:
         pages_total = pages_total or max(65_536, -(-context_tokens // page_tokens))
         pool = BlockPool(pages_total, page_tokens)
         self._model = ModelInfo(model_id, created_at, context_tokens)
-        self._tokenizer = ScriptedTokenizer(split)
+        self._tokenizer = ScriptedTokenizer(split, syntax)
         self._adapters = AdapterStore(checked_adapter, adapter_limits)
         self._faults = faults or (lambda request: None)
         self._scheduler = Scheduler(limits, pool, self._script, lambda: random.getrandbits(63))

@@ -49,8 +49,9 @@ def _role_id(role: str) -> int:
 class ScriptedTokenizer:
     """A ChatTokenizer over `split`: each message is its role, its tokens and an end; then a reply begins."""
 
-    def __init__(self, split: Split = words) -> None:
+    def __init__(self, split: Split = words, syntax: CallSyntax = HERMES) -> None:
         self._split = split
+        self._syntax = syntax
 
     def pieces(self, text: str) -> list[str]:
         return [piece for piece in self._split(text) if piece]
@@ -64,11 +65,11 @@ class ScriptedTokenizer:
 
     @property
     def call_syntax(self) -> CallSyntax:
-        return HERMES
+        return self._syntax
 
     def encode_chat(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> list[int]:
         ids: list[int] = []
-        for message in with_tools(messages, tools, HERMES):
+        for message in with_tools(messages, tools, self._syntax):
             ids.append(_role_id(message.role))
             ids += self.encode(message.content)
             ids.append(END_OF_TURN)

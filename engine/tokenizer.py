@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
 from tokenizers import Tokenizer
 
-from engine.calls.described import with_tools, written_out
-from engine.calls.hermes import HERMES
 from engine.calls.syntax import CallSyntax
-from engine.calls.template import template_syntax
-from engine.control_tokens import ControlTokens, unused_char
+from engine.chat_template import LONE_SURROGATE, ChatTemplate
+from engine.control_tokens import ControlTokens, spoken_by, unused_char
 from engine.detokenize import TextStream
 from engine.encoding import ids_of
 from engine.request import ChatMessage, EngineError, Tool
 from engine.vocabulary import TokenBytes, streams_of, token_bytes_of
-
-PLAIN_TEMPLATE: Final = (
-    "{% for message in messages %}{{ message.role | capitalize }}:\n{{ message.content }}\n\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:\n{% endif %}"
-)
-"""For models without a chat template (base models): each message under its role's name. Such a model does not
-know where its turn ends; a stop string such as "\\n\\nUser:" tells it."""
-
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class HFTokenizer:
     """A ChatTokenizer over a fast tokenizer of transformers. Thread-safe: it only reads after construction."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self._outer = tokenizer
-        self._inner: Tokenizer = tokenizer.backend_tokenizer
+        self._template = ChatTemplate(tokenizer)
+        self._inner = spoken_by(tokenizer.backend_tokenizer, self._template.call_syntax.spoken)
         self._inner.no_truncation()
         self._inner.no_padding()
-        self._template = _template_of(tokenizer)
-        self._control = ControlTokens(self._inner, self._template)
+        self._control = ControlTokens(self._inner, self._template.text)
         self._token_bytes = token_bytes_of(self._inner, self._control.special_ids)
         self._stream = streams_of(self._inner, self._token_bytes)
         self._anchor = _anchor_of(self._inner)
@@ -55,7 +40,7 @@ class HFTokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """Of what the ids come from: the tokenizer's own file, as it would be written, and the template."""
-        return sha256(f"{self._inner.to_str()}\n{self._template}".encode()).hexdigest()[:32]
+        return sha256(f"{self._inner.to_str()}\n{self._template.text}".encode()).hexdigest()[:32]
 
     @property
     def token_bytes(self) -> TokenBytes | None:
@@ -82,31 +67,19 @@ class HFTokenizer:
         return "".join(map(stream.push, ids)) + stream.flush()
 
     def encode(self, text: str) -> list[int]:
-        if _LONE_SURROGATE.search(text):
+        if LONE_SURROGATE.search(text):
             raise EngineError("invalid_value", "The prompt contains a lone surrogate.")
         return ids_of(self._inner, text, special=True)
 
-    @cached_property
-    def _own_syntax(self) -> CallSyntax | None:
-        """Of the chat template; None if it must be told of tools in words."""
-        return template_syntax(self._render_raw)
-
-    @cached_property
-    def _first_role(self) -> str:
-        """Who may speak first: some templates refuse a system message."""
-        try:
-            self._render([ChatMessage("system", "a"), ChatMessage("user", "b")])
-        except EngineError:
-            return "user"
-        return "system"
-
     @property
     def call_syntax(self) -> CallSyntax:
-        return self._own_syntax or HERMES
+        return self._template.call_syntax
 
     def encode_chat(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> list[int]:
-        marked, shapes, mark = self._mark(self._told(messages, tools), self._offered(tools))
-        return self._encode(self._render(marked, shapes), mark)
+        template = self._template
+        told = template.in_turns(template.told(messages, tools))
+        marked, shapes, mark = self._mark(told, template.offered(tools))
+        return self._encode(template.render(marked, shapes), mark)
 
     def extend_chat(
         self,
@@ -115,26 +88,15 @@ class HFTokenizer:
         new: Sequence[ChatMessage],
         tools: Sequence[Tool] = (),
     ) -> list[int]:
-        past = self._told(history, tools)
-        marked, shapes, mark = self._mark([*past, *self._told(new)], self._offered(tools))
-        suffix = self._behind_reply(marked, shapes, len(past) - 1)
+        template = self._template
+        past = template.told(history, tools)
+        told = template.in_turns([*past, *template.told(new)])
+        reply = next((index for index, message in enumerate(told) if message is past[-1]), None)
+        marked, shapes, mark = self._mark(told, template.offered(tools))
+        suffix = None if reply is None else template.behind_reply(marked, shapes, reply)
         if suffix is None:
             return self.encode_chat([*history, *new], tools)
         return [*context_ids, *self._encode_behind(suffix, mark)]
-
-    def _told(self, messages: Sequence[ChatMessage], tools: Sequence[Tool] = ()) -> Sequence[ChatMessage]:
-        """The messages as the template takes them: calls are text, and so are tools where it knows none."""
-        if not tools and not any(message.call or message.role == "tool" for message in messages):
-            return messages
-        if self._own_syntax is None:
-            return with_tools(messages, tools, HERMES, self._first_role)
-        return written_out(messages, self._own_syntax, tool_role=True)
-
-    def _offered(self, tools: Sequence[Tool]) -> str:
-        """The tools for the template, as JSON; "" where there are none or it knows none."""
-        if not tools or self._own_syntax is None:
-            return ""
-        return json.dumps([tool.shape for tool in tools], ensure_ascii=False)
 
     def reply_ids(self, text: str, generated: Sequence[int]) -> list[int]:
         kept, rest = self._fitting(text, generated)
@@ -169,45 +131,9 @@ class HFTokenizer:
             control.in_text(message.content, message.role) for message in messages
         ):
             return messages, tools, None
-        mark = unused_char([self._template, tools, *(message.content for message in messages)])
+        mark = unused_char([self._template.text, tools, *(message.content for message in messages)])
         marked = [replace(m, content=control.mark(m.content, m.role, mark)) for m in messages]
         return marked, control.mark(tools, "system", mark), mark
-
-    def _render(self, messages: Sequence[ChatMessage], tools: str = "") -> str:
-        if any(_LONE_SURROGATE.search(message.content) for message in messages):
-            raise EngineError("invalid_value", "A message contains a lone surrogate.")
-        conversation = [{"role": message.role, "content": message.content} for message in messages]
-        return self._render_raw(conversation, json.loads(tools) if tools else [])
-
-    def _render_raw(self, conversation: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
-        try:
-            return str(
-                self._outer.apply_chat_template(
-                    conversation,
-                    tools=tools or None,
-                    chat_template=self._template,
-                    tokenize=False,
-                    add_generation_prompt=True,
-                )
-            )
-        except Exception as error:  # templates raise what they like
-            raise EngineError(
-                "invalid_value", f"The model's chat template refuses this conversation: {error}"
-            ) from error
-
-    def _behind_reply(self, messages: Sequence[ChatMessage], tools: str, at: int) -> str | None:
-        """What the template writes behind the reply at that index; None if it changes the reply or what leads to it."""
-        reply = messages[at]
-        hole = unused_char([self._template, tools, *(message.content for message in messages)])
-        try:
-            before, found, behind = self._render(
-                [*messages[:at], replace(reply, content=hole), *messages[at + 1 :]], tools
-            ).partition(hole)
-            if not found or hole in behind or self._render(messages[:at], tools) != before:
-                return None
-            return behind if self._render(messages, tools) == before + reply.content + behind else None
-        except EngineError:
-            return None
 
     def _encode(self, rendered: str, mark: str | None) -> list[int]:
         if mark is not None:
@@ -223,15 +149,6 @@ class HFTokenizer:
     def _encode_reply(self, text: str) -> list[int]:
         [message], _, mark = self._mark([ChatMessage("assistant", text)])
         return self._encode_behind(message.content, mark)
-
-
-def _template_of(tokenizer: Any) -> str:
-    try:
-        return str(tokenizer.get_chat_template())
-    except ValueError:  # it has none
-        bos = tokenizer.bos_token
-        wanted = bos is not None and tokenizer.backend_tokenizer.encode("a").tokens[0] == bos
-        return "{{ bos_token }}" + PLAIN_TEMPLATE if wanted else PLAIN_TEMPLATE
 
 
 def _anchor_of(tokenizer: Tokenizer) -> tuple[str, int | None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 
 from engine.calls.syntax import CallSyntax
@@ -41,23 +43,45 @@ def with_tools(
 def written_out(
     messages: Sequence[ChatMessage], syntax: CallSyntax, *, tool_role: bool = False
 ) -> list[ChatMessage]:
-    """Calls as the text that the model would have written, those of one reply in one message.
+    """Calls as the text that the model would have written, those of one reply in one message; it keeps a `call` where
+    the template is to know that there are some.
 
     Without `tool_role`, what calls gave is said by the user, neighbours in one message.
     """
     told: list[ChatMessage] = []
+    calls: list[str] = []  # those that the last message ends with
+    text = ""  # what it has before them
     before = ""  # "call", "answer" or neither: what the last message was
     for message in messages:
+        joins = bool(told) and told[-1].role == message.role
         kind = "call" if message.call else "answer" if message.role == "tool" and not tool_role else ""
         if kind == "call":
-            message = ChatMessage("assistant", syntax.written(message.call, message.content))
-        elif kind == "answer":
-            message = ChatMessage("user", f"<tool_response>\n{message.content}\n</tool_response>")
-        same_reply = kind == "call" or before == "call"
-        joins = before == "answer" if kind == "answer" else same_reply
-        if joins and told and told[-1].role == message.role:
-            last = told.pop().content
-            message = replace(message, content=f"{last}\n{message.content}" if last else message.content)
+            text = text if calls else told[-1].content if joins else ""
+            calls.append(syntax.called(message.call, message.content, short_id(message.call_id)))
+            content = _joined(text, syntax.reply(calls), syntax)
+            message = ChatMessage("assistant", content, message.call if syntax.as_calls else "")
+        else:
+            calls = []
+            if kind == "answer":
+                message = ChatMessage("user", f"<tool_response>\n{message.content}\n</tool_response>")
+                joins = before == "answer"
+                content = f"{told[-1].content}\n{message.content}" if joins else ""
+            elif joins := joins and before == "call":
+                content = _joined(told[-1].content, message.content, syntax)
+                message = replace(message, call=told[-1].call)
+        if joins:
+            message = replace(told.pop(), content=content, call=message.call)
         told.append(message)
         before = kind
     return told
+
+
+def short_id(call_id: str) -> str:
+    """A call's id as all templates take it: some want nine letters and digits."""
+    if re.fullmatch("[A-Za-z0-9]{9}", call_id):
+        return call_id
+    return sha256(call_id.encode()).hexdigest()[:9]
+
+
+def _joined(text: str, more: str, syntax: CallSyntax) -> str:
+    return f"{text}{syntax.behind_text}{more}" if text else more

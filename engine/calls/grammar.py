@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from engine.calls.syntax import CallSyntax
+from engine.calls.syntax import CallSyntax, SchemaError
 from engine.json_rule import json_rule
-from engine.request import OutputFormat, Tool
+from engine.request import EngineError, OutputFormat, Tool
 
 
 def calls_format(
@@ -20,40 +20,54 @@ def calls_format(
     text: OutputFormat | None = None,
 ) -> OutputFormat:
     """`forced`: the reply is a call and nothing else. Otherwise it is any text, in which every call that begins is
-    one; with a format for `text`, a text of that format or calls, never both. `parallel`: it may have several."""
-    if forced:
-        text, source = None, _forced(syntax, tools, parallel)
-    elif text is not None:
-        source = _either(syntax, tools, parallel)
-    else:
-        source = _free(syntax, tools, parallel)
+    one; with a format for `text`, a text of that format or calls, never both. `parallel`: it may have several.
+
+    Raises EngineError `invalid_value` for a schema that the syntax cannot be held to.
+    """
+    try:
+        if forced:
+            text, source = None, _forced(syntax, tools, parallel)
+        elif text is not None:
+            source = _either(syntax, tools, parallel)
+        else:
+            source = _free(syntax, tools, parallel)
+    except SchemaError as error:
+        raise EngineError("invalid_value", f"Invalid value for '{param}': {error}.", param=param) from error
     return OutputFormat("lark", source, param, tuple(tool.parameters for tool in tools), text)
 
 
 def _forced(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:
-    return "\n".join([f"start: {_several(parallel)}", *_calls(syntax, tools, "")])
+    return "\n".join([f"start: {_several(syntax, parallel)}", *_calls(syntax, tools)])
 
 
 def _either(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:
-    calls = _calls(syntax, tools, "") if syntax.before else _bare_calls(syntax, tools)
-    return "\n".join([f"start: text | {_several(parallel)}", *calls])
-
-
-def _several(parallel: bool) -> str:
-    return 'call ("\\n" call)*' if parallel else "call"
+    calls = _bare_calls(syntax, tools) if syntax.bare else _calls(syntax, tools)
+    return "\n".join([f"start: text | {_several(syntax, parallel)}", *calls])
 
 
 def _free(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:
     trigger = syntax.trigger
+    # Where a reply's calls do not stand between others' marks each begins with the trigger.
+    calls = _several(syntax, parallel, trigger) if syntax.opener else "call"
     return "\n".join(
         [
-            f"start: (head call){'*' if parallel else '?'} tail",
+            f"start: (head {calls}){'*' if parallel else '?'} tail",
             "tail: TEXT",
             f"head[lazy]: TEXT {json.dumps(trigger)}",
             r"TEXT: /(.|\n)*/",
-            *_calls(syntax, tools, trigger),
+            *_calls(syntax, tools, "" if syntax.opener else trigger),
         ]
     )
+
+
+def _several(syntax: CallSyntax, parallel: bool, said: str = "") -> str:
+    """The calls of a reply, without what was `said` of them before."""
+    more = f"({_literal(syntax.between)} call)*" if parallel else ""
+    return f"{_literal(syntax.opener.removeprefix(said))} call {more} {_literal(syntax.closer)}"
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if text else ""
 
 
 def _bare_calls(syntax: CallSyntax, tools: Sequence[Tool]) -> list[str]:
@@ -62,7 +76,7 @@ def _bare_calls(syntax: CallSyntax, tools: Sequence[Tool]) -> list[str]:
     for index, tool in enumerate(tools):
         # Its own id, so that references in it are to what is in it.
         arguments = {"$id": f"call:{index}", **tool.parameters}
-        members = {"name": {"const": tool.name}, syntax.arguments_key: arguments}
+        members = {"name": {"const": tool.name}, syntax.bare: arguments}
         whole = {"type": "object", "properties": members, "required": list(members)}
         rules.append(f"call_{index}: {json_rule({**whole, 'additionalProperties': False})}")
     return rules
@@ -72,11 +86,9 @@ def _any_call(tools: Sequence[Tool]) -> str:
     return f"call: {' | '.join(f'call_{index}' for index in range(len(tools)))}"
 
 
-def _calls(syntax: CallSyntax, tools: Sequence[Tool], said: str) -> list[str]:
+def _calls(syntax: CallSyntax, tools: Sequence[Tool], said: str = "") -> list[str]:
     """The rule `call`, without what was `said` of it before."""
     rules = [_any_call(tools)]
     for index, tool in enumerate(tools):
-        opening = json.dumps(syntax.opening(tool.name).removeprefix(said))
-        rules.append(f"call_{index}: {opening} arguments_{index} {json.dumps(syntax.closing)}")
-        rules.append(f"arguments_{index}: {json_rule(tool.parameters)}")
+        rules += syntax.rules(index, tool.name, tool.parameters, said)
     return rules

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.calls.syntax import CallSyntax
+from engine.calls.objects import ObjectSyntax
 
-HERMES: Final = CallSyntax("<tool_call>\n", "arguments", "\n</tool_call>")
+HERMES: Final = ObjectSyntax("<tool_call>\n", "arguments", "\n</tool_call>")

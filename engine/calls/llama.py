@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.calls.syntax import CallSyntax
+from engine.calls.objects import ObjectSyntax
 
-LLAMA: Final = CallSyntax("", "parameters", "")
+LLAMA: Final = ObjectSyntax("", "parameters", "")

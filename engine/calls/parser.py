@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+from engine.calls.arguments import MORE, ArgumentsReader
+from engine.calls.pattern import Pattern
 from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece, Said
 from engine.calls.syntax import CallSyntax
 
-_OUTSIDE: Final = re.compile(r'[{}\[\]"]')
-_INSIDE: Final = re.compile(r'["\\]')
+_NO_SCHEMA: Final[Mapping[str, Any]] = {}
 
 
 class CallParser:
-    """Takes the text as it comes. Only what may still become a call's beginning, or white space before one, is held.
+    """Takes the text as it comes. Only what may still become a call's beginning, or white space before one, is held;
+    of arguments, what the syntax leaves undecided.
 
-    A call of a function that is not among `names` is text, as is what begins like a call and is none. White space
-    around calls is dropped; text without calls comes out as it went in. `either`: a reply that begins with text is text
-    to its end.
+    A call of a function that is not among `schemas` is text, as is what begins like a call and is none; `schemas` None
+    takes any function. White space around calls is dropped; text without calls comes out as it went in. `either`: a
+    reply that begins with text is text to its end.
     """
 
     __slots__ = (
         "_arguments",
         "_behind_call",
         "_candidate",
-        "_depth",
         "_either",
-        "_escaped",
         "_heads",
         "_held",
-        "_names",
+        "_next_heads",
+        "_open",
         "_pieces",
-        "_quoted",
-        "_tail",
+        "_schemas",
+        "_syntax",
         "_tail_due",
+        "_tails",
         "_taken",
         "_text_only",
     )
 
-    def __init__(self, syntax: CallSyntax, names: Set[str], *, either: bool = False) -> None:
-        self._names = names
+    def __init__(
+        self, syntax: CallSyntax, schemas: Mapping[str, Mapping[str, Any]] | None, *, either: bool = False
+    ) -> None:
+        self._syntax = syntax
+        self._schemas = schemas
         self._heads = syntax.heads()
-        self._tail = syntax.tail()
+        self._next_heads = syntax.next_heads()
+        self._tails = syntax.tails()
         # White space from its beginning on, so that a long run is looked at once.
-        self._candidate = re.compile(rf"(?<!\s)\s*+(?:{re.escape(syntax.first())}|\Z)")
+        self._candidate = re.compile(rf"(?<!\s)\s*+(?:{re.escape(syntax.trigger[0])}|\Z)")
         self._held = ""
         self._taken = 0  # characters before what is held
         self._pieces: list[Piece] = []
@@ -52,9 +58,8 @@ class CallParser:
         self._text_only = False
         self._behind_call = False  # nothing was said since the last call
         self._tail_due = False
-        self._arguments = False
-        self._depth = 0
-        self._quoted = self._escaped = False
+        self._open = False  # what encloses a reply's calls has not been closed
+        self._arguments: ArgumentsReader | None = None
 
     @property
     def taken(self) -> int:
@@ -64,7 +69,7 @@ class CallParser:
     @property
     def in_call(self) -> bool:
         """Whether a call has begun, or what closes it is still to come."""
-        return self._arguments or self._tail_due
+        return self._arguments is not None or self._tail_due
 
     def push(self, text: str) -> list[Piece]:
         """What `text`, behind what was pushed before, makes certain."""
@@ -75,8 +80,8 @@ class CallParser:
         return pieces
 
     def finish(self) -> list[Piece]:
-        """The reply ends here: what was held is text."""
-        if not self._tail_due:
+        """The reply ends here: what was held is text, if it is not of a call."""
+        if not self.in_call:
             self._say(len(self._held))
         self._held = ""
         pieces, self._pieces = self._pieces, []
@@ -84,11 +89,12 @@ class CallParser:
 
     def _advance(self) -> bool:
         """One step through what is held; False where more text must come first."""
-        if self._arguments:
-            self._read_arguments()
-            return True
+        if self._arguments is not None:
+            return self._read_arguments(self._arguments)
         if self._tail_due:
             return self._read_tail()
+        if self._open:
+            return self._read_next()
         return self._read_text()
 
     def _read_text(self) -> bool:
@@ -101,58 +107,69 @@ class CallParser:
             found = self._candidate.search(held, at)
             assert found is not None  # the end is always one
             start = found.start()
-            for head in self._heads:
-                opened = head.match(held, start)
-                if opened is not None and opened["name"] in self._names:
-                    self._say(start)
-                    self._take(opened.end() - start)
-                    self._pieces.append(CallBegin(opened["name"]))
-                    self._arguments = True
-                    return True
+            if opened := self._opened(self._heads, start):
+                self._say(start)
+                self._begin_call(opened, start)
+                return True
             if any(head.begun(held, start) for head in self._heads):
                 self._say(start)
                 return False
             at = found.end()
 
-    def _read_arguments(self) -> None:
-        """Up to the brace that closes them, or to the end of what there is."""
-        held = self._held
-        at = 0
-        if self._escaped:
-            self._escaped = False
-            at = 1
-        while found := (_INSIDE if self._quoted else _OUTSIDE).search(held, at):
-            at = found.end()
-            match found[0]:
-                case '"':
-                    self._quoted = not self._quoted
-                case "\\":
-                    if at == len(held):
-                        self._escaped = True
-                        break
-                    at += 1
-                case "{" | "[":
-                    self._depth += 1
-                case _:
-                    self._depth -= 1
-                    if not self._depth:
-                        self._end_call(at)
-                        return
-        self._pieces.append(Arguments(self._take(len(held))))
+    def _read_next(self) -> bool:
+        """Whether another call follows at once, where those of a reply are enclosed together."""
+        if opened := self._opened(self._next_heads, 0):
+            self._begin_call(opened, 0)
+            return True
+        if any(head.begun(self._held) for head in self._next_heads):
+            return False
+        self._open = False
+        return True
 
-    def _end_call(self, at: int) -> None:
-        self._pieces += (Arguments(self._take(at)), CallEnd())
-        self._arguments = False
-        self._tail_due = self._behind_call = True
+    def _opened(self, heads: Sequence[Pattern], start: int) -> re.Match[str] | None:
+        """The beginning of a call that stands there, of a function that is offered."""
+        for head in heads:
+            opened = head.match(self._held, start)
+            if opened is not None and (self._schemas is None or opened["name"] in self._schemas):
+                return opened
+        return None
+
+    def _begin_call(self, opened: re.Match[str], start: int) -> None:
+        self._take(opened.end() - start)
+        name = opened["name"]
+        self._pieces.append(CallBegin(name))
+        self._arguments = self._syntax.reader((self._schemas or {}).get(name, _NO_SCHEMA))
+
+    def _read_arguments(self, reader: ArgumentsReader) -> bool:
+        """As far as they are certain."""
+        read = reader.read(self._held)
+        if read == MORE:
+            return False
+        self._take(read.taken)
+        if read.text:
+            self._pieces.append(Arguments(read.text))
+        if read.whole:
+            self._pieces.append(CallEnd())
+            self._arguments = None
+            self._tail_due = bool(self._tails)
+            self._open = bool(self._next_heads)
+            self._behind_call = True
+        return True
 
     def _read_tail(self) -> bool:
         """Drop what closes the call, as far as the model wrote it."""
-        whole = self._tail.match(self._held)
-        end = whole.end() if whole else self._tail.begins_with(self._held)
-        if whole is None and end == len(self._held):
-            return False
-        self._take(end)
+        held = self._held
+        for pattern in self._tails:
+            if whole := pattern.match(held):
+                tail = self._take(whole.end())
+                break
+            if pattern.begun(held):
+                return False
+        else:
+            tail = self._take(max(pattern.begins_with(held) for pattern in self._tails))
         self._tail_due = False
+        if self._syntax.closer and tail.endswith(self._syntax.closer):
+            self._open = False
         return True
 
     def _say(self, characters: int) -> None:

@@ -1,84 +1,81 @@
-"""How a family of models writes its calls: as data, for the parser, for the history and for the mask."""
+"""How a family of models writes its calls: for the parser, for the history and for the mask."""
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
-SPACE: Final = r"\s*+"
-_NAME: Final = ('"', r"(?P<name>[A-Za-z0-9_-]{1,64})", '"')
-
-
-class Pattern:
-    """A regular expression made of parts, which also knows whether a text could become a match.
-
-    A part is one character, or what may be repeated.
-    """
-
-    def __init__(self, *parts: str) -> None:
-        self._whole = re.compile("".join(parts))
-        begun = ""
-        for part in reversed(parts):
-            begun = f"(?:{part}{begun})?"
-        self._begun = re.compile(begun)
-
-    def match(self, text: str, at: int = 0) -> re.Match[str] | None:
-        return self._whole.match(text, at)
-
-    def begun(self, text: str, at: int = 0) -> bool:
-        """Whether all of the text behind `at` is the beginning of a match."""
-        return self._begun.fullmatch(text, at) is not None
-
-    def begins_with(self, text: str) -> int:
-        """How many characters of `text` are the beginning of a match."""
-        found = self._begun.match(text)
-        return found.end() if found else 0
+from engine.calls.arguments import ArgumentsReader
+from engine.calls.pattern import Pattern
 
 
-@dataclass(frozen=True, slots=True)
-class CallSyntax:
-    """`before` and `behind` enclose a call's object, whose members are `name` and `arguments_key`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSyntax(ABC):
+    """The calls of a reply stand together between `opener` and `closer`, with `between` from one to the next."""
 
-    before: str
-    arguments_key: str
-    behind: str
+    opener: str = ""
+    between: str = "\n"
+    closer: str = ""
+    spoken: tuple[str, ...] = ()
+    """What some tokenizers count among the control tokens, though a reply consists of it."""
+    as_calls: bool = False
+    """Templates get the replies that call as calls, for they treat them in another way than text."""
+    id_form: str = ""
+    """A regular expression for the ids that the model gives its calls."""
 
     @property
+    @abstractmethod
     def trigger(self) -> str:
         """What text that a model writes has only where a call begins."""
-        return self.before.rstrip() or '{"name": "'
-
-    def opening(self, name: str) -> str:
-        return f'{self.before}{{"name": "{name}", "{self.arguments_key}": '
 
     @property
-    def closing(self) -> str:
-        return "}" + self.behind
+    def bare(self) -> str:
+        """The member of a call's object that has the arguments, where a reply that calls is nothing but the object."""
+        return ""
 
-    def written(self, name: str, arguments: str) -> str:
-        """A call as the model would have written it."""
-        return self.opening(name) + arguments + self.closing
+    @property
+    def behind_text(self) -> str:
+        """What is between a reply's text and its calls."""
+        return "" if self.as_calls else "\n"
 
+    @abstractmethod
+    def called(self, name: str, arguments: str, call_id: str = "") -> str:
+        """One of a reply's calls as the model would have written it; the arguments are JSON."""
+
+    def reply(self, calls: Sequence[str]) -> str:
+        return self.opener + self.between.join(calls) + self.closer
+
+    def written(self, name: str, arguments: str, call_id: str = "") -> str:
+        """A reply of one call."""
+        return self.reply([self.called(name, arguments, call_id)])
+
+    @abstractmethod
     def heads(self) -> tuple[Pattern, ...]:
-        """What stands before the arguments, white space in front of it included; their brace must follow."""
-        begin = (SPACE, *_literal(self.before.rstrip()), SPACE, r"\{", SPACE)
-        end = (*_member("name", *_NAME), ",", SPACE, *_member(self.arguments_key), r"(?=\{)")
-        kind = (*_member("type", *_literal('"function"')), ",", SPACE)
-        return Pattern(*begin, *end), Pattern(*begin, *kind, *end)
+        """What stands before the arguments of a call, white space in front of it included."""
 
-    def tail(self) -> Pattern:
-        """What stands behind the arguments."""
-        return Pattern(SPACE, r"\}", SPACE, *_literal(self.behind.strip()))
+    def next_heads(self) -> tuple[Pattern, ...]:
+        """The same for a call between `opener` and `closer` that is not the first."""
+        return ()
 
-    def first(self) -> str:
-        """The first character of a call that is not white space."""
-        return (self.before.lstrip() or "{")[0]
+    @abstractmethod
+    def tails(self) -> tuple[Pattern, ...]:
+        """What may stand behind the arguments, the longer first; none where nothing does."""
+
+    @abstractmethod
+    def reader(self, schema: Mapping[str, Any]) -> ArgumentsReader:
+        """For the arguments of one call; `schema` is the function's."""
+
+    @abstractmethod
+    def rules(self, index: int, name: str, schema: Mapping[str, Any], said: str) -> list[str]:
+        """The rule `call_{index}` of a grammar and what it is made of, without what was `said` of the call before.
+        Raises SchemaError."""
+
+    def evidence(self, name: str, arguments: str, call_id: str) -> str:
+        """What a template that writes calls so shows of a reply with one."""
+        return self.opener + self.called(name, arguments, call_id)
 
 
-def _literal(text: str) -> tuple[str, ...]:
-    return tuple(map(re.escape, text))
-
-
-def _member(key: str, *value: str) -> tuple[str, ...]:
-    return (*_literal(f'"{key}"'), SPACE, ":", SPACE, *value, *([SPACE] if value else []))
+class SchemaError(ValueError):
+    """No mask of this syntax can hold a call to the schema; the text says why."""

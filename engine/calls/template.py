@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from engine.calls.deepseek import DEEPSEEK
 from engine.calls.hermes import HERMES
 from engine.calls.llama import LLAMA
+from engine.calls.mistral import MISTRAL
+from engine.calls.qwen_coder import QWEN_CODER
 from engine.calls.syntax import CallSyntax
 from engine.request import EngineError, Tool
 
 Render = Callable[[list[dict[str, Any]], list[dict[str, Any]]], str]
 """The rendered text of messages and tools, both as templates take them. Raises EngineError."""
 
-_KNOWN: Final = (HERMES, LLAMA)
+_KNOWN: Final[tuple[CallSyntax, ...]] = (HERMES, QWEN_CODER, *MISTRAL, DEEPSEEK, LLAMA)
 _TOOL: Final = Tool("probe_name", "probe_description", {"type": "object", "properties": {}})
-_CALL: Final = {"name": _TOOL.name, "arguments": {"probe_key": 1}}
+_ID: Final = "probenr01"
 _ASKED: Final = {"role": "user", "content": "probe_question"}
-_TALK: Final[list[dict[str, Any]]] = [
-    _ASKED,
-    {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [{"id": "probe_nr1", "type": "function", "function": _CALL}],
-    },
-    {"role": "tool", "tool_call_id": "probe_nr1", "name": _TOOL.name, "content": "probe_answer"},
-]
 
 
 def template_syntax(render: Render) -> CallSyntax | None:
@@ -41,6 +35,17 @@ def template_syntax(render: Render) -> CallSyntax | None:
     if _TOOL.description not in offered or "probe_answer" not in told:
         return None
     for syntax in _KNOWN:
-        if syntax.written(_TOOL.name, '{"probe_key": 1}') in told:
+        if syntax.evidence(_TOOL.name, '{"probe_key": 1}', _ID) in told:
             return syntax
     return None
+
+
+def called(name: str, arguments: Any, call_id: str) -> dict[str, Any]:
+    """A reply with one call, as templates take it."""
+    function = {"name": name, "arguments": arguments}
+    calls = [{"id": call_id, "type": "function", "function": function}]
+    return {"role": "assistant", "content": "", "tool_calls": calls}
+
+
+_ANSWER: Final = {"role": "tool", "tool_call_id": _ID, "name": _TOOL.name, "content": "probe_answer"}
+_TALK: Final = [_ASKED, called(_TOOL.name, {"probe_key": 1}, _ID), _ANSWER]

@@ -29,7 +29,7 @@ def told(policy: CompiledPolicy, tokens: list[str]) -> tuple[list[dict[str, Any]
     """The output items and all events of a reply of these tokens."""
     reader = Reader()
     turn = CallingTurn(
-        parser=CallParser(HERMES, {"f"}),
+        parser=CallParser(HERMES, {"f": {}}),
         parallel=True,
         new_id=new_id,
         response=Response(

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import pytest
 
 from engine.calls.grammar import calls_format
 from engine.calls.hermes import HERMES
-from engine.calls.llama import LLAMA
 from engine.calls.syntax import CallSyntax
 from engine.request import EngineError, OutputFormat, Tool
+from tests.engine.calls.families import CITY, SYNTAXES, written
 from tests.engine.test_grammar import END, compiler, regex, schema
 
-CITY = {
-    "type": "object",
-    "properties": {"city": {"enum": ["Rome", "Oslo"]}},
-    "required": ["city"],
-    "additionalProperties": False,
-}
 TOOLS = [Tool("weather", "d", CITY), Tool("f", "d", {"type": "object", "properties": {}})]
-SYNTAXES = pytest.mark.parametrize("syntax", [HERMES, LLAMA], ids=["hermes", "llama"])
+
+
+def shared(one: str, other: str) -> str:
+    """What both begin with."""
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def taken(syntax: CallSyntax, text: str, *, forced: bool, parallel: bool = True) -> tuple[str, bool]:
@@ -27,32 +27,33 @@ def taken(syntax: CallSyntax, text: str, *, forced: bool, parallel: bool = True)
     state = compiler().compile(format, "salt").follow()
     for at, byte in enumerate(text.encode()):
         if not state.allowed()[byte]:
-            return text[:at], bool(state.allowed()[END])
+            return text.encode()[:at].decode(errors="ignore"), bool(state.allowed()[END])
         state.follow(byte)
     return text, bool(state.allowed()[END])
 
 
 @SYNTAXES
 def test_forced_reply_is_a_call_and_nothing_else(syntax: CallSyntax) -> None:
-    call = syntax.written("weather", '{"city": "Rome"}')
+    rome = ("weather", '{"city": "Rome"}')
+    call, calls = written(syntax, rome), written(syntax, rome, rome)
     assert taken(syntax, "Well", forced=True) == ("", False)
     assert taken(syntax, call, forced=True) == (call, True)
-    assert taken(syntax, f"{call}\n{call}", forced=True) == (f"{call}\n{call}", True)
-    assert taken(syntax, f"{call}\n{call}", forced=True, parallel=False) == (call, True)
+    assert taken(syntax, calls, forced=True) == (calls, True)
+    assert taken(syntax, calls, forced=True, parallel=False)[0] == shared(call, calls)
 
 
 @SYNTAXES
 @pytest.mark.parametrize("forced", [True, False])
 def test_call_that_began_is_of_an_offered_function_and_its_schema(syntax: CallSyntax, forced: bool) -> None:
-    opening = syntax.opening("weather") + '{"city": "'
-    assert taken(syntax, f"{opening}Paris", forced=forced) == (opening, False)
-    unknown = syntax.opening("g")
-    assert taken(syntax, unknown, forced=forced) == (unknown.partition('g"')[0], False)
+    rome, paris = (written(syntax, ("weather", f'{{"city": "{city}"}}')) for city in ("Rome", "Paris"))
+    assert taken(syntax, paris, forced=forced) == (shared(rome, paris), False)
+    weather, unknown = (written(syntax, (name, "{}")) for name in ("weather", "g"))
+    assert taken(syntax, unknown, forced=forced) == (shared(weather, unknown), False)
 
 
 @SYNTAXES
 def test_free_reply_is_any_text_with_calls_or_without(syntax: CallSyntax) -> None:
-    call = syntax.written("f", "{}")
+    call = written(syntax, ("f", "{}"))
     for text in ("", "Hi <tool_cal {", call, f"Well. {call} And {call}\nSo."):
         assert taken(syntax, text, forced=False) == (text, True)
 
@@ -77,7 +78,7 @@ def taken_of(syntax: CallSyntax, text: OutputFormat, said: str, *tools: Tool) ->
     state = compiler().compile(format, "salt").follow()
     for at, byte in enumerate(said.encode()):
         if not state.allowed()[byte]:
-            return said[:at], False
+            return said.encode()[:at].decode(errors="ignore"), False
         state.follow(byte)
     return said, bool(state.allowed()[END])
 
@@ -85,15 +86,14 @@ def taken_of(syntax: CallSyntax, text: OutputFormat, said: str, *tools: Tool) ->
 @SYNTAXES
 def test_a_reply_of_a_format_is_of_it_or_calls_and_never_both(syntax: CallSyntax) -> None:
     text = schema({**COUNT, "additionalProperties": False})
-    call = syntax.written("weather", '{"city": "Rome"}')
-    tree = syntax.written("tree", '{"leaf": "oak"}')
-    both = f"{call}\n{tree}"
+    rome, oak = ("weather", '{"city": "Rome"}'), ("tree", '{"leaf": "oak"}')
+    call, tree, both = written(syntax, rome), written(syntax, oak), written(syntax, rome, oak)
     for whole in ('{"number": 3}', call, both):
         assert taken_of(syntax, text, whole, *TOOLS, REFERRING) == (whole, True)
     for begun in ('{"number": 3}', call):
         assert taken_of(syntax, text, begun + " and", *TOOLS, REFERRING)[0] == begun
-    opening = syntax.opening("tree") + '{"leaf": "'
-    assert taken_of(syntax, text, f"{opening}elm", *TOOLS, REFERRING) == (opening, False)
+    elm = written(syntax, ("tree", '{"leaf": "elm"}'))
+    assert taken_of(syntax, text, elm, *TOOLS, REFERRING) == (shared(tree, elm), False)
 
 
 def test_a_reply_of_a_regular_expression_is_its_match_or_calls() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import Any
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,9 +14,9 @@ from engine.calls.llama import LLAMA
 from engine.calls.parser import CallParser
 from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece, Said
 from engine.calls.syntax import CallSyntax
+from tests.engine.calls.families import SYNTAXES, WITH_JSON_SYNTAXES, opening, written
 
-NAMES = {"weather", "f"}
-SYNTAXES = pytest.mark.parametrize("syntax", [HERMES, LLAMA], ids=["hermes", "llama"])
+SCHEMAS: dict[str, dict[str, Any]] = {"weather": {}, "f": {}}
 Call = tuple[str, str, bool]  # name, arguments, whether they are whole
 
 
@@ -44,23 +44,23 @@ def joined(pieces: list[Piece]) -> list[str | Call]:
 
 
 def parsed(syntax: CallSyntax, *deltas: str) -> list[str | Call]:
-    parser = CallParser(syntax, NAMES)
+    parser = CallParser(syntax, SCHEMAS)
     pieces = [piece for delta in deltas for piece in parser.push(delta)]
     return joined(pieces + parser.finish())
 
 
 @SYNTAXES
 def test_text_call_and_text(syntax: CallSyntax) -> None:
-    text = "Let me look.\n" + syntax.written("weather", '{"city": "Paris"}') + "\nThere."
+    text = "Let me look.\n" + written(syntax, ("weather", '{"city": "Paris"}')) + "\nThere."
     assert parsed(syntax, text) == ["Let me look.", ("weather", '{"city": "Paris"}', True), "There."]
 
 
 @SYNTAXES
 def test_a_reply_of_a_format_is_calls_from_its_beginning_or_text(syntax: CallSyntax) -> None:
-    call = syntax.written("f", "{}")
+    call = written(syntax, ("f", "{}"))
 
     def either(text: str) -> list[str | Call]:
-        parser = CallParser(syntax, NAMES, either=True)
+        parser = CallParser(syntax, SCHEMAS, either=True)
         return joined([piece for char in text for piece in parser.push(char)] + parser.finish())
 
     assert either(f"{call}\n{call}") == [("f", "{}", True), ("f", "{}", True)]
@@ -69,8 +69,8 @@ def test_a_reply_of_a_format_is_calls_from_its_beginning_or_text(syntax: CallSyn
 
 @SYNTAXES
 def test_texts_know_where_they_begin(syntax: CallSyntax) -> None:
-    text = "Let me look.\n" + syntax.written("f", "{}") + "\n There."
-    parser = CallParser(syntax, NAMES)
+    text = "Let me look.\n" + written(syntax, ("f", "{}")) + "\n There."
+    parser = CallParser(syntax, SCHEMAS)
     pieces = [piece for char in text for piece in parser.push(char)] + parser.finish()
     said = [piece for piece in pieces if isinstance(piece, Said)]
     assert "".join(said) == "Let me look.There."
@@ -79,34 +79,44 @@ def test_texts_know_where_they_begin(syntax: CallSyntax) -> None:
 
 @SYNTAXES
 def test_two_calls(syntax: CallSyntax) -> None:
-    text = syntax.written("f", "{}") + "\n" + syntax.written("weather", '{"a": [{"b": "}"}]}')
+    text = written(syntax, ("f", "{}")) + "\n" + written(syntax, ("weather", '{"a": [{"b": "}"}]}'))
     assert parsed(syntax, text) == [("f", "{}", True), ("weather", '{"a": [{"b": "}"}]}', True)]
 
 
 @SYNTAXES
+def test_calls_of_one_reply(syntax: CallSyntax) -> None:
+    text = written(syntax, ("f", "{}"), ("weather", '{"a": 1}'), ("f", '{"b": "c"}'))
+    assert parsed(syntax, text) == [
+        ("f", "{}", True),
+        ("weather", '{"a": 1}', True),
+        ("f", '{"b": "c"}', True),
+    ]
+
+
+@SYNTAXES
 def test_function_that_was_not_offered_is_text(syntax: CallSyntax) -> None:
-    text = syntax.written("unknown", '{"a": 1}')
+    text = written(syntax, ("unknown", '{"a": 1}'))
     assert parsed(syntax, text) == [text]
 
 
-@SYNTAXES
+@WITH_JSON_SYNTAXES
 def test_reply_that_ends_in_a_call(syntax: CallSyntax) -> None:
-    begun = syntax.opening("f") + '{"a": "b\\'
+    begun = opening(syntax, "f") + '{"a": "b\\'
     assert parsed(syntax, begun) == [("f", '{"a": "b\\', False)]
 
 
-@SYNTAXES
+@WITH_JSON_SYNTAXES
 def test_reply_that_ends_before_the_arguments(syntax: CallSyntax) -> None:
-    assert parsed(syntax, " " + syntax.opening("f")) == [" " + syntax.opening("f")]
+    assert parsed(syntax, " " + opening(syntax, "f")) == [" " + opening(syntax, "f")]
 
 
-@SYNTAXES
+@WITH_JSON_SYNTAXES
 def test_arguments_leave_at_once(syntax: CallSyntax) -> None:
-    parser = CallParser(syntax, NAMES)
-    assert parser.push(syntax.opening("f")) == []
+    parser = CallParser(syntax, SCHEMAS)
+    assert parser.push(opening(syntax, "f")) == []
     assert parser.push('{"a') == [CallBegin("f"), Arguments('{"a')]
     assert parser.push('": "x\\') == [Arguments('": "x\\')]
-    assert parser.push('""}}') == [Arguments('""}'), CallEnd()]
+    assert parser.push('""}') == [Arguments('""}'), CallEnd()]
     assert parser.finish() == []
 
 
@@ -125,42 +135,61 @@ def test_quotes_and_brackets_in_arguments() -> None:
 
 
 def test_white_space_waits_for_what_follows() -> None:
-    parser = CallParser(HERMES, NAMES)
+    parser = CallParser(HERMES, SCHEMAS)
     assert parser.push("Yes. \n") == ["Yes."]
     assert parser.push("No <b") == [" \nNo <b"]
     assert parser.push("\n\n") == []
     assert parser.finish() == ["\n\n"]
 
 
-def test_long_white_space_is_read_in_linear_time() -> None:
-    text = " " * 100_000 + "<" * 1000
-    assert parsed(HERMES, text) == [text]
+@SYNTAXES
+def test_long_white_space_is_read_in_linear_time(syntax: CallSyntax) -> None:
+    text = " " * 100_000 + "<" * 1000 + "[" * 1000
+    assert parsed(syntax, text) == [text]
 
 
-_PARTS = st.sampled_from(
-    [
-        HERMES.written("f", '{"a": "\\"}"}'),
-        LLAMA.written("weather", '{"a": [1, {"b": {}}]}'),
-        "<tool_call>",
-        "</tool_call>",
-        '{"name": "f", ',
-        '"arguments": {',
-        '"parameters": {',
-        "}",
-        '"',
-        "\\",
-        " ",
-        "\n",
-        "<",
-        "{",
-        "text",
-    ]
-)
+_MARKS = [
+    '{"name": "f", ',
+    '"arguments": {',
+    '"parameters": {',
+    "[TOOL_CALLS]",
+    "[",
+    "]",
+    ",",
+    ', "id": "abcdef123"',
+    "f[ARGS]{",
+    "[CALL_ID]abcdef123",
+    "<tool_call>",
+    "</tool_call>",
+    "<function=f>",
+    "<parameter=a>",
+    "<parameter=b>",
+    "</parameter>",
+    "</function>",
+    "<｜tool▁calls▁begin｜>",
+    "<｜tool▁calls▁end｜>",
+    "}",
+    '"',
+    "\\",
+    " ",
+    "\n",
+    "<",
+    "{",
+    "text",
+]
+_ARGUMENTS = ['{"a": "\\"}"}', '{"a": [1, {"b": {}}]}', '{"a": "x\\n</parameter>"}', "{}"]
+
+
+def _parts(syntax: CallSyntax) -> st.SearchStrategy[str]:
+    calls = [written(syntax, ("f", arguments)) for arguments in _ARGUMENTS]
+    several = written(syntax, ("f", "{}"), ("weather", '{"a": 1}'))
+    return st.sampled_from([*calls, several, *_MARKS])
 
 
 @SYNTAXES
-@given(text=st.lists(_PARTS, max_size=12).map("".join), data=st.data())
-def test_any_split_of_a_text_gives_the_same(syntax: CallSyntax, text: str, data: st.DataObject) -> None:
+@given(data=st.data())
+def test_any_split_of_a_text_gives_the_same(syntax: CallSyntax, data: st.DataObject) -> None:
+    text = "".join(data.draw(st.lists(_parts(syntax), max_size=12)))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)) | {0, len(text)})
     deltas = [text[start:end] for start, end in pairwise(cuts)]
     whole = parsed(syntax, text)
