@@ -77,6 +77,10 @@ class Config:
         "number type of weights; fp8 on a GPU alone, int4 on a processor alone",
         choices=("auto", "float32", "bfloat16", "float16", "int8", "int4", "fp8"),
     )
+    # auto: what the model is computed in
+    kv_dtype: str = setting(
+        "auto", "number type of keys and values; fp8 on a GPU alone", choices=("auto", "fp8")
+    )
     # 0: what is fastest beside the event loop (engine/config.py)
     threads: int = setting(
         0, "threads that compute; 0: one for each core but one, two on two cores", low=0, high=1024

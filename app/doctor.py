@@ -90,7 +90,7 @@ def _to_come(config: Config) -> str:
 def _computed(config: Config, folder: Path) -> Iterator[Finding]:
     """What the model would be computed with, and in which memory. Raises ModelError."""
     from engine.library import find_compiler
-    from engine.needs import look_at, why_dtype
+    from engine.needs import kv_words, look_at, why_dtype
     from engine.plan import plan_memory, size
 
     settings = engine_settings(config)
@@ -107,6 +107,7 @@ def _computed(config: Config, folder: Path) -> Iterator[Finding]:
     yield Finding("computing", "dtype", f"{needs.dtype}: {why_dtype(settings, form)}")
     compiler = " ".join(find_compiler() or ["none is there now"])
     ours = f"our own C, kept in {settings.native_dir} (compiler: {compiler})"
+    yield Finding("computing", "keys and values", kv_words(form))
     theirs = "our own in Triton" if form.narrow else f"torch: {form.products_reason}"
     yield Finding("computing", "products", theirs if form.products is None else ours)
     yield Finding("computing", "kernels", f"torch: {form.kernels_reason}" if form.kernels is None else ours)

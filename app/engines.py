@@ -125,6 +125,7 @@ def engine_settings(config: Config) -> EngineSettings:
     return EngineSettings(
         device=config.device,
         dtype=config.dtype,
+        kv_dtype=config.kv_dtype,
         native_dir=config.cache_dir / "native",
         threads=config.threads,
         max_running=config.max_running,

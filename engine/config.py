@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+KV_DTYPES: Final = ("auto", "fp8")
 DTYPES: Final = ("auto", "float32", "bfloat16", "float16", "int8", "int4", "fp8")
 
 
@@ -35,6 +36,9 @@ class EngineSettings:
         0  # memory for keys and values; 0: what the device suggests (see runner.suggested_kv_bytes)
     )
     host_kv_bytes: int = 0  # memory of the host for those that leave a GPU; 0: they are computed again
+    # What keys and values are kept in, on a GPU. auto: what the model is computed in. fp8: half of bfloat16's memory,
+    # for twice as long contexts and half the reading (what it costs: docs/benchmarks.md).
+    kv_dtype: str = "auto"
     context_tokens: int = 0  # 0: what the model was trained for
     max_running: int = 32
     max_waiting: int = 256
@@ -55,6 +59,8 @@ class EngineSettings:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
+        if self.kv_dtype not in KV_DTYPES:
+            raise ValueError(f"kv_dtype must be one of {', '.join(KV_DTYPES)}, not {self.kv_dtype!r}")
         least = {"threads": 0, "page_tokens": 1, "kv_bytes": 0, "context_tokens": 0}
         least |= {"max_running": 1, "max_waiting": 0, "chunk_tokens": 1, "speculation": 0}
         least |= {"host_kv_bytes": 0, "ahead": 0, "keep_warm_s": 0, "max_adapters": 0, "adapter_bytes": 0}

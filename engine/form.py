@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 BITS: Final = {"int8": 8, "int4": 4}
 FP8: Final = "fp8"
 NARROW: Final = ("int8", FP8)  # what a GPU keeps weights in, see engine/cuda/weights.py
-_MULTIPLIES_FP8: Final = (8, 9)  # compute capability
 _OFFERED: Final = torch.get_num_threads()  # before any of them was asked for
+_COMPUTES_FP8: Final = (8, 9)  # compute capability
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Form:
     threads: int
     bits: int | None = None  # of the blocks that are asked for
     narrow: str | None = None  # what a GPU keeps weights in, if that has fewer bits than the number type
+    kv: str = "auto"  # what keys and values are kept in
     kernels: Kernels | None = None
     kernels_reason: str = ""
     products: Products | None = None
@@ -41,6 +42,10 @@ class Form:
     @property
     def dtype_name(self) -> str:
         return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def kv_dtype(self) -> torch.dtype:
+        return kv_dtype_of(self.kv, self.dtype)
 
 
 def form_of(settings: EngineSettings, *, holds_blocks: bool) -> Form:
@@ -53,6 +58,8 @@ def form_of(settings: EngineSettings, *, holds_blocks: bool) -> Form:
     device = _device(settings.device)
     kernels, kernels_reason = _kernels(settings, device)
     narrow = _narrow(settings.dtype, device)
+    if settings.kv_dtype == FP8:
+        _check_fp8("kv_dtype", device)
     products, products_reason = (None, "") if narrow else _products(settings, device, holds_blocks, kernels)
     return Form(
         device=device,
@@ -60,6 +67,7 @@ def form_of(settings: EngineSettings, *, holds_blocks: bool) -> Form:
         threads=threads if kernels is None or products is None else kernels.crew.members,
         bits=None if narrow else BITS.get(settings.dtype),
         narrow=narrow,
+        kv=settings.kv_dtype,
         kernels=kernels,
         kernels_reason=kernels_reason,
         products=products,
@@ -74,6 +82,11 @@ def computed_dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
+
+
+def kv_dtype_of(name: str, computed: torch.dtype) -> torch.dtype:
+    """What keys and values are kept in where a model is computed in `computed`."""
+    return torch.float8_e4m3fn if name == FP8 else computed
 
 
 def cpu_multiplies_bfloat16() -> bool:
@@ -119,16 +132,20 @@ def _kernels(settings: EngineSettings, device: torch.device) -> tuple[Kernels | 
 
 def _narrow(dtype: str, device: torch.device) -> str | None:
     """Raises ModelError where the device does not compute it."""
+    if dtype == FP8:
+        _check_fp8("dtype", device)
+    return dtype if device.type == "cuda" and dtype in NARROW else None
+
+
+def _check_fp8(setting: str, device: torch.device) -> None:
+    """Raises ModelError where the device does not compute it."""
     if device.type != "cuda":
-        if dtype == FP8:
-            raise ModelError("dtype fp8 is computed on a GPU only; choose auto, int8 or device cuda")
-        return None
-    if dtype == FP8 and (has := torch.cuda.get_device_capability(device)) < _MULTIPLIES_FP8:
-        needed, found = (".".join(map(str, one)) for one in (_MULTIPLIES_FP8, has))
+        raise ModelError(f"{setting} fp8 is computed on a GPU only; choose auto or device cuda")
+    if (has := torch.cuda.get_device_capability(device)) < _COMPUTES_FP8:
+        needed, found = (".".join(map(str, one)) for one in (_COMPUTES_FP8, has))
         raise ModelError(
-            f"dtype fp8 needs a GPU of compute capability {needed}, and this has {found}; choose int8"
+            f"{setting} fp8 needs a GPU of compute capability {needed}, and this has {found}; choose auto"
         )
-    return dtype if dtype in NARROW else None
 
 
 def _products(

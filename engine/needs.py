@@ -12,10 +12,11 @@ import torch
 from engine.architecture import Architecture, architecture_of
 from engine.config import EngineSettings
 from engine.cuda.codes import SLAB_BYTES
-from engine.form import BITS, NARROW, Form, computed_dtype, form_of
+from engine.form import BITS, FP8, NARROW, Form, computed_dtype, form_of
 from engine.groups import SCRATCH_BYTES
 from engine.model_config import read_config
 from engine.models import check_generic
+from engine.paged_cache import LayerShape, token_bytes
 from engine.plan import Needs
 from engine.quantized import GROUP
 from engine.rope import head_dim, steady_context
@@ -93,7 +94,7 @@ def _needs(
         name=name,
         weights=weights,
         dtype=dtype_words(settings, form),
-        token=_token_elements(config) * element,
+        token=token_bytes(_layer_shapes(config), form.kv_dtype),
         work=SCRATCH_BYTES + _TOKENIZER_BYTES + max(step, loading),
         context_tokens=context,
         others=others,
@@ -148,6 +149,13 @@ def dtype_words(settings: EngineSettings, form: Form) -> str:
     return settings.dtype if form.bits else f"the file's blocks and {form.dtype_name}"
 
 
+def kv_words(form: Form) -> str:
+    """The number type of keys and values, and the reason for it."""
+    if form.kv == FP8:
+        return "fp8, with a scale for each token and head: asked for by kv_dtype"
+    return f"{form.dtype_name}: as the model is computed"
+
+
 def why_dtype(settings: EngineSettings, form: Form) -> str:
     """The reason for the form that the weights have, for people."""
     if settings.dtype != "auto":
@@ -174,10 +182,9 @@ def _bits_of(
     return wanted if wanted and one.shape[-1] % GROUP == 0 else None
 
 
-def _token_elements(config: Any) -> int:
-    """Keys and values of one token, in all layers."""
+def _layer_shapes(config: Any) -> list[LayerShape]:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return 2 * int(config.num_hidden_layers) * int(heads) * head_dim(config)
+    return [LayerShape(int(heads), head_dim(config))] * int(config.num_hidden_layers)
 
 
 def _is_block(name: str) -> bool:

@@ -5,11 +5,22 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from engine.kernels import Kernels
+
+FP8: Final = torch.float8_e4m3fn
+_SCALE: Final = torch.float32
+
+
+class Pool(NamedTuple):
+    """A layer's pages. In FP8 each token of a head has a scale: one that pages share would change as they fill."""
+
+    values: Tensor  # [2 Hkv, pages + 1, page_tokens, D], keys before values
+    scales: Tensor | None = None  # float32 [2 Hkv, pages + 1, page_tokens]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,12 @@ class LayerShape:
 
     kv_heads: int
     head_dim: int
+
+
+def token_bytes(shapes: Sequence[LayerShape], dtype: torch.dtype) -> int:
+    """What all layers keep of a token."""
+    scale = _SCALE.itemsize if dtype == FP8 else 0
+    return sum(2 * shape.kv_heads * (shape.head_dim * dtype.itemsize + scale) for shape in shapes)
 
 
 class PagedCache:
@@ -46,7 +63,8 @@ class PagedCache:
             )
             for shape in layers
         ]
-        for pool in self.pools:
+        self.scales = [pool.new_empty(pool.shape[:3], dtype=_SCALE) for pool in self.pools if dtype == FP8]
+        for pool in self.tensors:
             pool[:, pages] = 0
         self.flat = [pool.flatten(1, 2) for pool in self.pools]  # the same: [2 Hkv, tokens, D]
         self.addresses = (ctypes.c_void_p * len(layers))(*[pool.data_ptr() for pool in self.pools])
@@ -59,13 +77,24 @@ class PagedCache:
             self._scratch = self._scratch.new_empty(needed + needed // 4)
         return self._scratch[:needed].view(heads, pages, page_elements)
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that pages have a part in: [2 Hkv, pages + 1, page_tokens, …]."""
+        return [*self.pools, *self.scales]
+
+    @property
+    def layers(self) -> list[Pool]:
+        scales: Sequence[Tensor | None] = self.scales or [None] * len(self.pools)
+        return [Pool(*both) for both in zip(self.pools, scales, strict=True)]
+
     def close(self) -> None:
         """Give the memory back."""
         self.pools.clear()
+        self.scales.clear()
         self.flat.clear()
 
     def copy(self, source: int, target: int) -> None:
-        for pool in self.pools:
+        for pool in self.tensors:
             pool[:, target].copy_(pool[:, source])
 
     def clear(self, pages: Tensor) -> None:

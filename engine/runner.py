@@ -14,7 +14,7 @@ from engine.attention import StepAttention
 from engine.batch import Result, Row, agreed
 from engine.config import EngineSettings, ModelError
 from engine.models import LoadedModel
-from engine.paged_cache import LayerShape, PagedCache
+from engine.paged_cache import PagedCache, token_bytes
 from engine.request import EngineError
 from engine.sampler import Choice, sample
 from engine.span import Span
@@ -31,7 +31,7 @@ class TorchRunner:
         self._model, self._device = loaded.model, loaded.device
         self._crew = loaded.kernels.crew if loaded.kernels else None
         self._page_tokens = settings.page_tokens
-        pages = pages_for(loaded, settings)
+        pages = pages_for(loaded, settings, loaded.dtype)
         self._context_tokens = min(loaded.context_tokens, pages * settings.page_tokens)
         self._cache = PagedCache(
             loaded.model.shapes, pages, settings.page_tokens, loaded.dtype, loaded.device, loaded.kernels
@@ -120,16 +120,15 @@ class TorchRunner:
         ]
 
 
-def pages_for(loaded: LoadedModel, settings: EngineSettings) -> int:
+def pages_for(loaded: LoadedModel, settings: EngineSettings, dtype: torch.dtype) -> int:
     """How many pages the settings' memory holds, no more than all running sequences could fill."""
-    element = torch.empty(0, dtype=loaded.dtype).element_size()
-    token_bytes = sum(_elements(shape) for shape in loaded.model.shapes) * element
-    kv_bytes = settings.kv_bytes or suggested_kv_bytes(loaded, token_bytes)
-    affordable = kv_bytes // (token_bytes * settings.page_tokens)
+    each = token_bytes(loaded.model.shapes, dtype)
+    kv_bytes = settings.kv_bytes or suggested_kv_bytes(loaded, each)
+    affordable = kv_bytes // (each * settings.page_tokens)
     if affordable < _LEAST_PAGES:
         raise ModelError(
             f"kv_bytes={kv_bytes} holds {affordable} pages of {settings.page_tokens} tokens "
-            f"({token_bytes} bytes each); raise it or choose a smaller model"
+            f"({each} bytes each); raise it or choose a smaller model"
         )
     fillable = settings.max_running * -(-loaded.context_tokens // settings.page_tokens)
     return max(_LEAST_PAGES, min(affordable, fillable))
@@ -145,10 +144,6 @@ def suggested_kv_bytes(loaded: LoadedModel, token_bytes: int) -> int:
         return int(free * _GPU_SHARE)
     quarter = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
     return min(quarter, max(1 << 30, loaded.context_tokens * token_bytes))
-
-
-def _elements(shape: LayerShape) -> int:
-    return 2 * shape.kv_heads * shape.head_dim
 
 
 def _place(row: Row) -> tuple[bool, bool, int]:

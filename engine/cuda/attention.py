@@ -11,18 +11,19 @@ from torch import Tensor
 from engine.batch import Row
 from engine.cuda.device import Device
 from engine.cuda.state import table_of
+from engine.paged_cache import Pool
 from engine.rope import Turns
 
 
 class Kernels(Protocol):
     """What computes it; shapes as in `store`, `decoding` and `prefill`."""
 
-    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Tensor) -> Tensor: ...
+    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor: ...
 
     def decoding(
         self,
         query: Tensor,
-        pool: Tensor,
+        pool: Pool,
         tables: Tensor,
         lengths: Tensor,
         scale: float,
@@ -33,7 +34,7 @@ class Kernels(Protocol):
     def prefill(
         self,
         query: Tensor,
-        pool: Tensor,
+        pool: Pool,
         tables: Tensor,
         tiles: Tensor,
         scale: float,
@@ -48,7 +49,7 @@ class DecodeAttention:
     """One token of each row; reads nothing but tensors that a graph may have."""
 
     def __init__(
-        self, kernels: Kernels, pools: Sequence[Tensor], tables: Tensor, lengths: Tensor, places: Tensor
+        self, kernels: Kernels, pools: Sequence[Pool], tables: Tensor, lengths: Tensor, places: Tensor
     ) -> None:
         self._kernels, self._pools = kernels, pools
         self._tables, self._lengths, self._places = tables, lengths, places
@@ -76,7 +77,7 @@ class ChunkAttention:
     decoding = 0
 
     def __init__(
-        self, kernels: Kernels, pools: Sequence[Tensor], rows: Sequence[Row], places: Tensor, device: Device
+        self, kernels: Kernels, pools: Sequence[Pool], rows: Sequence[Row], places: Tensor, device: Device
     ) -> None:
         self._kernels, self._pools, self._places, self._device = kernels, pools, places, device
         self._tables = device.send(table_of(rows))

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.cuda.pieces import scores_of, take_in
+from engine.paged_cache import Pool
 
 _MOST_SPLITS: Final = 64
 _LEAST_SPLIT: Final = 128  # tokens: shorter parts cost more to put together than they save
@@ -21,6 +22,7 @@ _FULL: Final = 4  # programs for each processor at which more splits gain nothin
 def _attend(
     query,
     pool,
+    scales,
     tables,
     lengths,
     out,
@@ -39,6 +41,7 @@ def _attend(
     SPLITS: tl.constexpr,
     WINDOW: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    SCALED: tl.constexpr,
 ):
     row, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     kv_heads = tl.num_programs(1)
@@ -56,6 +59,8 @@ def _attend(
     queries = tl.load(query + head[:, None] * D + d[None, :], mask=inside, other=0.0)
     keys_at = pool + kv_head.to(tl.int64) * head_stride
     values_at = pool + (kv_heads + kv_head).to(tl.int64) * head_stride
+    key_scales = scales + kv_head.to(tl.int64) * (head_stride // D)
+    value_scales = scales + (kv_heads + kv_head).to(tl.int64) * (head_stride // D)
     peak = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     mixed = tl.zeros([ROWS, DIM], tl.float32)
@@ -63,16 +68,26 @@ def _attend(
         token = start + n
         seen = token < end
         page = tl.load(tables + row.to(tl.int64) * table_stride + token // PAGE, mask=seen, other=0)
-        place = (page.to(tl.int64) * PAGE + token % PAGE) * D
+        slot = page.to(tl.int64) * PAGE + token % PAGE
+        place = slot * D
         keys = tl.load(
             keys_at + place[None, :] + d[:, None], mask=seen[None, :] & (d < D)[:, None], other=0.0
         )
-        scores = scores_of(queries, keys, scale, softcap, SOFTCAP)
+        if SCALED:
+            scaled = scale * tl.load(key_scales + slot, mask=seen, other=0.0)
+            scores = scores_of(queries, keys.to(queries.dtype), scaled[None, :], softcap, SOFTCAP)
+        else:
+            scores = scores_of(queries, keys, scale, softcap, SOFTCAP)
         scores = tl.where(seen[None, :], scores, float("-inf"))
         values = tl.load(
             values_at + place[:, None] + d[None, :], mask=seen[:, None] & (d < D)[None, :], other=0.0
         )
-        peak, total, mixed = take_in(scores, values, peak, total, mixed)
+        if SCALED:
+            factors = tl.load(value_scales + slot, mask=seen, other=0.0)
+            exact = values.to(queries.dtype)
+            peak, total, mixed = take_in(scores, exact, factors, peak, total, mixed, SCALED)
+        else:
+            peak, total, mixed = take_in(scores, values, peak, peak, total, mixed, SCALED)
 
     divisor = tl.where(total == 0.0, 1.0, total)
     mixed = mixed / divisor[:, None]
@@ -99,7 +114,7 @@ def _join(parts, masses, out, SPLITS: tl.constexpr, PARTS: tl.constexpr, D: tl.c
 
 def attend_decoding(
     query: Tensor,
-    pool: Tensor,
+    pool: Pool,
     tables: Tensor,
     lengths: Tensor,
     scale: float,
@@ -107,10 +122,10 @@ def attend_decoding(
     softcap: float | None = None,
     splits: int = 1,
 ) -> Tensor:
-    """query: [B, H, D], contiguous; pool: [2 Hkv, pages, page_tokens, D]; tables: int32 [B, P]; lengths: [B], tokens
+    """query: [B, H, D], contiguous; tables: int32 [B, P]; lengths: [B], tokens
     with the row's own, 0: no context -> [B, H, D], zeros where there is no context."""
     rows, heads, dim = query.shape
-    both, _, page_tokens, _ = pool.shape
+    both, _, page_tokens, _ = pool.values.shape
     kv_heads = both // 2
     group, padded = heads // kv_heads, max(16, triton.next_power_of_2(dim))
     out = torch.empty_like(query)
@@ -120,7 +135,8 @@ def attend_decoding(
         masses = torch.empty(rows, heads, splits, dtype=torch.float32, device=query.device)
     _attend[(rows, kv_heads, splits)](
         query,
-        pool,
+        pool.values,
+        pool.values if pool.scales is None else pool.scales,
         tables,
         lengths,
         parts,
@@ -129,7 +145,7 @@ def attend_decoding(
         1.0 if softcap is None else softcap,
         window or 0,
         tables.stride(0),
-        pool.stride(0),
+        pool.values.stride(0),
         GROUP=group,
         ROWS=max(16, triton.next_power_of_2(group)),
         D=dim,
@@ -139,6 +155,7 @@ def attend_decoding(
         SPLITS=splits,
         WINDOW=window is not None,
         SOFTCAP=softcap is not None,
+        SCALED=pool.scales is not None,
         num_warps=4,
         num_stages=3,
     )

@@ -28,7 +28,7 @@ class PageMover:
     """
 
     def __init__(self, pools: Sequence[Tensor], pages: int, device: Device) -> None:
-        """pools: [2 Hkv, pages, page_tokens, D], contiguous. `pages`: room in the host's memory."""
+        """pools: [2 Hkv, pages, page_tokens, …], contiguous. `pages`: room in the host's memory."""
         self._device = device
         word = torch.int64 if all(pool[0, 0].nbytes % 8 == 0 for pool in pools) else torch.uint8
         self._pools = [pool.flatten(2).view(word) for pool in pools]  # [2 Hkv, pages, words]

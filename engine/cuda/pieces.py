@@ -10,7 +10,7 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def scores_of(queries, keys, scale, softcap, SOFTCAP: tl.constexpr):
-    """In units of log 2, so that exp2 serves. queries: [M, D], keys: [D, N] -> [M, N]."""
+    """In units of log 2, so that exp2 serves. queries: [M, D], keys: [D, N], scale: one, or [1, N] -> [M, N]."""
     scores = tl.dot(queries, keys, input_precision="ieee") * scale
     if SOFTCAP:
         # tanh, of which Triton's own language has none; from 1 - 2**-60 on nothing changes
@@ -20,13 +20,16 @@ def scores_of(queries, keys, scale, softcap, SOFTCAP: tl.constexpr):
 
 
 @triton.jit
-def take_in(scores, values, peak, total, mixed):
-    """Softmax goes on over a block. scores: [M, N], minus infinity where hidden; values: [N, D] -> the last three."""
+def take_in(scores, values, scales, peak, total, mixed, SCALED: tl.constexpr):
+    """Softmax goes on over a block. scores: [M, N], minus infinity where hidden; values: [N, D], with `scales`, [N],
+    if SCALED -> the last three."""
     higher = tl.maximum(peak, tl.max(scores, 1))
     base = tl.where(higher == float("-inf"), 0.0, higher)  # nothing seen so far
     shares = tl.exp2(scores - base[:, None])
     fade = tl.exp2(peak - base)
     total = total * fade + tl.sum(shares, 1)
+    if SCALED:
+        shares = shares * scales[None, :]
     more = tl.dot(shares.to(values.dtype), values, input_precision="ieee")
     return higher, total, mixed * fade[:, None] + more
 

@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.cuda.pieces import scores_of, take_in
+from engine.paged_cache import Pool
 
 _MOST_ROWS: Final = 128  # queries times heads of a tile
 
@@ -20,6 +21,7 @@ _MOST_ROWS: Final = 128  # queries times heads of a tile
 def _attend(
     query,
     pool,
+    scales,
     tables,
     tiles,
     out,
@@ -36,6 +38,7 @@ def _attend(
     BLOCK: tl.constexpr,
     WINDOW: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    SCALED: tl.constexpr,
 ):
     tile, kv_head = tiles + tl.program_id(0) * 4, tl.program_id(1)
     kv_heads = tl.num_programs(1)
@@ -52,6 +55,8 @@ def _attend(
     end = position + count
     keys_at = pool + kv_head.to(tl.int64) * head_stride
     values_at = pool + (kv_heads + kv_head).to(tl.int64) * head_stride
+    key_scales = scales + kv_head.to(tl.int64) * (head_stride // D)
+    value_scales = scales + (kv_heads + kv_head).to(tl.int64) * (head_stride // D)
     peak = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     mixed = tl.zeros([ROWS, DIM], tl.float32)
@@ -59,11 +64,16 @@ def _attend(
         token = start + n
         there = token < end
         page = tl.load(tables + row.to(tl.int64) * table_stride + token // PAGE, mask=there, other=0)
-        place = (page.to(tl.int64) * PAGE + token % PAGE) * D
+        slot = page.to(tl.int64) * PAGE + token % PAGE
+        place = slot * D
         keys = tl.load(
             keys_at + place[None, :] + d[:, None], mask=there[None, :] & (d < D)[:, None], other=0.0
         )
-        scores = scores_of(queries, keys, scale, softcap, SOFTCAP)
+        if SCALED:
+            scaled = scale * tl.load(key_scales + slot, mask=there, other=0.0)
+            scores = scores_of(queries, keys.to(queries.dtype), scaled[None, :], softcap, SOFTCAP)
+        else:
+            scores = scores_of(queries, keys, scale, softcap, SOFTCAP)
         seen = there[None, :] & (token[None, :] <= stands[:, None])
         if WINDOW:
             seen = seen & (token[None, :] > stands[:, None] - window)
@@ -71,29 +81,35 @@ def _attend(
         values = tl.load(
             values_at + place[:, None] + d[None, :], mask=there[:, None] & (d < D)[None, :], other=0.0
         )
-        peak, total, mixed = take_in(scores, values, peak, total, mixed)
+        if SCALED:
+            factors = tl.load(value_scales + slot, mask=there, other=0.0)
+            exact = values.to(queries.dtype)
+            peak, total, mixed = take_in(scores, exact, factors, peak, total, mixed, SCALED)
+        else:
+            peak, total, mixed = take_in(scores, values, peak, peak, total, mixed, SCALED)
     mixed = mixed / tl.where(total == 0.0, 1.0, total)[:, None]
     tl.store(out + head[:, None] * D + d[None, :], mixed.to(out.dtype.element_ty), mask=inside)
 
 
 def attend_prefill(
     query: Tensor,
-    pool: Tensor,
+    pool: Pool,
     tables: Tensor,
     tiles: Tensor,
     scale: float,
     window: int | None = None,
     softcap: float | None = None,
 ) -> Tensor:
-    """query: [T, H, D], contiguous; pool: [2 Hkv, pages, page_tokens, D]; tables: int32 [R, P]; tiles: int32 [N, 4], as
+    """query: [T, H, D], contiguous; tables: int32 [R, P]; tiles: int32 [N, 4], as
     `tiles_of` made them for these heads -> [T, H, D]."""
     heads, dim = query.shape[1:]
-    both, _, page_tokens, _ = pool.shape
+    both, _, page_tokens, _ = pool.values.shape
     group, padded = 2 * heads // both, max(16, triton.next_power_of_2(dim))
     out = torch.empty_like(query)
     _attend[(len(tiles), both // 2)](
         query,
-        pool,
+        pool.values,
+        pool.values if pool.scales is None else pool.scales,
         tables,
         tiles,
         out,
@@ -101,7 +117,7 @@ def attend_prefill(
         1.0 if softcap is None else softcap,
         window or 0,
         tables.stride(0),
-        pool.stride(0),
+        pool.values.stride(0),
         GROUP=group,
         ROWS=_rows(group),
         D=dim,
@@ -110,6 +126,7 @@ def attend_prefill(
         BLOCK=64 if padded <= 128 else 32,
         WINDOW=window is not None,
         SOFTCAP=softcap is not None,
+        SCALED=pool.scales is not None,
         num_warps=8,
         num_stages=2,
     )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from engine.cuda.attention import DecodeAttention, Kernels
 from engine.cuda.choice import Kind, choose
 from engine.cuda.device import Device, Work
 from engine.cuda.state import BatchState
 from engine.models import LanguageModel
+from engine.paged_cache import Pool
 
 
 class Replays:
@@ -21,7 +21,7 @@ class Replays:
     def __init__(
         self,
         model: LanguageModel,
-        pools: Sequence[Tensor],
+        pools: Sequence[Pool],
         state: BatchState,
         device: Device,
         kernels: Kernels,

@@ -20,6 +20,7 @@ from engine.cuda.replays import Replays
 from engine.cuda.shaped import on_device
 from engine.cuda.slots import BUCKETS, Slots
 from engine.cuda.state import BatchState
+from engine.form import kv_dtype_of
 from engine.models import LoadedModel
 from engine.paged_cache import PagedCache
 from engine.runner import choices_of, fault_of, pages_for, positions_of, result_of, slots_of
@@ -44,9 +45,10 @@ class GraphRunner:
     ) -> None:
         """Raises ModelError if the memory for keys and values holds no context to speak of."""
         self._model, self._device, self._kernels, self._ahead = loaded.model, device, kernels, ahead
-        size, pages = settings.page_tokens, pages_for(loaded, settings)
+        dtype = kv_dtype_of(settings.kv_dtype, loaded.dtype)
+        size, pages = settings.page_tokens, pages_for(loaded, settings, dtype)
         self._context_tokens = min(loaded.context_tokens, pages * size)
-        self._cache = PagedCache(loaded.model.shapes, pages, size, loaded.dtype, device.torch)
+        self._cache = PagedCache(loaded.model.shapes, pages, size, dtype, device.torch)
         self._most = min(settings.max_running, BUCKETS[-1])
         self._slots = Slots(self._most, size)
         self._state = BatchState(
@@ -56,7 +58,7 @@ class GraphRunner:
         self._mover = _mover(self._cache, settings.host_kv_bytes, device)
         with torch.inference_mode():
             self._replays = Replays(
-                self._model, self._cache.pools, self._state, device, kernels, self._slots.buckets
+                self._model, self._cache.layers, self._state, device, kernels, self._slots.buckets
             )
 
     def __repr__(self) -> str:
@@ -183,7 +185,7 @@ class GraphRunner:
         logits = self._model.forward(
             whole[0],
             whole[1],
-            ChunkAttention(self._kernels, self._cache.pools, mine, whole[2], self._device),
+            ChunkAttention(self._kernels, self._cache.layers, mine, whole[2], self._device),
             self._device.send(torch.tensor(chosen, dtype=torch.long)),
             self._model.mixer.begin(mine),
         )
@@ -204,5 +206,5 @@ def _is_shaped_here(row: Row) -> bool:
 
 def _mover(cache: PagedCache, memory_bytes: int, device: Device) -> PageMover | None:
     """To so much memory of the host; None where that has no page."""
-    pages = memory_bytes // sum(pool[:, 0].nbytes for pool in cache.pools)
-    return PageMover(cache.pools, pages, device) if pages else None
+    pages = memory_bytes // sum(pool[:, 0].nbytes for pool in cache.tensors)
+    return PageMover(cache.tensors, pages, device) if pages else None

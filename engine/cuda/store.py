@@ -7,6 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from engine.cuda.codes import LARGEST
+from engine.cuda.pieces import to_e4m3
+from engine.paged_cache import FP8, Pool
+
 
 @triton.jit
 def _store(
@@ -15,9 +19,12 @@ def _store(
     slots,
     query,
     pool,
+    scales,
     heads,
     kv_heads,
     head_stride,
+    most,
+    SCALED: tl.constexpr,
     TURNS: tl.constexpr,
     D: tl.constexpr,
     DIM: tl.constexpr,
@@ -37,17 +44,24 @@ def _store(
     else:
         slot = tl.load(slots + token)
         place = pool + (head - heads).to(tl.int64) * head_stride + slot * D
-        tl.store(place + d, x, mask=inside & (slot >= 0))
+        if SCALED:
+            exact = x.to(tl.float32)
+            scale = tl.max(tl.abs(exact), 0) / most
+            codes = to_e4m3(exact / tl.where(scale == 0.0, 1.0, scale), pool)
+            tl.store(place + d, codes, mask=inside & (slot >= 0))
+            tl.store(scales + (head - heads) * (head_stride // D) + slot, scale, mask=slot >= 0)
+        else:
+            tl.store(place + d, x, mask=inside & (slot >= 0))
 
 
-def store(qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Tensor) -> Tensor:
+def store(qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor:
     """The turned queries, [T, H, D]; keys and values go to the pool.
 
     qkv: [T, H + 2 Hkv, D], contiguous; turns: float32 [T, 2, D], cos and signed sin, or None if queries and keys are
-    turned already; slots: int64 [T], where each token goes, -1: nowhere; pool: [2 Hkv, pages, page_tokens, D].
+    turned already; slots: int64 [T], where each token goes, -1: nowhere.
     """
     tokens, both, dim = qkv.shape
-    kv_heads = len(pool) // 2
+    kv_heads = len(pool.values) // 2
     heads = both - 2 * kv_heads
     query = torch.empty(tokens, heads, dim, dtype=qkv.dtype, device=qkv.device)
     _store[(tokens, both)](
@@ -55,10 +69,13 @@ def store(qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Tensor) -> Ten
         qkv if turns is None else turns,
         slots,
         query,
-        pool,
+        pool.values,
+        pool.values if pool.scales is None else pool.scales,
         heads,
         kv_heads,
-        pool.stride(0),
+        pool.values.stride(0),
+        LARGEST[FP8],
+        SCALED=pool.scales is not None,
         TURNS=turns is not None,
         D=dim,
         DIM=triton.next_power_of_2(dim),

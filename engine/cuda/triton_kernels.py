@@ -9,6 +9,7 @@ from torch import Tensor
 from engine.cuda.decoding import attend_decoding, splits_for
 from engine.cuda.prefill import attend_prefill, tiles_of
 from engine.cuda.store import store
+from engine.paged_cache import Pool
 
 
 class TritonKernels:
@@ -17,13 +18,13 @@ class TritonKernels:
     def __init__(self, processors: int, context_tokens: int) -> None:
         self._processors, self._context_tokens = processors, context_tokens
 
-    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Tensor) -> Tensor:
+    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor:
         return store(qkv, turns, slots, pool)
 
     def decoding(
         self,
         query: Tensor,
-        pool: Tensor,
+        pool: Pool,
         tables: Tensor,
         lengths: Tensor,
         scale: float,
@@ -31,13 +32,13 @@ class TritonKernels:
         softcap: float | None,
     ) -> Tensor:
         seen = min(self._context_tokens, window or self._context_tokens)
-        splits = splits_for(len(query), len(pool) // 2, seen, self._processors)
+        splits = splits_for(len(query), len(pool.values) // 2, seen, self._processors)
         return attend_decoding(query, pool, tables, lengths, scale, window, softcap, splits)
 
     def prefill(
         self,
         query: Tensor,
-        pool: Tensor,
+        pool: Pool,
         tables: Tensor,
         tiles: Tensor,
         scale: float,

@@ -68,6 +68,7 @@ def test_a_model_of_its_own_is_planned_and_nothing_is_left_behind(doctor: Doctor
     assert report["model"]["id"] == chat_model.name
     assert report["model"]["architecture"] == "llama, on our own decoder"
     assert report["computing"]["dtype"] == "float32: asked for by dtype"
+    assert report["computing"]["keys and values"] == "float32: as the model is computed"
     assert report["memory"]["keys and values"].endswith("tokens")
     assert report["machine"]["memory"].count("GiB") == 2
     assert report["versions"]["torch"] == torch.__version__

@@ -67,9 +67,9 @@ def compile_one(
 def compile_products() -> None:
     """Of a matrix of 4,096 x 4,096, by the shapes that they are cut into, and of one that is no round number."""
     for values, inputs, steps in (
-        ("*i8", 4096, products.STEPS),
-        ("*fp8e4nv", 4096, (1, 16)),
-        ("*i8", 1000, (2, 64)),
+        ("*i8", 4096, (1, 4, 16, 128)),
+        ("*fp8e4nv", 4096, (2, 32)),
+        ("*i8", 1000, (4, 64)),
     ):
         for rows in steps:
             shape = products.shape_for(rows, 4096, inputs, 132)
@@ -87,24 +87,30 @@ def compile_products() -> None:
     )
 
 
+def compile_attention() -> None:
+    for dim, padded, odd, scaled, splits in (
+        (128, 128, False, False, 8),
+        (128, 128, False, True, 1),
+        (80, 128, True, True, 8),
+        (256, 256, True, False, 1),
+    ):
+        shape = {"GROUP": 3 if odd else 4, "D": dim, "DIM": padded, "PAGE": 16}
+        shape |= {"BLOCK": 64 if padded == 128 else 32, "WINDOW": odd, "SOFTCAP": odd, "SCALED": scaled}
+        fp8 = {"pool": "*fp8e4nv"} if scaled else None
+        decoded = shape | {"ROWS": 16, "SPLITS": splits}
+        compile_one(decoding._attend, "bf16", decoded, fp8, num_warps=4, num_stages=3)
+        compile_one(prefill._attend, "bf16", shape | {"ROWS": 128}, fp8, num_warps=8, num_stages=2)
+        stored = {"TURNS": odd, "D": dim, "DIM": padded, "SCALED": scaled}
+        compile_one(store._store, "bf16", stored, fp8, num_warps=1)
+    compile_one(decoding._join, "bf16", {"SPLITS": 48, "PARTS": 64, "D": 80, "DIM": 128})
+
+
 def main() -> None:
     compile_products()
-    for dim, padded, block, odd in ((128, 128, 64, False), (80, 128, 64, True), (256, 256, 32, True)):
-        shape = {"GROUP": 3 if odd else 4, "D": dim, "DIM": padded, "PAGE": 16, "BLOCK": block}
-        shape |= {"WINDOW": odd, "SOFTCAP": odd}
-        for splits in (1, 8):
-            compile_one(
-                decoding._attend,
-                "bf16",
-                shape | {"ROWS": 16, "SPLITS": splits},
-                num_warps=4,
-                num_stages=3,
-            )
-        compile_one(prefill._attend, "bf16", shape | {"ROWS": 128}, num_warps=8, num_stages=2)
-        compile_one(decoding._join, "bf16", {"SPLITS": 48, "PARTS": 64, "D": dim, "DIM": padded})
+    compile_attention()
+    for odd in (False, True):
         compile_one(pointwise._norm, "bf16", {"MORE": odd, "N": 3000, "SIZE": 4096}, num_warps=8)
         compile_one(pointwise._gate, "bf16", {"GELU": odd, "SIZE": 1024})
-        compile_one(store._store, "bf16", {"TURNS": odd, "D": dim, "DIM": padded}, num_warps=1)
 
 
 if __name__ == "__main__":

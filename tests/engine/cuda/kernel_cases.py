@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engine.cuda.codes import scaled_to
 from engine.cuda.decoding import attend_decoding
 from engine.cuda.pointwise import TritonPointwise
 from engine.cuda.prefill import attend_prefill, tiles_of
 from engine.cuda.store import store
+from engine.paged_cache import FP8, Pool
 
 HEAD_DIMS = (64, 80, 96, 128, 256)
 PAGES = (16, 32, 48, 64)
@@ -38,6 +40,7 @@ class Case:
     softcap: float | None
     splits: int
     seed: int
+    fp8: bool = False
 
 
 def random_case(seed: int, longest: int, rows: int = 3) -> Case:
@@ -52,6 +55,7 @@ def random_case(seed: int, longest: int, rows: int = 3) -> Case:
         softcap=rng.choice((None, None, 3.0)),
         splits=rng.choice((1, 2, 3, 8)),
         seed=seed,
+        fp8=rng.random() < 0.5,
     )
 
 
@@ -63,8 +67,10 @@ class Scene:
         self._random = torch.Generator().manual_seed(case.seed)
         size, widths = case.page_tokens, [-(-length // case.page_tokens) for length in case.lengths]
         total = sum(widths) + 3
-        self.pool = torch.full(
-            (2 * case.kv_heads, total, size, case.head_dim), float("nan"), dtype=dtype, device=device
+        shape = (2 * case.kv_heads, total, size, case.head_dim)
+        self.pool = Pool(
+            torch.full(shape, float("nan"), dtype=FP8 if case.fp8 else dtype, device=device),
+            torch.full(shape[:3], float("nan"), device=device) if case.fp8 else None,
         )
         order = iter(torch.randperm(total, generator=self._random).tolist())
         # Entries behind a context's pages are no pages at all: nobody may follow them.
@@ -74,10 +80,20 @@ class Scene:
             pages = [next(order) for _ in range(width)]
             self.tables[row, :width] = torch.tensor(pages)
             context = self.values(2 * case.kv_heads, length, case.head_dim)
-            self.contexts.append(context)
-            for place, page in enumerate(pages):
-                part = context[:, place * size : (place + 1) * size]
-                self.pool[:, page, : part.shape[1]] = part
+            self.contexts.append(self._write(pages, context))
+
+    def _write(self, pages: list[int], context: Tensor) -> Tensor:
+        """Put a context on its pages. Returns what they hold of it."""
+        scales = None
+        if self.pool.scales is not None:
+            context, scales = scaled_to(context, FP8)
+        for place, page in enumerate(pages):
+            part = slice(place * self.case.page_tokens, (place + 1) * self.case.page_tokens)
+            values = context[:, part]
+            self.pool.values[:, page, : values.shape[1]] = values
+            if scales is not None:
+                self.pool.scales[:, page, : values.shape[1]] = scales[:, part]
+        return context if scales is None else context.double() * scales.double()[..., None]
 
     def values(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self._random).to(self.dtype).to(self.device)
@@ -151,9 +167,9 @@ def check_store(case: Case, dtype: torch.dtype, device: str, *, turned: bool) ->
     angles = torch.randn(tokens, dim // 2, generator=torch.Generator().manual_seed(1)).to(device)
     cos, sin = angles.cos(), angles.sin()
     turns = torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), 1)
-    places = torch.randperm(scene.pool.shape[1] * case.page_tokens)[:tokens].to(device)
+    places = torch.randperm(scene.pool.values.shape[1] * case.page_tokens)[:tokens].to(device)
     places[2] = -1
-    before, given = scene.pool.clone().flatten(1, 2), qkv.clone()
+    given, before = qkv.clone(), [bytes_of(tensor).clone() for tensor in scene.pool if tensor is not None]
     with poisoned():
         query = store(qkv, turns if turned else None, places, scene.pool)
     exact = qkv.double()
@@ -163,12 +179,31 @@ def check_store(case: Case, dtype: torch.dtype, device: str, *, turned: bool) ->
         part.copy_(part * cos[:, None] + part.roll(dim // 2, -1) * sin[:, None])
     assert torch.equal(qkv, given)
     near(query, exact[:, :heads], case)
-    after = scene.pool.flatten(1, 2)
-    for token, place in enumerate(places.tolist()):
+    for place, exact_kv in zip(places.tolist(), exact[:, heads:], strict=True):
         if place >= 0:
-            near(after[:, place], exact[token, heads:], case)
-            before[:, place] = after[:, place]
-    assert torch.equal(after.nan_to_num(7), before.nan_to_num(7)), case  # nothing else has changed
+            values = scene.pool.values.flatten(1, 2)[:, place]
+            if scene.pool.scales is None:
+                near(values, exact_kv, case)
+            else:
+                near_fp8(values, scene.pool.scales.flatten(1, 2)[:, place], exact_kv, dtype)
+    kept = [place for place in range(scene.pool.values[0, ..., 0].numel()) if place not in places.tolist()]
+    for tensor, was in zip((one for one in scene.pool if one is not None), before, strict=True):
+        assert torch.equal(bytes_of(tensor)[:, kept], was[:, kept]), case  # nothing else has changed
+
+
+def bytes_of(tensor: Tensor) -> Tensor:
+    """[2 Hkv, tokens, bytes]."""
+    tokens = tensor.shape[1] * tensor.shape[2]
+    return tensor.reshape(len(tensor), tokens, -1).view(torch.uint8)
+
+
+def near_fp8(values: Tensor, scales: Tensor, exact: Tensor, dtype: torch.dtype) -> None:
+    """Half of the last digit is what may be lost: a sixteenth, or so much of the smallest number. values: [H, D]."""
+    error = (values.double() * scales.double()[:, None] - exact).abs()
+    most = exact.abs().amax(-1, keepdim=True)
+    allowed = torch.maximum(exact.abs() / 16, most / 448 / 1024)
+    assert bool((error <= allowed + TOLERANCE[dtype] * (1 + exact.abs())).all())
+    assert bool((scales.double() * 448 - most[:, 0]).abs().le(TOLERANCE[dtype] * (1 + most[:, 0])).all())
 
 
 def near(found: Tensor, exact: Tensor, case: Case) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,5 +25,5 @@ def graph_runner_for(
 ) -> GraphRunner:
     asked = {"dtype": "float32", "page_tokens": PAGE, "kv_bytes": 4 << 20, "max_running": 12}
     settings = EngineSettings(**asked | changes)
-    loaded = load_model(folder, settings, narrow)
+    loaded = load_model(folder, replace(settings, kv_dtype="auto"), narrow)
     return GraphRunner(loaded, settings, ProcessorDevice(), kernels or TorchKernels(), ahead)

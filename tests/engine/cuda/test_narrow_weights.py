@@ -95,10 +95,10 @@ def test_a_gpu_keeps_them_and_computes_in_bfloat16(name: str, monkeypatch: pytes
 
 
 def test_what_a_device_does_not_compute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ModelError, match="fp8 is computed on a GPU only; choose auto, int8 or device cuda"):
+    with pytest.raises(ModelError, match="fp8 is computed on a GPU only; choose auto or device cuda"):
         form_of(EngineSettings(dtype=FP8), holds_blocks=False)
     Capable(monkeypatch, (8, 0))
-    with pytest.raises(ModelError, match=r"compute capability 8\.9, and this has 8\.0; choose int8"):
+    with pytest.raises(ModelError, match=r"compute capability 8\.9, and this has 8\.0; choose auto"):
         form_of(EngineSettings(dtype=FP8, device="cuda"), holds_blocks=False)
     with pytest.raises(ModelError, match="int4 is computed on a processor only"):
         form_of(EngineSettings(dtype="int4", device="cuda"), holds_blocks=False)

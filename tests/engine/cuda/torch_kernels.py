@@ -7,23 +7,31 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from engine.cuda.codes import scaled_to
+from engine.paged_cache import FP8, Pool
+
 
 class TorchKernels:
-    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Tensor) -> Tensor:
-        heads = qkv.shape[1] - len(pool)
-        turning = heads + len(pool) // 2
+    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor:
+        both = len(pool.values)
+        heads = qkv.shape[1] - both
+        turning = heads + both // 2
         if turns is not None:
             cos, sin = turns[:, :1].to(qkv.dtype), turns[:, 1:].to(qkv.dtype)
             part = qkv[:, :turning]
             part.copy_(part * cos + part.roll(part.shape[-1] // 2, -1) * sin)
         kept = slots >= 0
-        pool.flatten(1, 2)[:, slots[kept]] = qkv[kept, heads:].transpose(0, 1)
+        kv = qkv[kept, heads:].transpose(0, 1)
+        if pool.scales is not None:
+            kv, scales = scaled_to(kv, FP8)
+            pool.scales.flatten(1, 2)[:, slots[kept]] = scales
+        pool.values.flatten(1, 2)[:, slots[kept]] = kv
         return qkv[:, :heads].contiguous()
 
     def decoding(
         self,
         query: Tensor,
-        pool: Tensor,
+        pool: Pool,
         tables: Tensor,
         lengths: Tensor,
         scale: float,
@@ -39,7 +47,7 @@ class TorchKernels:
     def prefill(
         self,
         query: Tensor,
-        pool: Tensor,
+        pool: Pool,
         tables: Tensor,
         tiles: Tensor,
         scale: float,
@@ -60,7 +68,7 @@ class TorchKernels:
 
 def _attend(
     queries: Tensor,
-    pool: Tensor,
+    pool: Pool,
     table: Tensor,
     length: int,
     scale: float,
@@ -69,8 +77,11 @@ def _attend(
 ) -> Tensor:
     """The last tokens of a context of `length`. queries: [T, H, D] -> [T, H, D]."""
     count, heads, dim = queries.shape
-    pages = table[: -(-length // pool.shape[2])].long()
-    keys, values = pool[:, pages].flatten(1, 2)[:, :length].chunk(2)
+    pages = table[: -(-length // pool.values.shape[2])].long()
+    both = pool.values[:, pages].to(queries.dtype)
+    if pool.scales is not None:
+        both = both * pool.scales[:, pages, :, None].to(queries.dtype)
+    keys, values = both.flatten(1, 2)[:, :length].chunk(2)
     grouped = queries.view(count, len(keys), heads // len(keys), dim)
     scores = torch.einsum("thgd,hnd->thgn", grouped, keys) * scale
     if softcap is not None:
