@@ -62,7 +62,7 @@ def _load(asked: Namespace, command: str) -> int:
 
 
 async def _cases(asked: Namespace, targets: Sequence[Target]) -> list[Case]:
-    named = [await with_model(target) for target in targets]
+    named = [await with_model(target, asked.timeout_s) for target in targets]
     plans = plans_of(asked)
     with tqdm(total=steps_of(plans, asked.rounds, len(named)), file=sys.stderr, unit="turn") as bar:
         ends_at = time.perf_counter() + asked.max_s

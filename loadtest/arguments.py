@@ -6,10 +6,10 @@ import secrets
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from loadtest.turn import Ask
-from loadtest.workload import Closed, Intrusion, Open, Plan, Typing
+from loadtest.workload import Closed, Intrusion, Open, Plan, Task, Typing
 
 _MOST: Final = 100_000
 _LONGEST_S: Final = 24 * 3600.0
@@ -73,12 +73,12 @@ def plans_of(asked: Namespace) -> list[Plan]:
     match asked.scenario:
         case "chat":
             return [
-                Closed(streams, asked.turns, ask, asked.seed, asked.opening_words)
+                Closed(streams, asked.turns, ask, asked.seed, asked.opening_words, asked.task)
                 for streams in asked.streams
             ]
         case "open":
             return [
-                Open(rate, asked.chats, asked.turns, ask, asked.seed, asked.opening_words)
+                Open(rate, asked.chats, asked.turns, ask, asked.seed, asked.opening_words, asked.task)
                 for rate in asked.rates
             ]
         case "intrude":
@@ -170,7 +170,16 @@ def _common() -> ArgumentParser:
 def _add_chat(parser: ArgumentParser) -> None:
     parser.add_argument("--turns", type=_count, default=1, help="of a chat, its history kept (default: 1)")
     parser.add_argument(
-        "--opening-words", type=_whole, default=0, help="of text before a chat's first question (default: 0)"
+        "--opening-words",
+        type=_whole,
+        default=0,
+        help="of text before a chat's first question (default: 0), or of each text to repeat (default: 100)",
+    )
+    parser.add_argument(
+        "--task",
+        choices=get_args(Task),
+        default="ask",
+        help="ask questions, or have a text repeated, which shows what a server gains by guessing ahead (default: ask)",
     )
 
 

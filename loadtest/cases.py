@@ -12,6 +12,7 @@ from loadtest.figures import Spread
 from loadtest.outcome import Outcome
 from loadtest.report import number, table
 from loadtest.rounds import Case
+from loadtest.words import several
 
 
 class CaseReport(Struct, frozen=True):
@@ -64,7 +65,13 @@ def cases_text(cases: Sequence[Case]) -> str:
 
 
 def _plan_text(plan: str, cases: Sequence[Case]) -> str:
-    return "\n".join([f"{plan}:", "", measures_table(cases), "", *notes(cases)])
+    found = measures_table(cases) if measured(cases) else "nothing was measured"
+    return "\n".join([f"{plan}:", "", found, "", *notes(cases)])
+
+
+def measured(cases: Sequence[Case]) -> bool:
+    """Whether there is any figure to show."""
+    return any(outcome.measures for case in cases for outcome in case.outcomes.values())
 
 
 def measures_table(cases: Sequence[Case]) -> str:
@@ -99,15 +106,16 @@ def notes(cases: Sequence[Case]) -> list[str]:
     lines = []
     for case in cases:
         outcomes = case.outcomes.values()
-        measured = [outcome for outcome in outcomes if outcome.measures]
+        good = [outcome for outcome in outcomes if outcome.measures]
         counted: Counter[str] = Counter()
-        for outcome in measured:
+        for outcome in good:
             counted.update(outcome.counted_by)
-        by = " and ".join(f"{by} ({turns})" for by, turns in counted.items()) or "nothing"
-        longest = max((outcome.input_tokens for outcome in measured), default=0)
+        by = " and ".join(f"{by} ({turns})" for by, turns in counted.items())
+        counts = f", tokens counted by {by}" if by else ""
+        longest = max((outcome.input_tokens for outcome in good), default=0)
         prompt = f"; longest prompt {longest} tokens" if longest else ""
         turns = sum(outcome.turns for outcome in outcomes)
-        lines.append(f"{case.label}: {len(measured)} rounds, {turns} turns, tokens counted by {by}{prompt}")
+        lines.append(f"{case.label}: {several(len(good), 'round')}, {several(turns, 'turn')}{counts}{prompt}")
         details = {name: said for outcome in outcomes for name, said in outcome.details.items()}
         lines += [
             f"{case.label}: {count} x {name}" + (f" ({details[name]})" if name in details else "")

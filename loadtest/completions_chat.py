@@ -100,6 +100,7 @@ async def _read(pieces: AsyncIterator[bytes], turn: Turn, on_delta: Callable[[],
     said: list[str] = []
     ended: str | None = None
     usage: _Usage | None = None
+    chunk = None
     async for chunk in _chunks(pieces):
         if chunk.error is not None:
             turn.fail(*_error_in_stream(chunk.error))
@@ -112,6 +113,8 @@ async def _read(pieces: AsyncIterator[bytes], turn: Turn, on_delta: Callable[[],
             ended = choice.finish_reason or ended
         if ended is not None and turn.ended_at is None:
             turn.ended_at = time.perf_counter()
+    if chunk is None:
+        raise NotHttp("what came is no stream of a completion; an address of an API ends in /v1 as a rule")
     if ended is None and turn.fault is None:
         raise StreamCut("the stream ended without a finish_reason")
     if ended not in _GOOD_ENDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from loadtest.turn import Turn
 from protocol.client import ContractBroken
@@ -32,14 +32,14 @@ def name_error(turn: Turn, error: Exception) -> None:
     """Give the turn the fault that `error` is. Raises it again if it is none of a server's."""
     match error:
         case TimeoutError():
-            turn.fail("timeout")
+            turn.fail("timeout", f"{len(turn.delta_at)} pieces of text had come")
         case ConnectionRefusedError():
             turn.fail("refused", str(error))
         case InvalidStatus():
             turn.fail(*http_fault(error.response.status_code, bytes(error.response.body or b"")))
         case ContractBroken():
             turn.fail("contract_broken", str(error))
-        case NotHttp():
+        case NotHttp() | InvalidHandshake():
             turn.fail("not_http", str(error))
         case StreamCut() | ConnectionClosed() | ConnectionResetError() | BrokenPipeError():
             turn.fail("stream_cut", str(error))

@@ -7,9 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from loadtest.cases import measure_rows, notes
+from loadtest.cases import measure_rows, measured, notes
 from loadtest.compare import medians
-from loadtest.plot import Bar, bars, curves
+from loadtest.histogram import Histogram
+from loadtest.plot import COLOURS, Bar, bars, curves, legend
 from loadtest.report import Report, machine_line
 from loadtest.rounds import Case
 
@@ -22,6 +23,9 @@ _COLOURS: Final = (
     ("#57606a", "#a0a8b0"),
 )
 """Of each server in turn, for light and for dark; readable on either ground."""
+_DASHES: Final = ("none", "7 3", "2 3", "9 3 2 3", "4 4", "1 4")
+"""Of each server's line: colours alone do not tell them apart for everybody."""
+assert len(_COLOURS) == len(_DASHES) == COLOURS
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1f2328; --faint: #d0d7de; --soft: #57606a; }
@@ -32,11 +36,15 @@ body { background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, s
   max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 code { overflow-wrap: anywhere; } p.where { color: var(--soft); }
-.wide { overflow-x: auto; } table { border-collapse: collapse; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; } td { white-space: nowrap; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--faint); text-align: right;
   font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; }
-svg { display: block; width: 100%; max-width: 46rem; margin: 1rem 0; }
+svg.plot { display: block; width: 100%; min-width: 34rem; max-width: 46rem; margin: .5rem 0 1rem; }
+svg line { stroke-width: 2; } svg line.rule { stroke-width: 1; }
+h3 { font-size: 1rem; margin: 1.5rem 0 0; } h3 small { color: var(--soft); font-weight: 400; }
+ul.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.5rem; padding: 0; list-style: none; }
+ul.legend svg { width: 28px; height: 10px; margin-right: .5rem; }
 svg text { fill: var(--ink); font-size: 12px; } svg text.axis { fill: var(--soft); font-size: 11px; }
 svg .rule { stroke: var(--faint); } svg polyline { fill: none; stroke-width: 2; }
 svg circle { fill: var(--ground); stroke: var(--ink); }
@@ -64,7 +72,13 @@ def page(report: Report, cases: Sequence[Case]) -> str:
 def _section(cases: Sequence[Case]) -> str:
     plan = cases[0].plan
     said = "".join(f"<li>{escape(line)}</li>" for line in notes(cases))
-    return f"<section><h2>{escape(plan)}</h2>{_table(cases)}{''.join(_plots(cases))}<ul>{said}</ul></section>"
+    whose = legend([case.label for case in cases]) if len(cases) > 1 else ""
+    found = (
+        f"{_table(cases)}{whose}{''.join(_plots(cases))}"
+        if measured(cases)
+        else "<p>Nothing was measured.</p>"
+    )
+    return f"<section><h2>{escape(plan)}</h2>{found}<ul>{said}</ul></section>"
 
 
 def _table(cases: Sequence[Case]) -> str:
@@ -85,10 +99,10 @@ def _plots(cases: Sequence[Case]) -> Iterator[str]:
             for case, one in zip(cases, of, strict=True)
             if name in one
         ]
-        yield f"<p>{escape(name)}, a dot for each round</p>{bars(name, rows)}"
+        yield f"<h3>{escape(name)} <small>median, a dot for each round</small></h3>{bars(name, rows)}"
     for name in dict.fromkeys(name for case in cases for name in case.times):
-        series = [(case.label, case.times[name]) for case in cases if name in case.times]
-        yield f"<p>{escape(name)}, by percentile</p>{curves(name, series)}"
+        series = [(case.label, case.times.get(name, Histogram())) for case in cases]
+        yield f"<h3>{escape(name)} <small>that so many of all do not exceed</small></h3>{curves(name, series)}"
 
 
 def _rounds(case: Case, name: str) -> tuple[float, ...]:
@@ -99,6 +113,6 @@ def _colours() -> Iterator[str]:
     for place, (light, dark) in enumerate(_COLOURS):
         for colour, media in ((light, ""), (dark, "@media (prefers-color-scheme: dark)")):
             rules = (
-                f".s{place}{{fill:{colour}}} .l{place}{{stroke:{colour}}} svg text.t{place}{{fill:{colour}}}"
+                f".s{place}{{fill:{colour}}} .l{place}{{stroke:{colour};stroke-dasharray:{_DASHES[place]}}}"
             )
             yield f"{media}{{{rules}}}" if media else rules

@@ -12,8 +12,6 @@ from loadtest.faults import NotHttp, StreamCut, http_fault
 from loadtest.http_exchange import exchange
 from loadtest.target import Target, TargetError
 
-_TIMEOUT_S = 60.0
-
 
 class _Model(Struct):
     id: str
@@ -23,16 +21,18 @@ class _Models(Struct):
     data: list[_Model]
 
 
-async def with_model(target: Target) -> Target:
+async def with_model(target: Target, timeout_s: float = 60.0) -> Target:
     """The target with the model that its server names first, unless it has one. Raises TargetError without one."""
     if target.model or not target.over_http:
         return target
     try:
         async with (
-            asyncio.timeout(_TIMEOUT_S),
+            asyncio.timeout(timeout_s),
             exchange(target, "GET", f"{target.path}/models") as answer,
         ):
             status, body = await answer.status(), await answer.whole()
+    except TimeoutError:
+        raise TargetError(f"{target.url}/models was not answered within {timeout_s:g} s") from None
     except (OSError, StreamCut, NotHttp) as error:
         raise TargetError(f"{target.url} does not answer: {error or type(error).__name__}") from None
     if status != 200:

@@ -35,6 +35,11 @@ def question(tag: str, place: int) -> str:
     return f"{tag}: {QUESTIONS[place % len(QUESTIONS)]}"
 
 
+def recital(tag: str, words: int) -> str:
+    """A text to be said again: a server that guesses ahead from what stands in the prompt guesses right."""
+    return f"{tag}: Repeat the following text word for word.\n\n{prose(tag, words)}"
+
+
 def prose(tag: str, words: int) -> str:
     """About so many words of plain text that begins with `tag` and is its own for each tag."""
     order = random.Random(tag)
@@ -45,3 +50,7 @@ def prose(tag: str, words: int) -> str:
         said.append(sentence)
         count += sentence.count(" ") + 1
     return " ".join(said)
+
+
+def several(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -8,10 +8,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 from loadtest.turn import Ask
-from loadtest.words import prose, question
+from loadtest.words import prose, question, recital, several
+
+Task = Literal["ask", "repeat"]
+"""What users want: an answer to a question, or a text said again word for word."""
+RECITAL_WORDS: Final = 100
+"""Of a text to repeat where no length is given: somewhat more than 128 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +50,20 @@ class Closed:
     turns: int
     ask: Ask
     seed: int
-    opening_words: int = 0  # of prose before the first question: a chat about a text
+    opening_words: int = 0  # of prose before the first question: a chat about a text; of each text to repeat
+    task: Task = "ask"
 
     @property
     def name(self) -> str:
         of = f", chats of {self.turns} turns" if self.turns > 1 else ""
-        return f"{_several(self.streams, 'stream')}{of}"
+        return f"{several(self.streams, 'stream')}{of}{_told(self.task)}"
 
     def scripts(self, round_: int) -> list[Script]:
         return [
-            Script(_lines(f"{self.seed}.{round_}.{user}", user, self.turns, self.opening_words), self.ask)
+            Script(
+                _lines(f"{self.seed}.{round_}.{user}", user, self.turns, self.opening_words, self.task),
+                self.ask,
+            )
             for user in range(self.streams)
         ]
 
@@ -69,16 +78,17 @@ class Open:
     ask: Ask
     seed: int
     opening_words: int = 0
+    task: Task = "ask"
 
     @property
     def name(self) -> str:
-        return f"{self.rate_per_s:g} chats/s arriving"
+        return f"{self.rate_per_s:g} chats/s arriving{_told(self.task)}"
 
     def scripts(self, round_: int) -> list[Script]:
         chance = random.Random(f"{self.seed}.{round_}")
         return [
             Script(
-                _lines(f"{self.seed}.{round_}.{chat}", chat, self.turns, self.opening_words),
+                _lines(f"{self.seed}.{round_}.{chat}", chat, self.turns, self.opening_words, self.task),
                 self.ask,
                 begins_s=begins_s,
             )
@@ -98,7 +108,7 @@ class Intrusion:
 
     @property
     def name(self) -> str:
-        return f"long prompt beside {_several(self.streams, 'stream')}"
+        return f"long prompt beside {several(self.streams, 'stream')}"
 
     def scripts(self, round_: int) -> list[Script]:
         running = Closed(self.streams, 1, self.ask, self.seed).scripts(round_)
@@ -119,7 +129,7 @@ class Typing:
 
     @property
     def name(self) -> str:
-        return f"{_several(self.streams, 'user')} typing {self.words} words"
+        return f"{several(self.streams, 'user')} typing {self.words} words"
 
     def scripts(self, round_: int) -> list[Script]:
         return [
@@ -136,12 +146,14 @@ def poisson(rate_per_s: float, chance: random.Random) -> Iterator[float]:
         yield at_s
 
 
-def _lines(tag: str, place: int, turns: int, opening_words: int) -> tuple[str, ...]:
+def _lines(tag: str, place: int, turns: int, opening_words: int, task: Task) -> tuple[str, ...]:
+    if task == "repeat":
+        return tuple(recital(f"{tag}.{turn}", opening_words or RECITAL_WORDS) for turn in range(turns))
     lines = [question(f"{tag}.{turn}", place + turn) for turn in range(turns)]
     if opening_words:
         lines[0] = f"{prose(tag, opening_words)} {lines[0]}"
     return tuple(lines)
 
 
-def _several(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def _told(task: Task) -> str:
+    return ", repeating a text" if task == "repeat" else ""

@@ -52,6 +52,7 @@ async def test_deltas_count_tokens_where_there_is_no_usage_and_the_end_needs_no_
         (b"", "stream_cut"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "not_http"),
         (OK + b"data: {not json\n\n", "not_http"),
+        (OK + b"<html>hello</html>", "not_http"),
         (OK + chunk("one") + b'data: {"error":"worker died"}\n\n', "error"),
         (OK + chunk("one") + b'data: {"error":{"code":"boom","message":"x"}}\n\n', "boom"),
         (OK + chunk("one") + chunk(end="content_filter") + DONE, "content_filter"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidMessage, InvalidStatus
 from websockets.http11 import Response
 
 from loadtest.faults import NotHttp, StreamCut, http_fault, name_error
@@ -21,6 +21,7 @@ from protocol.client import ContractBroken
         (ConnectionResetError(), "stream_cut"),
         (BrokenPipeError(), "stream_cut"),
         (NotHttp("what"), "not_http"),
+        (InvalidMessage("did not receive a valid HTTP response"), "not_http"),
         (OSError("no such host"), "unreachable"),
         (InvalidStatus(Response(401, "Unauthorized", Headers(), b"")), "unauthorized"),
         (InvalidStatus(Response(503, "Away", Headers())), "overloaded"),

@@ -3,13 +3,15 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadtest.cases import cases_text, compared, measure_rows, notes
 from loadtest.histogram import Histogram
 from loadtest.html import page
 from loadtest.machine import Machine
 from loadtest.outcome import Outcome
-from loadtest.plot import Bar, bars, curves
+from loadtest.plot import Bar, bars, curves, legend, scale_marks
 from loadtest.report import Report
 from loadtest.rounds import Case
 
@@ -47,7 +49,8 @@ def test_the_page_is_well_formed() -> None:
     html = page(report(), cases())
     body = html[html.index("<body>") : html.index("</html>")]
     found = ElementTree.fromstring(body)
-    assert len(list(found.iter("svg"))) == 3  # tokens/s; gap and first text by percentile
+    plots = [svg for svg in found.iter("svg") if svg.attrib.get("class") == "plot"]
+    assert len(plots) == 3  # tokens/s; gap and first text by percentile
 
 
 def test_a_bar_has_its_median_and_a_dot_for_each_round() -> None:
@@ -58,7 +61,7 @@ def test_a_bar_has_its_median_and_a_dot_for_each_round() -> None:
 
 
 def test_bars_of_nothing_are_drawn() -> None:
-    assert bars("nothing", [Bar("a", 0.0, (0.0,))]).startswith("<svg")
+    assert "<svg" in bars("nothing", [Bar("a", 0.0, (0.0,))])
 
 
 def test_a_curve_falls_on_the_page_as_times_grow() -> None:
@@ -72,6 +75,34 @@ def test_a_curve_of_one_value_is_level() -> None:
     drawn = ElementTree.fromstring(curves("gap", [("a", Histogram([0.001]))]))
     (line,) = drawn.iter("polyline")
     assert len({point.split(",")[1] for point in line.attrib["points"].split()}) == 1
+
+
+@given(st.lists(st.floats(1e-3, 3.6e6), min_size=1))
+def test_the_marks_of_a_scale_stand_around_all_values(values: list[float]) -> None:
+    marks = scale_marks(values)
+    assert marks[0] <= min(values)
+    assert max(values) <= marks[-1]
+    assert 2 <= len(marks) <= 12
+    assert marks == sorted(set(marks))
+
+
+def test_a_seventh_server_has_a_colour_and_a_long_name_is_told_in_full_once() -> None:
+    name = "a server with a name that is longer than its place beside a bar"
+    drawn = bars("tokens/s", [Bar(name, 1.0, ()) for _ in range(7)])
+    assert "s6" not in drawn
+    assert name not in drawn
+    assert name in legend([name])
+
+
+def test_a_page_without_figures_says_so() -> None:
+    nothing = [Case("1 stream", "a", {0: Outcome({}, 1, {}, 0, {"refused": 1}, {})})]
+    html = page(
+        Report(command="", machine=Machine.here(), scenario="chat", figures=compared(nothing)), nothing
+    )
+    assert "Nothing was measured." in html
+    assert "<table" not in html
+    assert "1 x refused" in html
+    assert "nothing was measured" in cases_text(nothing)
 
 
 def test_ratios_stand_beside_the_medians() -> None:
@@ -90,7 +121,7 @@ def test_faults_are_named_with_what_was_said() -> None:
 
 def test_a_server_without_figures_is_shown_as_one() -> None:
     nothing = Case("1 stream", "a", {0: Outcome({}, 1, {}, 0, {"refused": 1}, {})})
-    assert notes([nothing]) == ["a: 0 rounds, 1 turns, tokens counted by nothing", "a: 1 x refused"]
+    assert notes([nothing]) == ["a: 0 rounds, 1 turn", "a: 1 x refused"]
 
 
 def test_histograms_are_in_the_report_for_programs() -> None:

@@ -64,6 +64,8 @@ async def test_two_servers_are_set_side_by_side(capsys: pytest.CaptureFixture[st
         ("open --rates 500 --chats 4", "500 chats/s arriving"),
         ("type --words 3 --keys-per-s 500", "1 user typing 3 words"),
         ("chat --streams 2 --turns 2 --opening-words 20 --store", "2 streams, chats of 2 turns"),
+        ("chat --streams 1 --task repeat", "1 stream, repeating a text"),
+        ("open --rates 500 --chats 2 --task repeat", "500 chats/s arriving, repeating a text"),
     ],
 )
 async def test_every_kind_of_load_runs_with_the_key_of_the_environment(

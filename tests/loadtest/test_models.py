@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from loadtest.models import with_model
@@ -48,3 +50,17 @@ async def test_a_server_that_is_not_there_is_refused_before_any_load() -> None:
         pass
     with pytest.raises(TargetError, match="does not answer"):
         await with_model(unnamed(target))
+
+
+async def test_a_server_that_stalls_is_given_up_after_the_time_of_a_turn() -> None:
+    waits = asyncio.Event()
+
+    async def stall(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await waits.wait()
+        writer.close()
+
+    async with await asyncio.start_server(stall, "127.0.0.1", 0) as server:
+        target = Target("http", "127.0.0.1", server.sockets[0].getsockname()[1], "/v1", "")
+        with pytest.raises(TargetError, match=r"not answered within 0\.05 s"):
+            await with_model(target, 0.05)
+        waits.set()

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from loadtest.turn import Ask
 from loadtest.words import prose
-from loadtest.workload import Closed, Intrusion, Open, Plan, Typing, poisson
+from loadtest.workload import RECITAL_WORDS, Closed, Intrusion, Open, Plan, Typing, poisson
 
 ASK = Ask(10)
 PLANS: list[Plan] = [
     Closed(3, 2, ASK, 7, opening_words=20),
+    Closed(3, 2, ASK, 7, task="repeat"),
     Open(2.0, 5, 1, ASK, 7),
     Intrusion(4, 100, ASK, 7),
     Typing(2, 12, 8.0, ASK, 7),
@@ -40,6 +41,17 @@ def test_streams_are_chats_of_several_turns_about_a_text() -> None:
     scripts = Closed(2, 3, ASK, 7, opening_words=50).scripts(0)
     assert [len(script.lines) for script in scripts] == [3, 3]
     assert all(len(script.lines[0].split()) > 50 > len(script.lines[1].split()) for script in scripts)
+
+
+def test_a_text_to_repeat_is_as_long_as_asked_for_and_another_one_each_turn() -> None:
+    plan = Closed(1, 2, ASK, 7, opening_words=50, task="repeat")
+    (script,) = plan.scripts(0)
+    assert plan.name == "1 stream, chats of 2 turns, repeating a text"
+    first, second = (line.partition("\n\n")[2] for line in script.lines)
+    assert first != second
+    assert 50 <= len(first.split()) <= 80
+    (longer,) = replace(plan, opening_words=0).scripts(0)
+    assert len(longer.lines[0].split()) > RECITAL_WORDS
 
 
 @given(st.floats(0.1, 100), st.integers(0, 2**32))
