@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from app.config import Config, load_config
+from app.config import Config
+from app.load_config import load_config
 from app.settings import ConfigError
 from app.store.client import StoreUnavailable
 from app.store.valkey import EmbeddedValkeyError, StateFolderInUse
@@ -58,22 +59,22 @@ def _run(command: str, argv: list[str]) -> int:
     if command == "keys":
         from app.keys_command import keys_command
 
-        return keys_command(argv, _config)
+        return keys_command(argv, _config(command, "--role", "--tenant"))
     if command == "models":
         from app.models_command import models_command
 
-        return models_command(argv, _config)
+        return models_command(argv, _config(command))
     if command == "doctor":
         from app.doctor_command import doctor_command
 
-        return doctor_command(argv, _config)
+        return doctor_command(argv, _config(command, "--json"))
     from app.serve_command import serve_command
 
-    return serve_command(argv, _config)
+    return serve_command(argv, _config(command))
 
 
-def _config(argv: Sequence[str]) -> Config:
-    return load_config(argv, os.environ, Path.cwd())
+def _config(command: str, *own: str) -> Callable[[Sequence[str]], Config]:
+    return lambda argv: load_config(argv, os.environ, Path.cwd(), command, own)
 
 
 def _say(faults: BaseExceptionGroup[Exception]) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Final
 
-from app.config import Config, help_text
+from app.config import Config
 from app.doctor import examine
 from app.finding import Finding
+from app.load_config import help_text
 
 HELP: Final = """usage: sluice doctor [--json] [SETTING VALUE ...]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from app.auth import DEFAULT_TENANT, Authenticator
-from app.config import Config, help_text
+from app.config import Config
 from app.keys import load_pepper
+from app.load_config import help_text
 from app.principal import ROLES, check_tenant
 from app.settings import ConfigError
+from app.store.client import Store, StoreUnavailable
 from app.store.keys import FoundKey, KeyRecords
 from app.store.opened import opened_store
 
@@ -68,8 +71,11 @@ def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -
     if verb in FORMS and ("-h" in words or "--help" in words):
         print(f"{FORMS[verb]}\n{help_text(*SETTINGS)}")
         return 0
-    role = _take_option(words, "--role") or DEFAULT_ROLE
+    role = _take_option(words, "--role")
     tenant = _take_option(words, "--tenant")
+    if verb != "create" and (role is not None or tenant is not None):
+        raise ConfigError("--role and --tenant are for `sluice keys create`; leave them out")
+    role = DEFAULT_ROLE if role is None else role
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if role not in ROLES:
         raise ConfigError(f"--role: {role!r} is not a role; the roles are {', '.join(ROLES)}")
@@ -96,7 +102,9 @@ def _take_option(words: list[str], option: str) -> str | None:
 
 
 async def _run(config: Config, verb: str, name: str | None, role: str, tenant: str) -> int:
-    async with opened_store(config.redis_url, config.state_dir) as store:
+    if verb != "create" and config.redis_url is None and not config.state_dir.is_dir():
+        raise ConfigError(f"there are no keys in {config.state_dir}: name a server's folder with --state-dir")
+    async with _store(config) as store:
         pepper = load_pepper(config.state_dir, config.key_pepper)
         auth = Authenticator(KeyRecords(store), pepper, bootstrap_key=config.bootstrap_key)
         match verb:
@@ -104,7 +112,8 @@ async def _run(config: Config, verb: str, name: str | None, role: str, tenant: s
                 key = await auth.create_key(name or DEFAULT_NAME, role=role, tenant=tenant)
                 print(key.value)
                 print(
-                    f"id {key.record.id}, role {role}, tenant {tenant}. It is shown this once.",
+                    f"id {key.record.id}, role {role}, tenant {tenant}, for servers of {_place(config)}. "
+                    "It is shown this once.",
                     file=sys.stderr,
                 )
                 return 0
@@ -121,6 +130,24 @@ async def _run(config: Config, verb: str, name: str | None, role: str, tenant: s
                     f"sluice keys: there is no key {name!r}; `sluice keys list` shows them", file=sys.stderr
                 )
                 return 1
+
+
+@asynccontextmanager
+async def _store(config: Config) -> AsyncIterator[Store]:
+    """Raises ConfigError where the one that is named cannot be reached, EmbeddedValkeyError."""
+    try:
+        async with opened_store(config.redis_url, config.state_dir) as store:
+            yield store
+    except StoreUnavailable as error:
+        if config.redis_url is None:
+            raise
+        raise ConfigError(
+            f"SLUICE_REDIS_URL: the store that it names cannot be used ({error.reason})"
+        ) from error
+
+
+def _place(config: Config) -> str:
+    return "the store of SLUICE_REDIS_URL" if config.redis_url is not None else str(config.state_dir)
 
 
 def _line(found: FoundKey) -> str:

@@ -31,8 +31,8 @@ def allowed_source(source: str, config: Config) -> str:
     raise ProtocolError(
         "invalid_value",
         "There is no such model among those that may be loaded into a running server: names that `sluice models list` "
-        "shows (`sluice models pull` brings more), what the server was started with, and what lies in folders that its "
-        f"operator named (SLUICE_MODEL_DIRS: {', '.join(config.model_dirs) or 'none'}).",
+        "shows as cached (`sluice models pull` brings more), what the server was started with, and what lies in "
+        f"folders that its operator named (SLUICE_MODEL_DIRS: {', '.join(config.model_dirs) or 'none'}).",
         param="source",
     )
 

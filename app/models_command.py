@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from app.config import Config, help_text
+from app.config import Config
 from app.engines import SCRIPTED
+from app.load_config import help_text
 from app.running_server import NoServer, Refused, RunningServer, find_server
 from engine.cached import CachedModel, cached_models, existing_path, pull_model
 from engine.config import ModelError

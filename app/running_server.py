@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 _TIMEOUT_S: Final = 10.0
 _FILE: Final = "server.json"
+_STRANGERS_KEY: Final = 401  # what any other server says to the key
 
 
 class NoServer(Exception):
@@ -48,16 +49,26 @@ class RunningServer:
             headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
             connection.request(method, quote(path), None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            content = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
             raise NoServer(
-                f"the server at {self.address} does not answer ({error}); is it ending?"
+                f"the server at {self.address} does not answer ({error}): it is ending, or was killed; start it again"
             ) from error
         finally:
             connection.close()
-        if answer.status >= 400:
-            raise Refused(content["error"]["message"])
-        return content
+        return self._content(answer.status, text)
+
+    def _content(self, status: int, text: bytes) -> Any:
+        with suppress(ValueError, LookupError, TypeError):
+            content = json.loads(text)
+            if status < 400:
+                return content
+            if status != _STRANGERS_KEY:
+                raise Refused(content["error"]["message"])
+        raise NoServer(
+            f"what answers at {self.address} is not the server that left word in the state folder, which was killed: "
+            "start it again, or name the folder of the one that runs with --state-dir"
+        )
 
     def _context(self) -> ssl.SSLContext:
         """Its own certificate is trusted, whatever name it has: the state folder says that this is the server."""

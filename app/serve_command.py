@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import uvloop
 
 from app.binding import address_here, binding_faults, is_every_address
-from app.config import Config, help_text
+from app.config import Config
+from app.load_config import help_text
 from app.main import create_app, running
 from app.running_server import RunningServer, announce, withdraw
 from app.server import bind, make_server, serve

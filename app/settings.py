@@ -78,15 +78,24 @@ def settings_of(table: type) -> dict[str, Setting]:
     return found
 
 
-def from_argv(settings: Mapping[str, Setting], argv: Sequence[str], base: Path) -> dict[str, Given]:
-    """`--name value` and `--name=value`."""
+def from_argv(
+    settings: Mapping[str, Setting],
+    argv: Sequence[str],
+    base: Path,
+    command: str = "serve",
+    own: Sequence[str] = (),
+) -> dict[str, Given]:
+    """`--name value` and `--name=value`. own: the command's flags besides the settings, which are not to be here."""
     flags = {one.flag: one for one in settings.values()}
     given: dict[str, Given] = {}
     rest = iter(argv)
     for word in rest:
         flag, equals, value = word.partition("=")
         if flag not in flags:
-            raise ConfigError(_unknown("flag" if word.startswith("-") else "argument", flag, flags))
+            if flag in own:
+                raise ConfigError(f"{flag} needs a value; write {flag}=VALUE")
+            noun = "flag" if word.startswith("-") else "argument"
+            raise ConfigError(_unknown(noun, flag, [*flags, *own], command))
         name = flags[flag].name
         if name in given:
             raise ConfigError(f"{flag} is given twice; give it once")
@@ -245,11 +254,13 @@ def _path(text: str, base: Path, home: Path | None) -> Path:
 
 
 def _way_out(one: Setting) -> str:
-    default = "none" if one.default in (None, ()) else one.default
-    return f"change it, or leave it out for the default ({default})"
+    if one.default in (None, ()):
+        return "change it, or leave it out"
+    return f"change it, or leave it out for the default ({one.default})"
 
 
-def _unknown(noun: str, name: str, known: Iterable[str]) -> str:
+def _unknown(noun: str, name: str, known: Iterable[str], command: str = "serve") -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"unknown {noun} {name}; {hint}`sluice serve --help` lists every setting"
+    lists = "lists every setting" if command == "serve" else "says what it takes"
+    return f"unknown {noun} {name}; {hint}`sluice {command} --help` {lists}"

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import uvloop
 
-from app.config import Config, load_config
+from app.config import Config
+from app.load_config import load_config
 from app.main import create_app, running
 from app.server import bind, make_server, serve
 from engine.adapters.files import checked_adapter

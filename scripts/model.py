@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from app.config import ConfigError, load_config
+from app.config import ConfigError
+from app.load_config import load_config
 from engine.config import ModelError
 from engine.fetch import fetch_default_model
 from engine.progress import ProgressBars

@@ -19,7 +19,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from app.config import load_config
+from app.load_config import load_config
 from engine.attention import StepAttention
 from engine.config import EngineSettings
 from engine.fetch import ensure_model

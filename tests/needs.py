@@ -27,7 +27,7 @@ class Need:
 
 def find_default_model() -> str | None:
     """Its folder in the cache, if a set-up or a server has left it there."""
-    from app.config import load_config  # only once a test asks: these take seconds to import
+    from app.load_config import load_config  # only once a test asks: these take seconds to import
     from engine.fetch import default_folder
 
     folder = default_folder(load_config([], os.environ, Path.cwd()).cache_dir)

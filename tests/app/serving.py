@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from app.config import Config, load_config
+from app.config import Config
+from app.load_config import load_config
 from app.main import create_app, running
 from app.moderation.matcher import CompiledPolicy, compile_policy
 from app.moderation.policy import load_policy

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import Config, ConfigError, help_text, load_config
+from app.config import Config, ConfigError
+from app.load_config import help_text, load_config
 from app.settings import Given, Rule, Setting, parse, setting, settings_of
 
 HOME = {"HOME": "/home/user"}
@@ -130,7 +131,7 @@ def test_other_programs_variables_are_ignored(tmp_path: Path) -> None:
         ),
         (("--engine", "vllm"), ["--engine: 'vllm' is not one of torch, scripted"]),
         (("--engine", "http://localhost:1"), ["--engine:", "cannot use yet"]),
-        (("--model", "/no/such/model"), ["--model: /no/such/model does not exist", "default (none)"]),
+        (("--model", "/no/such/model"), ["--model: /no/such/model does not exist", "or leave it out"]),
         (("--model", "x" * 4000), ["--model:", "does not exist"]),
         (("--memory-bytes", "1"), ["--memory-bytes: '1' is not a whole number, 1048576 or more"]),
         (("--config", "no.toml"), ["--config:", "no.toml does not exist"]),

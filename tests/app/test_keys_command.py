@@ -88,6 +88,7 @@ def test_a_key_is_made_for_the_tenant_that_is_named(said: Said) -> None:
 
 
 def test_a_key_that_is_not_there_cannot_be_revoked(said: Said) -> None:
+    said.by("create")
     assert "there is no key 'nokey123'" in said.by("revoke", "nokey123", code=1)
 
 
@@ -138,7 +139,8 @@ def test_each_verb_tells_its_options_and_their_defaults(
 
 
 def test_a_store_that_is_away_is_named(said: Said) -> None:
-    assert "store" in said.by("list", "--redis-url", "redis://127.0.0.1:1", code=1)
+    away = said.by("list", "--redis-url", "redis://127.0.0.1:1", code=2)
+    assert "SLUICE_REDIS_URL: the store that it names cannot be used (ConnectionError" in away
 
 
 def test_keys_of_another_pepper_are_not_mixed_with_ours(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,3 +215,30 @@ async def test_a_revocation_ends_the_short_lived_keys_that_were_made_with_it(
         await sluice_keys(capsys, "revoke", value.split("_")[2])
         await refused_everywhere(replace(served, key=value), "revoked_api_key")
         assert (await talk.turn("one more"))[-1]["error"]["code"] == "revoked_api_key"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["create", "--rol", "admin"], "did you mean --role? `sluice keys --help` says what it takes"),
+        (["create", "--role"], "--role needs a value; write --role=VALUE"),
+        (["create", "my", "laptop"], "unknown argument laptop; `sluice keys --help`"),
+        (["list", "--role", "admin"], "--role and --tenant are for `sluice keys create`"),
+        (["revoke", "x", "--tenant=a"], "--role and --tenant are for `sluice keys create`"),
+    ],
+)
+def test_what_was_asked_wrong_is_told_where_the_right_words_are(
+    said: Said, words: list[str], hint: str
+) -> None:
+    assert hint in said.by(*words, code=2)
+
+
+@pytest.mark.parametrize("words", [["list"], ["revoke", "x"]])
+def test_a_folder_without_keys_is_no_folder_of_a_server(said: Said, state: Path, words: list[str]) -> None:
+    assert f"there are no keys in {state}: name a server's folder" in said.by(*words, code=2)
+    assert not state.exists()
+
+
+def test_a_made_key_says_which_servers_take_it(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "create"]) == 0
+    assert f"for servers of {state}." in capsys.readouterr().err

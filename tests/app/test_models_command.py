@@ -11,7 +11,7 @@ import pytest
 from app.__main__ import main
 from app.running_server import RunningServer, announce, find_server, withdraw
 from tests.app.dialects import take_turn
-from tests.app.serving import Served, serving
+from tests.app.serving import KEY, Served, serving
 from tests.engine.tiny_chat import save_tiny_chat
 from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import save_tiny
@@ -123,6 +123,33 @@ def test_a_server_that_was_killed_left_word_that_leads_nowhere(said: Said, folde
     withdraw(folder / "state", "key")
     assert find_server(folder / "state") is None
     withdraw(folder / "state", "key")
+
+
+@pytest.mark.anyio
+async def test_a_stranger_at_the_address_that_was_left_is_no_server_of_this_folder(
+    served: Served, said: Said
+) -> None:
+    for key in ("nobody's", KEY[:-1]):
+        announce(served.service.config.state_dir, RunningServer(served.http, key))
+        refused = await said.beside("load", "a", "scripted", code=1)
+        assert "is not the server that left word in the state folder" in refused
+        assert "--state-dir" in refused
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"detail": "Not Found"}', b'{"error": "no"}'])
+async def test_another_program_at_the_address_is_none_either(said: Said, folder: Path, answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        announce(folder / "state", RunningServer(f"http://127.0.0.1:{port}", "key"))
+        assert "is not the server that left word" in await said.beside("unload", "a", code=1)
+        assert await said.beside("list") == ""
 
 
 @pytest.mark.parametrize(
