@@ -19,7 +19,11 @@ def plan_decodes(step: Step, roster: Roster, speculation: Speculation, ahead: in
     decoding = [sequence for sequence in roster.running.values() if sequence.phase is Phase.DECODE]
     if ahead:
         for sequence in decoding:
-            roster.reserve(sequence, ahead)
+            if sequence.output + ahead >= sequence.granted:
+                roster.reserve(sequence, ahead)
+    if not speculation.most:
+        step.go_on(decoding)
+        return
     for sequence, guesses in zip(decoding, _guesses(decoding, roster, speculation), strict=True):
         position = len(sequence.prompt) + sequence.output - 1
         tokens = [sequence.tokens[-1], *guesses]

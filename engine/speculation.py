@@ -26,15 +26,15 @@ class Speculation:
 
     def __init__(self, most: int) -> None:
         """`most`: guesses of one reply in a step; 0 for none ever."""
-        self._most = most
+        self.most = most
         self._cost = StepCost()
 
     def __repr__(self) -> str:
-        return f"<Speculation most={self._most} {self._cost}>"
+        return f"<Speculation most={self.most} {self._cost}>"
 
     def begin(self, sequence: Sequence) -> None:
         """The sequence has its prompt computed. One that changes its logits by what it says is never guessed at."""
-        if self._most and sequence.lookup is None and sequence.reply.shaping is None:
+        if self.most and sequence.lookup is None and sequence.reply.shaping is None:
             sequence.lookup = Lookup([*sequence.prompt, *sequence.tokens], sequence.max_output)
 
     def learn(self, tokens: int, step_s: float) -> None:
@@ -69,6 +69,6 @@ class Speculation:
             said[place], total, step_s = said[place] + chance, total + chance, step_s + token_s
             lookup = lookups[place]
             assert lookup is not None
-            further = chance * lookup.rate(counts[place]) if counts[place] < self._most else 0.0
+            further = chance * lookup.rate(counts[place]) if counts[place] < self.most else 0.0
             heapq.heapreplace(heap, (-further, place))
         return counts, said, step_s

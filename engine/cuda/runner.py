@@ -111,13 +111,21 @@ class GraphRunner:
         self._cache.close()
 
     def _step(self, rows: Sequence[Row]) -> list[Result]:
-        results: list[Result] = [fault_of(row, self._model.vocab) for row in rows]
+        results = self._faults(rows)
         decodes, chunks = self._parted(rows, results)
         places = self._send([rows[index] for index in decodes], mixed=bool(chunks))
         self._fill(results, rows, chunks)
         if decodes:
             self._receive(results, rows, decodes, places)
         return results
+
+    def _faults(self, rows: Sequence[Row]) -> list[Result]:
+        """What keeps a row from being computed. Nearly all have one token, which is looked at without a call."""
+        vocab = self._model.vocab
+        return [
+            None if len(row.tokens) == 1 and 0 <= row.tokens[0] < vocab else fault_of(row, vocab)
+            for row in rows
+        ]
 
     def _parted(self, rows: Sequence[Row], results: list[Result]) -> tuple[list[int], list[int]]:
         """The sound rows that replays serve, and the others."""
@@ -140,7 +148,7 @@ class GraphRunner:
         self._state.apply(patches)
         if not rows:
             return places
-        alone = mixed or any(_is_shaped_here(row) for row in rows)
+        alone = mixed or any(row.shaping is not None and _is_shaped_here(row) for row in rows)
         wanted = 1 if alone else 1 + self._ahead
         while not self._on_way or (len(self._on_way) < wanted and self._slots.can_advance):
             self._replays.launch(self._slots.bucket, self._slots.kind)
@@ -158,7 +166,9 @@ class GraphRunner:
         shaped: list[int] = []
         again: list[int] = []
         for index, token in zip(decodes, tokens, strict=True):
-            if _is_shaped_here(rows[index]):
+            if token >= 0 and rows[index].shaping is None:
+                results[index] = token
+            elif _is_shaped_here(rows[index]):
                 shaped.append(index)
             elif token == UNDECIDED:
                 again.append(index)

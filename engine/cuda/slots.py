@@ -77,6 +77,9 @@ class Slots:
         self._page_tokens = page_tokens
         self._slots: list[_Slot | None] = [None] * most
         self._buckets = [bucket for bucket in BUCKETS if bucket < most] + [most]
+        self._latest: list[int] = []  # the slots that are taken, in the order of the latest rows
+        self._reach = 0  # how many tokens behind its latest every row has pages for
+        self._survey()
 
     def __repr__(self) -> str:
         live = sum(slot is not None for slot in self._slots)
@@ -87,27 +90,16 @@ class Slots:
         return list(self._buckets)
 
     @property
-    def bucket(self) -> int:
-        """How many rows the next replay has."""
-        return self._bucket_of(max((n + 1 for n, slot in enumerate(self._slots) if slot), default=1))
-
-    @property
-    def kind(self) -> Kind:
-        """What choosing the next tokens takes."""
-        return max((slot.kind for slot in self._slots if slot is not None), default=Kind.GREEDY)
-
-    @property
     def can_advance(self) -> bool:
         """Whether every row has a page for the token behind those that are on their way."""
-        return all(
-            slot is None or slot.position + self.ahead < slot.known * self._page_tokens
-            for slot in self._slots
-        )
+        return self.ahead < self._reach
 
     def clear(self) -> None:
         """Forget all rows, and what is on its way."""
         self._slots = [None] * len(self._slots)
+        self._latest = []
         self.ahead = 0
+        self._survey()
 
     def arrange(self, rows: Sequence[Row]) -> tuple[list[int], list[Patch]]:
         """The slot of each row of the next step, and the patches in the order to apply them.
@@ -115,6 +107,8 @@ class Slots:
         At most as many rows as there are slots, of one token each. Where `ahead` is 0 afterwards and was not before,
         what was on its way is dropped.
         """
+        if self._go_on(rows):
+            return self._latest, []
         places = self._keep(rows)
         patches: list[Patch] = []
         kept = {place for place in places if place is not None}
@@ -138,6 +132,8 @@ class Slots:
                     patches.append(self._move(place, row))
                 patches += self._grow(place, row)
             final.append(place)
+        self._latest = final
+        self._survey()
         return final, patches
 
     def launched(self) -> None:
@@ -153,6 +149,39 @@ class Slots:
             if token >= 0:
                 slot.token = token
                 slot.position += 1
+
+    def _go_on(self, rows: Sequence[Row]) -> bool:
+        """Whether they are the latest rows, each where the device thinks it is. Nearly all steps are like that."""
+        if len(rows) != len(self._latest):
+            return False
+        size = self._page_tokens
+        reach: int | None = None
+        for place, row in zip(self._latest, rows, strict=True):
+            slot, pages = self._slots[place], row.pages
+            if (
+                slot is None
+                or slot.pages is not pages
+                or slot.token != row.tokens[0]
+                or slot.position != row.start
+                or slot.known != len(pages)
+                or slot.unsure is not None
+                or slot.sampling is not row.sampling
+                or slot.seed != row.seed
+            ):
+                return False
+            left = slot.known * size - slot.position
+            if reach is None or left < reach:
+                reach = left
+        self._reach = reach or 0
+        return True
+
+    def _survey(self) -> None:
+        """See what all rows together need of the next replay."""
+        live = [slot for slot in self._slots if slot is not None]
+        size = self._page_tokens
+        self.bucket = self._bucket_of(max(self._latest, default=0) + 1)  # how many rows it has
+        self.kind = max((slot.kind for slot in live), default=Kind.GREEDY)  # what choosing takes
+        self._reach = min((slot.known * size - slot.position for slot in live), default=0)
 
     def _keep(self, rows: Sequence[Row]) -> list[int | None]:
         """Where the rows are already. None for those that are new, and for those beyond a bucket that would do."""
