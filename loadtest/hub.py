@@ -151,7 +151,7 @@ def _servers(plan: Plan, empty: dict[str, str], core: int | None) -> Iterator[di
 def measure_rate(served: Served, case: Case, number: int, seconds: float) -> Rate:
     """Frames of a stretch while every stream runs as fast as the server can."""
     with _streaming(served, case.sockets, case.lanes) as drain:
-        drain.count(_WARM_UP_S)
+        drain.count(min(_WARM_UP_S, seconds))
         mine, began = time.process_time(), cpu_s(served.pid)
         drained = drain.count(seconds)
         spent, mine = max(cpu_s(served.pid) - began, TICK_S), time.process_time() - mine
@@ -173,7 +173,7 @@ def measure_paced(
 ) -> Paced:
     """CPU and ages of deltas while every stream runs at its pace."""
     with _streaming(served, sockets, 1) as drain:
-        drain.count(_WARM_UP_S)
+        drain.count(min(_WARM_UP_S, seconds))
         began, start = cpu_s(served.pid), time.monotonic()
         if stamped:
             ages = drain.ages(seconds)

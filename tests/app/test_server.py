@@ -192,3 +192,11 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 async def test_a_host_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no-such-host\.invalid"):
         bind(config_for(tmp_path, host="no-such-host.invalid"))
+
+
+def test_connections_send_at_once_on_any_event_loop(tmp_path: Path) -> None:
+    """They inherit it. asyncio leaves it out where a socket names no protocol, and what is small waits 40 ms."""
+    with bind(config_for(tmp_path)) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
