@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from msgspec import structs
 
 from app.principal import Principal
 from app.store.record import StoredResponse
@@ -25,6 +27,12 @@ class Ask:
     param: str = "input"  # what the dialect calls its input, for the errors about it
     keep: bool = True
     local: MutableMapping[str, StoredResponse] = field(default_factory=dict)
+
+    def limited(self, most: int | None) -> Ask:
+        """The same, with so many output tokens at the most where it names no limit."""
+        if most is None or self.create.max_output_tokens is not None:
+            return self
+        return replace(self, create=structs.replace(self.create, max_output_tokens=most))
 
 
 @dataclass(frozen=True, slots=True)

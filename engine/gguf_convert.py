@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer
 
 from engine.config import ModelError
+from engine.gguf_sampling import gguf_sampling
 from engine.progress import Progress
 from engine.quantized import GROUP
 from engine.weight_files import CODES, SCALES
@@ -64,8 +65,8 @@ def convert_gguf(
 ) -> Path:
     """Write `out_dir` as a transformers folder (safetensors, config, tokenizer) unless it is there; return it.
 
-    `generation` is added to the folder's generation_config.json. The folder appears by one rename, so it is whole
-    or absent; a lock beside it lets a second process wait for the first. Raises ModelError.
+    `generation` is for the folder's generation_config.json, instead of what the file says. The folder appears by one
+    rename, so it is whole or absent; a lock beside it lets a second process wait for the first. Raises ModelError.
     """
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{out_dir}.lock"):
@@ -74,7 +75,7 @@ def convert_gguf(
         _remove_leftovers(out_dir)
         partial = Path(tempfile.mkdtemp(prefix=f"{out_dir.name}.partial-", dir=out_dir.parent))
         try:
-            _write_model(gguf_path, partial, progress, dict(generation or {}))
+            _write_model(gguf_path, partial, progress, generation)
             _flush_to_disk(partial)
             partial.rename(out_dir)
         except BaseException:
@@ -105,7 +106,9 @@ def storage_dtype(types: set[GGMLQuantizationType]) -> torch.dtype:
     return torch.bfloat16
 
 
-def _write_model(gguf_path: Path, folder: Path, progress: Progress, generation: dict[str, Any]) -> None:
+def _write_model(
+    gguf_path: Path, folder: Path, progress: Progress, generation: Mapping[str, Any] | None
+) -> None:
     reading = "Reading the GGUF model, once (a small one takes half a minute)"
     progress(reading, 0, 1)
     reader = _open(gguf_path)
@@ -128,7 +131,14 @@ def _write_model(gguf_path: Path, folder: Path, progress: Progress, generation: 
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     defaults = {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id}
-    (folder / "generation_config.json").write_text(json.dumps(defaults | generation, indent=2) + "\n")
+    if generation is None:
+        generation = gguf_sampling(lambda key: _value(reader, key))
+    (folder / "generation_config.json").write_text(json.dumps({**defaults, **generation}, indent=2) + "\n")
+
+
+def _value(reader: GGUFReader, key: str) -> object:
+    field = reader.get_field(key)
+    return None if field is None else field.contents()
 
 
 def _open(gguf_path: Path) -> GGUFReader:

@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from engine.scripted import ScriptedEngine
-from tests.app.dialects import client_of, take_turn
+from tests.app.dialects import DIALECTS, client_of, limit_field, take_turn
 from tests.app.serving import Served, serving
 from tests.app.talk import TERMINAL, talking
 
@@ -181,3 +181,18 @@ async def test_a_million_brackets_are_refused_at_once() -> None:
             answer = await client.post(path, content=body)
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
             assert "65536" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_reply_without_a_limit_of_its_own_has_the_servers(dialect: str) -> None:
+    async with serving(default_max_output_tokens=3) as served:
+        ended = await take_turn(served, dialect, "one two three four five")
+        assert (ended.text, ended.end) == ("one two three", "length")
+        asked = await take_turn(served, dialect, "one two three four five", **{limit_field(dialect): 4})
+        assert (asked.text, asked.end) == ("one two three four", "length")
+
+
+async def test_the_limit_that_counts_is_shown() -> None:
+    async with serving(default_max_output_tokens=3) as served, client_of(served) as client:
+        shown = (await client.post("/v1/responses", json={"input": "one two three four"})).json()
+        assert (shown["max_output_tokens"], shown["status"]) == (3, "incomplete")

@@ -62,6 +62,20 @@ def test_a_gguf_is_converted_once(gguf: Path, tmp_path: Path) -> None:
     assert (folder / "config.json").stat().st_mtime_ns == stamp
 
 
+def test_the_default_models_own_file_chooses_tokens_as_the_default_model_does(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def says(folder: Path) -> dict[str, object]:
+        said = json.loads((folder / "generation_config.json").read_text())
+        return {name: said.get(name) for name in ("do_sample", "temperature")}
+
+    assert says(ensure_model(gguf, tmp_path / "a", silent)) == {"do_sample": None, "temperature": 0.8}
+    monkeypatch.setattr(engine.fetch, "_GGUF_BYTES", gguf.stat().st_size)
+    assert says(ensure_model(gguf, tmp_path / "b", silent))["temperature"] == 0.8, "the size is not enough"
+    monkeypatch.setattr(engine.fetch, "_GGUF_SHA256", engine.fetch._sha256(gguf))
+    assert says(ensure_model(gguf, tmp_path / "c", silent)) == {"do_sample": False, "temperature": None}
+
+
 def test_a_changed_gguf_is_converted_again(gguf: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(gguf.read_bytes())

@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 import engine.gguf_convert
 import engine.quantized
 from engine.checkpoint import Checkpoint
-from engine.config import ModelError
+from engine.config import EngineSettings, ModelError
 from engine.gguf_convert import convert_gguf, storage_dtype
+from engine.models import load_model
+from engine.request import Sampling
 from engine.weight_files import WeightFiles
 from tests.engine.driving import Run, drive
 from tests.engine.tiny_gguf import write_gguf
@@ -64,6 +66,14 @@ def test_a_converted_llama_generates_what_the_original_does(llama: Path, tmp_pat
         "eos_token_id": 2,
         "temperature": 0.5,
     }
+
+
+def test_what_the_file_says_about_sampling_counts_where_nobody_says_more(tmp_path: Path) -> None:
+    floats = {"general.sampling.temp": 0.5, "general.sampling.penalty_repeat": 1.25}
+    tiny = write_gguf(save_tiny("llama", tmp_path / "model"), tmp_path / "own.gguf", "llama", floats=floats)
+    folder = convert_gguf(tiny, tmp_path / "out", silent)
+    defaults = load_model(folder, EngineSettings(dtype="float32")).defaults
+    assert defaults == Sampling(temperature=0.5, top_k=40, top_p=0.95, min_p=0.05, repetition_penalty=1.25)
 
 
 def test_progress_ends_at_the_whole(llama: Path, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import gguf
 import numpy as np
@@ -39,6 +41,7 @@ def write_gguf(
     *,
     extra: str | None = None,
     quantised: gguf.GGMLQuantizationType | None = None,
+    floats: Mapping[str, float] = MappingProxyType({}),
 ) -> Path:
     """Write the safetensors folder `model` as one GGUF file with a byte-level vocabulary of its size."""
     config = AutoConfig.from_pretrained(model)
@@ -58,6 +61,8 @@ def write_gguf(
     writer.add_rope_freq_base(10_000.0)
     if architecture == "gemma3":
         writer.add_sliding_window(config.sliding_window)
+    for key, value in floats.items():
+        writer.add_float32(key, value)
     _write_vocabulary(writer, config.vocab_size)
     for name in _gguf_names(layers):
         tensor = tensors.get(hf_name(name, architecture) or "")
