@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -45,6 +46,22 @@ def test_the_official_sdk(server: Served, scenario: str) -> None:
     )
     assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
     assert "\nℹ skipped 0\n" in run.stdout
+
+
+def test_the_snippet_of_the_readme_prints_both_replies(server: Served) -> None:
+    (snippet,) = re.findall(r"^```js\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    node = find_node()
+    assert node is not None
+    run = subprocess.run(
+        [node, "--input-type=module", "-e", snippet],
+        cwd=ROOT,
+        env=os.environ | {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (run.stdout, run.stderr) == ("What is the capital of France?\nAnd of Italy?", "")
 
 
 def test_the_lock_file_names_no_registry() -> None:
