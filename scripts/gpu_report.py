@@ -16,6 +16,11 @@ def options(name: str, about: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m scripts.{name}", description=about)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--interpret", action="store_true", help="kernels in Triton's interpreter: a dry run")
+    parser.add_argument("--model", type=Path, help="a real model's folder: what fewer bits cost it")
+    parser.add_argument(
+        "--weights", nargs="*", choices=["bfloat16", "int8", "fp8"], help="what they are kept in"
+    )
+    parser.add_argument("--kv", nargs="*", choices=["auto", "fp8"], help="what keys and values are kept in")
     parser.add_argument("--json", type=Path, default=Path(f"{name}.json"), help="where all results go")
     return parser
 

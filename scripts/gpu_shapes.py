@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 from engine.architecture import architecture_of
 from engine.checkpoint import Checkpoint
 from engine.cuda.pointwise import TritonPointwise
+from engine.cuda.products import TritonProducts
+from engine.cuda.weights import CodesLinear, NarrowWeights
 from engine.decoder import Decoder
-from engine.linear import Linears
+from engine.linear import Linear, Linears
 from engine.models import LoadedModel
 from engine.request import Sampling
 
@@ -87,23 +90,47 @@ def config_of(shape: str) -> Any:
     return AutoConfig.for_model(options.pop("model_type"), **options)
 
 
-def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> tuple[LoadedModel, int]:
-    """A model, and how many bytes of weights a decode step reads."""
+def random_model(shape: str, device: torch.device, dtype: torch.dtype, kept: str) -> tuple[LoadedModel, int]:
+    """A model whose weights are kept as said, and how many bytes of them a decode step reads."""
     config = config_of(shape)
     architecture = architecture_of(config)
     assert architecture is not None
     weights = RandomWeights(config, device, dtype)
     with torch.inference_mode():
         checkpoint = cast(Checkpoint, weights)
-        model = Decoder(architecture, config, checkpoint, Linears(checkpoint), TritonPointwise())
+        narrow = None if kept == "bfloat16" else Counted(kept, device)
+        linears = Linears(checkpoint, narrow=narrow)
+        model = Decoder(architecture, config, checkpoint, linears, TritonPointwise())
     embedding = config.vocab_size * config.hidden_size * dtype.itemsize
     read = weights.made - (
         0 if architecture.tied else embedding
     )  # of the embedding itself, a row for each token
+    if narrow is not None:
+        read = narrow.bytes
     loaded = LoadedModel(
         model, config.max_position_embeddings, Sampling(temperature=0), frozenset(), device, dtype
     )
     return loaded, read
+
+
+class Counted:
+    """Weights in 8 bits, and how many bytes they are."""
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        processors = 2
+        if device.type == "cuda":
+            processors = torch.cuda.get_device_properties(device).multi_processor_count
+        self._weights, self.bytes = NarrowWeights(TritonProducts(processors), name), 0
+
+    def linear(self, matrices: Iterable[Tensor], bias: Tensor | None, dtype: torch.dtype) -> Linear:
+        return self._counted(self._weights.linear(matrices, bias, dtype))
+
+    def head(self, weight: Tensor) -> Linear:
+        return self._counted(self._weights.head(weight))
+
+    def _counted(self, made: CodesLinear) -> Linear:
+        self.bytes += made.codes.values.nbytes + made.codes.scales.nbytes
+        return made
 
 
 class RandomWeights:

@@ -28,6 +28,8 @@ class Sizes:
     output: int
     copied_bytes: int
     page_tokens: int = 16
+    text: int = 1024  # tokens that quality is judged by
+    turn: int = 64  # new tokens behind a history
 
 
 def copied_bytes_a_second(device: str, sizes: Sizes) -> float:
@@ -56,7 +58,7 @@ def finish(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def graph_runner(loaded: Any, given: Any, sizes: Sizes) -> tuple[GraphRunner, list[float]]:
+def graph_runner(loaded: Any, given: Any, sizes: Sizes, kv: str) -> tuple[GraphRunner, list[float]]:
     """A runner, and where it notes how long it waited for the device."""
     import torch
 
@@ -70,6 +72,7 @@ def graph_runner(loaded: Any, given: Any, sizes: Sizes) -> tuple[GraphRunner, li
     device: Device = CudaDevice(torch.device("cuda")) if given.device == "cuda" else ProcessorDevice()
     settings = EngineSettings(
         device=given.device,
+        kv_dtype=kv,
         page_tokens=sizes.page_tokens,
         max_running=max(max(sizes.streams), *(rows for rows, _ in sizes.decodes)),
         kv_bytes=0 if given.device == "cuda" else 4 << 20,
@@ -77,6 +80,20 @@ def graph_runner(loaded: Any, given: Any, sizes: Sizes) -> tuple[GraphRunner, li
     waits: list[float] = []
     kernels = TritonKernels(device.processors, loaded.context_tokens)
     return GraphRunner(loaded, settings, Watched(device, waits), kernels, given.ahead), waits
+
+
+def fill(runner: GraphRunner) -> None:
+    """Contexts that nobody has computed."""
+    import torch
+
+    with torch.inference_mode():
+        for pool in runner._cache.pools:
+            if pool.dtype == torch.float8_e4m3fn:
+                pool.view(torch.uint8).random_(0, 127)  # all but what is no number
+            else:
+                pool.normal_(0, 0.5)
+        for scales in runner._cache.scales:
+            scales.fill_(1 / 448)
 
 
 class Watched:
@@ -132,7 +149,10 @@ def chat(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float | st
     from engine.batch import Row
     from engine.request import Sampling
 
-    greedy, pages = Sampling(temperature=0), list(range(-(-(sizes.history + 80) // sizes.page_tokens)))
+    greedy, pages = (
+        Sampling(temperature=0),
+        list(range(-(-(sizes.history + sizes.turn + 16) // sizes.page_tokens))),
+    )
 
     def prefill(start: int, end: int) -> None:
         for first in range(start, end, sizes.chunk):
@@ -141,8 +161,8 @@ def chat(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float | st
             runner.step([Row(tokens, first, pages, greedy, 0, last == end)])
 
     prefill(0, sizes.history)  # compiles what it needs
-    anew = timed(lambda: prefill(0, sizes.history + 64), device)
-    kept = timed(lambda: prefill(sizes.history, sizes.history + 64), device)
+    anew = timed(lambda: prefill(0, sizes.history + sizes.turn), device)
+    kept = timed(lambda: prefill(sizes.history, sizes.history + sizes.turn), device)
     name = f"first token behind {sizes.history:,}"
     return {
         f"{name}, anew, ms": anew * 1e3,

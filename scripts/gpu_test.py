@@ -1,12 +1,13 @@
 """Is everything right on this GPU? Needs torch, Triton and transformers, and nothing else.
 
-    python -m scripts.gpu_test [--cases 200] [--json FILE]
+    python -m scripts.gpu_test [--cases 200] [--weights int8 fp8] [--kv fp8] [--json FILE]
     python -m scripts.gpu_test --device cpu --interpret --cases 2 --families llama      # a dry run
 
 Kernels against float64 over random shapes and fresh inputs, everything they should not read poisoned; tiny models of
 every family against `generate`, greedy in float32, token for token, in a batch whose rows come and go; seeds against
-the runner without graphs. With `--model FOLDER` that model in bfloat16 too: where its greedy reply leaves `generate`'s
-the gap between the two tokens' logits is shown, and must be below 0.01.
+the runner without graphs; weights in 8 bits and keys and values in fp8 the same way. With `--model FOLDER` that model
+in bfloat16 too: where its greedy reply leaves `generate`'s the gap between the two tokens' logits is shown, and must be
+below 0.01; and what fewer bits cost it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.gpu_narrow import narrow_checks
 from scripts.gpu_report import machine, options, prepare, table, write
 
 if TYPE_CHECKING:
     from engine.cuda.runner import GraphRunner
+    from engine.linear import Narrow
     from tests.engine.driving import Run
 
 LONGEST = 4097
@@ -43,12 +46,14 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200, help="random shapes of each kernel")
     parser.add_argument("--longest", type=int, default=LONGEST, help="tokens of the longest context")
     parser.add_argument("--families", nargs="*", help="tiny models to compare; all if none is named")
-    parser.add_argument("--model", type=Path, help="a model's folder, to compare in bfloat16")
     given = parser.parse_args()
     prepare(given)
+    given.weights = ["int8", "fp8"] if given.weights is None else given.weights
+    given.kv = ["fp8"] if given.kv is None else given.kv
     about = machine(given.device)
     print(*(f"{name}={value}" for name, value in about.items()))
     checks = [run(name, check) for name, check in checks_of(given.device, given.cases, given.longest)]
+    checks += [run(name, check) for name, check in narrow_checks(given)]
     checks += [run(name, check) for name, check in families(given.device, given.families)]
     if given.model is not None:
         checks.append(run("bfloat16", lambda: in_bfloat16(given.model, given.device)))
@@ -191,7 +196,7 @@ def in_bfloat16(folder: Path, device: str, count: int = 64) -> str:
     return f"largest gap where a reply first differs: {worst:.4f}"
 
 
-def graph_runner(folder: Path, device: str, ahead: int) -> GraphRunner:
+def graph_runner(folder: Path, device: str, ahead: int, narrow: Narrow | None = None) -> GraphRunner:
     """On the GPU, or its stand-in."""
     import torch
 
@@ -208,7 +213,7 @@ def graph_runner(folder: Path, device: str, ahead: int) -> GraphRunner:
         device=device, dtype="float32", page_tokens=4, kv_bytes=4 << 20, max_running=rows
     )
     kernels = TritonKernels(place.processors, 128)
-    return GraphRunner(load_model(folder, settings), settings, place, kernels, ahead)
+    return GraphRunner(load_model(folder, settings, narrow), settings, place, kernels, ahead)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.tiny_chat import save_tiny_chat
+
 ROOT = Path(__file__).parents[2]
 LACKING = (
     "redis",
@@ -52,13 +54,15 @@ def test_the_checks_run_and_are_written_down(tmp_path: Path) -> None:
         "60",
         "--families",
         "llama",
+        "--weights",
+        "fp8",
         "--json",
         str(path),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     checks = json.loads(path.read_text())["checks"]
     assert all(check["passed"] for check in checks)
-    assert [check["name"] for check in checks][-2:] == ["llama greedy", "seeds"]
+    assert [check["name"] for check in checks][-3:] == ["fp8 greedy", "llama greedy", "seeds"]
     assert done.stdout.splitlines()[-1].startswith("seeds ")
 
 
@@ -70,6 +74,7 @@ def test_a_check_that_fails_is_named(tmp_path: Path) -> None:
         "0",
         "--families",
         "nobody",
+        "--weights",
         "--json",
         str(tmp_path / "checks.json"),
     )
@@ -77,14 +82,19 @@ def test_a_check_that_fails_is_named(tmp_path: Path) -> None:
     assert "nobody greedy FAILED" in " ".join(done.stdout.split())
 
 
-def test_the_figures_are_taken_and_written_down(tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
-    done = dry("gpu_bench", "--interpret", "--json", str(path))
+def test_the_figures_are_taken_and_what_fewer_bits_cost(tmp_path: Path) -> None:
+    path, model = tmp_path / "figures.json", save_tiny_chat(tmp_path / "model")
+    kinds = ["--weights", "int8", "--kv", "fp8", "--model", str(model)]
+    done = dry("gpu_bench", "--interpret", "--json", str(path), *kinds)
     assert done.returncode == 0, done.stdout + done.stderr
-    figures = json.loads(path.read_text())["figures"]["tiny"]
-    assert figures["2 streams, tokens/s"] > 0
-    assert figures["a cancel's pages are free after, steps"] <= 2
-    assert done.stdout.splitlines()[-1].startswith("tiny: ")
+    figures = json.loads(path.read_text())["figures"]
+    assert figures["tiny, int8, keys fp8"]["2 streams, tokens/s"] > 0
+    assert figures["tiny, int8, keys fp8"]["a cancel's pages are free after, steps"] <= 2
+    quality = figures["model"]
+    assert len(quality) == 2 * 2 * 2 * 2  # weights, keys and values, steps, figures
+    assert quality["quality of bfloat16, keys auto, 8 rows, likeliest token is bfloat16's"] == 1
+    assert quality["quality of int8, keys fp8, 64 rows, perplexity"] > 1
+    assert done.stdout.splitlines()[-1].startswith("model: ")
 
 
 @pytest.mark.parametrize("script", ["gpu_test", "gpu_bench"])

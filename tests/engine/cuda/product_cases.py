@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.cuda.codes import E4M3, FP8, INT8, Codes, encode, scaled_to
+from engine.cuda.codes import E4M3, FP8, INT8, Codes, decode, encode, scaled_to
 from engine.cuda.products import Shape, TritonProducts, product, scaled, shape_for, squeezed
 from tests.engine.cuda.kernel_cases import close, poisoned
 
@@ -61,7 +63,7 @@ def check_scaled(seed: int, device: str, rows: int) -> None:
     bias = torch.randn(96, generator=source).to(device) if seed % 2 else None
     with poisoned():
         out = scaled(x, codes, bias)
-    values, scales = scaled_to(x, E4M3)
+    values, scales = squeezed(x)
     close(out, exact(values.double() * scales.double()[:, None], codes, bias))
 
 
@@ -76,3 +78,15 @@ def check_any_rows(seed: int, dtype: torch.dtype, device: str, rows: int) -> Non
 def exact(x: Tensor, codes: Codes, bias: Tensor | None) -> Tensor:
     out = x @ (codes.values.double() * codes.scales.double()[:, None]).T
     return out if bias is None else out + bias.double()
+
+
+def rounded(folder: Path, name: str) -> Path:
+    """The same model with matrices that `name` holds exactly: its logits' matrix is to be in int8."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for tensor, weight in tensors.items():
+        if weight.ndim > 1 and "embed_tokens" not in tensor:
+            kind = INT8 if "lm_head" in tensor else name
+            tensors[tensor] = decode(encode([weight], kind))
+    save_file(tensors, path, {"format": "pt"})
+    return folder

@@ -6,31 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from engine.config import EngineSettings, ModelError
-from engine.cuda.codes import FP8, INT8, decode, encode
+from engine.cuda.codes import FP8, INT8
 from engine.cuda.processor import ProcessorProducts
 from engine.cuda.products import TritonProducts
 from engine.cuda.weights import CodesLinear, NarrowWeights
 from engine.form import Form, form_of
 from engine.models import load_model, narrow_of
 from engine.needs import look_at
+from tests.engine.cuda.product_cases import rounded
 from tests.engine.cuda.stand_in import graph_runner_for
 from tests.engine.driving import Run, drive, prompts, shuffled_pages
 from tests.engine.tiny_models import generated, save_tiny
-
-
-def rounded(folder: Path, name: str) -> Path:
-    """The same model with matrices that `name` holds exactly: its logits' matrix is to be in int8."""
-    path = folder / "model.safetensors"
-    tensors = load_file(path)
-    for tensor, weight in tensors.items():
-        if weight.ndim > 1 and "embed_tokens" not in tensor:
-            kind = INT8 if "lm_head" in tensor else name
-            tensors[tensor] = decode(encode([weight], kind))
-    save_file(tensors, path, {"format": "pt"})
-    return folder
 
 
 @pytest.mark.parametrize(("kind", "name"), [("qwen2", INT8), ("gemma3_text", FP8)])
