@@ -74,7 +74,7 @@ class Config:
     )  # past what machines have, OpenMP ends the process
     adapters: tuple[str, ...] = setting(
         (),
-        "LoRA adapters to load at the start, NAME=FOLDER each; a request's model is then MODEL:NAME",
+        "LoRA adapters to load at the start, [MODEL:]NAME=FOLDER each; asked for as MODEL:NAME",
         check=adapter_fault,
         folders=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.adapter_settings import asked_adapter, of_no_model
 from app.config import Config
 from app.engines import SCRIPTED, default_id, engine_settings
 from app.finding import Finding
@@ -58,14 +59,19 @@ def _folder(config: Config, source: str) -> Path | None:
 
 
 def adapters_asked_for(config: Config) -> Iterator[Finding]:
-    """Checked as far as that goes without the model: a start also compares their tensors with it."""
+    """Checked as far as that goes without their models: a start also compares their tensors with these."""
+    default = SCRIPTED if config.engine == SCRIPTED else default_id(config)
     limits = AdapterLimits(config.max_adapters, config.adapter_memory_mib << 20)
-    store = AdapterStore(checked_adapter, limits)
-    for adapter in config.adapters:
-        name, _, folder = adapter.partition("=")
+    models = [default, *further_models(config.models)]
+    stores = {model: AdapterStore(checked_adapter, limits) for model in models}
+    for setting in config.adapters:
+        asked = asked_adapter(setting)
+        if fault := of_no_model([setting], models):
+            yield Finding("adapters", asked.name, f"SLUICE_ADAPTERS: {fault}", fault=True)
+            continue
         try:
-            found = store.load_now(name, Path(folder))
+            found = stores[asked.model or default].load_now(asked.name, asked.folder)
         except AdapterError as error:
-            yield Finding("adapters", name, f"SLUICE_ADAPTERS: {error}", fault=True)
+            yield Finding("adapters", asked.name, f"SLUICE_ADAPTERS: {error}", fault=True)
         else:
-            yield Finding("adapters", name, f"{folder}, rank {found.rank}")
+            yield Finding("adapters", asked.name, f"{asked.folder}, rank {found.rank}")

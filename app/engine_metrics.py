@@ -93,26 +93,29 @@ class EngineCollector(Collector):
 
 
 class AdapterCollector(Collector):
-    """The adapters that are loaded, no more of them than the operator allows."""
+    """The adapters that each model has, no more of them than the operator allows."""
 
-    def __init__(self, adapters: AdapterStore) -> None:
-        self._adapters = adapters
+    def __init__(self, stores: Callable[[], Iterable[tuple[str, AdapterStore]]]) -> None:
+        self._stores = stores
 
     def collect(self) -> list[Metric]:
-        asked = CounterMetricFamily(
-            "sluice_adapter_requests", "Requests of each adapter since it was loaded.", labels=["adapter"]
+        count = GaugeMetricFamily("sluice_adapters", "Adapters that are loaded.", labels=["model_name"])
+        size = GaugeMetricFamily(
+            "sluice_adapter_bytes",
+            "Memory that adapters take, those too that leave.",
+            labels=["model_name"],
         )
-        for loan in self._adapters:
-            asked.add_metric([loan.adapter.name], loan.requests)
-        return [
-            GaugeMetricFamily("sluice_adapters", "Adapters that are loaded.", len(self._adapters)),
-            GaugeMetricFamily(
-                "sluice_adapter_bytes",
-                "Memory that adapters take, those too that leave.",
-                self._adapters.bytes,
-            ),
-            asked,
-        ]
+        asked = CounterMetricFamily(
+            "sluice_adapter_requests",
+            "Requests of each adapter since it was loaded.",
+            labels=["model_name", "adapter"],
+        )
+        for model, store in self._stores():
+            count.add_metric([model], len(store))
+            size.add_metric([model], store.bytes)
+            for loan in store:
+                asked.add_metric([model, loan.adapter.name], loan.requests)
+        return [count, size, asked]
 
 
 def _histogram(served: Iterable[tuple[str, EngineStats]], name: str, of: tuple[str, str]) -> Metric:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from app.adapter_settings import asked_adapter
 from app.config import Config
 from app.settings import ConfigError
 from engine.adapters.adapter import AdapterError
@@ -57,13 +58,10 @@ def build_default(config: Config) -> Built:
     Raises ConfigError where the model cannot be had.
     """
     built = Built(_scripted(config, SCRIPTED)) if config.engine == SCRIPTED else _own(config)
-    for adapter in config.adapters:
-        name, _, folder = adapter.partition("=")
-        try:
-            built.engine.adapters.load_now(name, Path(folder))
-        except AdapterError as error:
-            raise ConfigError(f"adapters: {error}") from error
-    return built
+    try:
+        return _with_adapters(config, built, default=True)
+    except AdapterError as error:
+        raise ConfigError(f"adapters: {error}") from error
 
 
 def _own(config: Config) -> Built:
@@ -85,11 +83,28 @@ def build_further(
 ) -> Built:
     """The engine of one more model: a path, a name in the cache, or `scripted`. planned: of those that are loaded, by
     id. Slow. Raises ModelError."""
+    try:
+        return _with_adapters(config, _further(config, model_id, source, planned, progress), default=False)
+    except AdapterError as error:
+        raise ModelError(f"adapters: {error}") from error
+
+
+def _further(
+    config: Config, model_id: str, source: str, planned: Mapping[str, Share], progress: Progress
+) -> Built:
     if source == SCRIPTED:
         return Built(_scripted(config, model_id))
     from engine.cached import find_model
 
     return _torch(config, find_model(source, config.cache_dir, progress), model_id, planned)
+
+
+def _with_adapters(config: Config, built: Built, *, default: bool) -> Built:
+    """Those that the settings have for the model. Raises AdapterError."""
+    for one in map(asked_adapter, config.adapters):
+        if one.of(built.engine.model.id, default=default):
+            built.engine.adapters.load_now(one.name, one.folder)
+    return built
 
 
 def _scripted(config: Config, model_id: str) -> Engine:

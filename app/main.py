@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from app.adapter_settings import of_no_model
 from app.answers import RequestIds, on_bug, on_http_exception, on_protocol_error
 from app.auth import Authenticator
 from app.config import Config
@@ -118,7 +119,7 @@ async def running(
         for built, source in served:
             models.add(built, source)
         metrics.watch_engines(lambda: [model.engine for model in models.ready])
-        metrics.watch_adapters(models.default.engine.adapters)
+        metrics.watch_adapters(lambda: [(model.id, model.engine.adapters) for model in models.ready])
         hub = Hub(
             config=config,
             models=models,
@@ -144,6 +145,8 @@ def _engines(config: Config, engine: Engine | None) -> list[tuple[Built, str]]:
     first = Built(engine) if engine is not None else build_default(config)
     served = [(first, default_source(config))]
     planned = {first.engine.model.id: first.share}
+    if fault := of_no_model(config.adapters, [*planned, *further_models(config.models)]):
+        raise ConfigError(fault)
     from engine.progress import ProgressBars
 
     progress = ProgressBars()

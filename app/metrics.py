@@ -86,8 +86,9 @@ class Metrics:
     def watch_engines(self, engines: Callable[[], Iterable[Engine]]) -> None:
         self.registry.register(EngineCollector(engines))
 
-    def watch_adapters(self, adapters: AdapterStore) -> None:
-        self.registry.register(AdapterCollector(adapters))
+    def watch_adapters(self, stores: Callable[[], Iterable[tuple[str, AdapterStore]]]) -> None:
+        """stores: of each model, by its id."""
+        self.registry.register(AdapterCollector(stores))
 
     def watch_store(self, healthy: Callable[[], bool]) -> None:
         self.store_up.set_function(lambda: float(healthy()))

@@ -25,11 +25,11 @@ def redis_fault(value: str) -> str | None:
 
 
 def adapter_fault(value: str) -> str | None:
-    name, _, folder = value.partition("=")
+    named, _, folder = value.partition("=")
     if not folder:
-        return f"holds {value!r}, which is not NAME=FOLDER"
+        return f"holds {value!r}, which is neither NAME=FOLDER nor MODEL:NAME=FOLDER"
     try:
-        check_name(name)
+        check_name(named.rpartition(":")[2])
     except AdapterError as error:
         return f"holds an adapter that cannot be asked for ({error})"
     return None

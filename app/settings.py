@@ -203,7 +203,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _placed(text: str, base: Path, home: Path | None) -> str:
     name, equals, folder = text.partition("=")
-    if not equals or "/" in name:  # the sign is the folder's own
+    if not equals or "/" in name.rpartition(":")[2] or name.startswith("/"):  # the sign is the folder's own
         return str(_path(text, base, home))
     return f"{name}={_path(folder, base, home)}"
 

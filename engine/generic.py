@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM
 
 from engine.adapters.mixer import Mixer
+from engine.adapters.modules import AdaptedModules
 from engine.adapters.targets import Targets
 from engine.attending import Attending
 from engine.config import ModelError
@@ -41,6 +42,7 @@ class GenericModel:
             ) from error
         self._model = model.to(device).eval()
         self._mixer = Mixer(device)
+        self._adapted = AdaptedModules(self._model, dtype, self._mixer)
         self._limits_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._shapes = self._probe(config)
 
@@ -53,8 +55,8 @@ class GenericModel:
         return int(self._model.get_input_embeddings().num_embeddings)
 
     @property
-    def targets(self) -> Targets | None:
-        return None
+    def targets(self) -> Targets:
+        return self._adapted.targets
 
     @property
     def mixer(self) -> Mixer:
@@ -72,8 +74,8 @@ class GenericModel:
 
         `adapted`: what the mixer has is added.
         """
-        assert not adapted, "nothing is loaded for a model without targets"
-        return self._run(tokens, positions, attention, chosen)
+        with self._adapted.asked(adapted):
+            return self._run(tokens, positions, attention, chosen)
 
     def _run(self, tokens: Tensor, positions: Tensor, attention: Any, chosen: Tensor) -> Tensor:
         wanted = chosen if len(chosen) else chosen.new_zeros(1)  # no model computes logits of nothing

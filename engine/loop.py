@@ -183,10 +183,11 @@ class StepEngine:
 
     async def close(self) -> None:
         self._refuse("draining", "The engine takes no new requests.")
+        closed, self._closed = self._closed, True
         if self._loop is None:
-            if not self._closed:
+            if not closed:
                 self._runner.close()
-            self._closed = True
+                self._adapters.close()
             return
         self._thread.put(None)
         await self._loop.run_in_executor(None, self._thread.join, self._close_s)
@@ -198,13 +199,15 @@ class StepEngine:
             self._bury()
         if self._watch is not None:
             self._watch.cancel()
+        self._adapters.close()
 
     def _forget_adapter(self, adapter: Adapter) -> None:
         def forget() -> None:
             self._scheduler.end_drafts_of(adapter)
             self._runner.forget_adapter(adapter)
 
-        self._thread.put(forget)
+        if not self._closed:  # else everything goes, and nobody may take the command any more
+            self._thread.put(forget)
 
     def _refuse(self, code: str, message: str) -> None:
         self._refusal = EngineError(code, message)
@@ -258,4 +261,4 @@ class StepEngine:
 
 
 def _refuse_adapter(name: str, folder: Path, limit_bytes: int, now: int) -> Adapter:
-    raise AdapterError(name, "this model takes no adapters; only those that our own decoder computes do")
+    raise AdapterError(name, "this model takes no adapters")

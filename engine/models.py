@@ -38,8 +38,8 @@ class LanguageModel(Protocol):
     def vocab(self) -> int: ...
 
     @property
-    def targets(self) -> Targets | None:
-        """What adapters may change; None: it takes none."""
+    def targets(self) -> Targets:
+        """What adapters may change."""
         ...
 
     @property

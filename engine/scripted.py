@@ -159,6 +159,7 @@ class ScriptedEngine:
         self._cancel_all()
         if self._timer is not None:
             self._timer.cancel()
+        self._adapters.close()
 
     def _open_loop(self) -> asyncio.AbstractEventLoop:
         if self._refusing:

@@ -53,7 +53,6 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
     )
     eos_ids = loaded.eos_ids | ends
     compiler = compiler_for(tokenizer.token_bytes, loaded.model.vocab, eos_ids)
-    targets = loaded.model.targets
     return StepEngine(
         model,
         tokenizer,
@@ -61,7 +60,7 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
         limits,
         eos_ids,
         compiler=compiler,
-        read_adapter=None if targets is None else AdapterReader(targets, loaded.dtype, loaded.device),
+        read_adapter=AdapterReader(loaded.model.targets, loaded.dtype, loaded.device),
         adapter_limits=AdapterLimits(settings.max_adapters, settings.adapter_bytes),
     )
 

@@ -19,6 +19,7 @@ from app.routes.models import adapter_model
 from app.service import Service, service_of
 from engine.adapters.adapter import AdapterError, AdapterNameError, AdapterQueueError
 from engine.adapters.files import CONFIG, WEIGHTS
+from engine.interface import Engine
 from protocol.codes import ProtocolError
 from protocol.models import ModelDeleted
 from protocol.requests.adapter import parse_load_adapter, parse_unload_adapter
@@ -32,9 +33,9 @@ async def load(request: Request) -> HttpResponse:
     service, principal = await _admit(request)
     asked = await service.read(request, principal.tenant, parse_load_adapter)
     folder = await asyncio.to_thread(allowed_folder, asked.path, service.config.adapter_dirs)
-    engine = service.hub.engine
+    engine, name = _asked_of(service, asked.name)
     try:
-        adapter = await engine.adapters.load(asked.name, folder)
+        adapter = await engine.adapters.load(name, folder)
     except AdapterError as error:
         log.warning("adapter refused name=%r key=%s reason=%r", asked.name, principal.key_id, str(error))
         raise _refusal(error) from error
@@ -44,8 +45,8 @@ async def load(request: Request) -> HttpResponse:
 async def unload(request: Request) -> HttpResponse:
     service, principal = await _admit(request)
     asked = await service.read(request, principal.tenant, parse_unload_adapter)
-    engine = service.hub.engine
-    adapter = engine.adapters.unload(asked.name)
+    engine, name = _asked_of(service, asked.name)
+    adapter = engine.adapters.unload(name)
     if adapter is None:
         loaded = ", ".join(repr(loan.adapter.name) for loan in engine.adapters) or "none"
         raise ProtocolError(
@@ -73,6 +74,25 @@ def allowed_folder(path: str, allowed: Sequence[str]) -> Path:
         "There is no such folder in those that the server's operator named for adapters (SLUICE_ADAPTER_DIRS).",
         param="lora_path",
     )
+
+
+def _asked_of(service: Service, asked: str) -> tuple[Engine, str]:
+    """The engine of `MODEL:NAME`, or of the default model, and the name alone. Raises ProtocolError."""
+    models = service.hub.models
+    model_id, colon, name = asked.rpartition(":")
+    if not colon:
+        return models.default.engine, name
+    try:
+        model = models.serving(model_id)
+    except ProtocolError as error:
+        raise ProtocolError(
+            error.code, error.message, param="lora_name", retry_after_s=error.retry_after_s
+        ) from error
+    if model.id != model_id:  # what it names is a model with an adapter itself
+        raise ProtocolError(
+            "invalid_value", f"{model_id!r} is no model alone; name it MODEL:ADAPTER.", param="lora_name"
+        )
+    return model.engine, name
 
 
 def _refusal(error: AdapterError) -> ProtocolError:

@@ -52,6 +52,7 @@ class AdapterStore:
         self._leaving: set[Loan] = set()  # unloaded, and still used
         self._loading = asyncio.Lock()
         self._waiting = 0
+        self._closed = False
 
     def __iter__(self) -> Iterator[Loan]:
         """All that can be asked for, by name."""
@@ -83,7 +84,7 @@ class AdapterStore:
             async with self._loading:
                 self._check_room(name)
                 now = int(time.time())
-                return self._take_in(await asyncio.to_thread(self._read, name, folder, self._room, now))
+                return self._take_in(await _outlasting(self._read, name, folder, self._room, now))
         finally:
             self._waiting -= 1
 
@@ -98,6 +99,12 @@ class AdapterStore:
         else:
             self._on_gone(loan.adapter)
         return loan.adapter
+
+    def close(self) -> None:
+        """Let go of all of them: their model is served no more. Requests that have one keep it to their end."""
+        self._closed = True
+        self._loans.clear()
+        self._leaving.clear()
 
     def lend(self, adapter: Adapter, deliver: Deliver) -> Deliver:
         """A request's own `deliver`, which gives the adapter back with its last output."""
@@ -125,12 +132,18 @@ class AdapterStore:
             self._on_gone(loan.adapter)
 
     def _check_room(self, name: str) -> None:
+        self._check_open(name)
         if name in self._loans:
             raise AdapterNameError(name, "one of that name is loaded; unload it first, or take another name")
         if len(self._loans) >= self._limits.count:
             raise AdapterError(name, f"{len(self._loans)} are loaded, which is the most; {self._way_out()}")
 
+    def _check_open(self, name: str) -> None:
+        if self._closed:
+            raise AdapterError(name, "its model is served no more; load that first")
+
     def _take_in(self, adapter: Adapter) -> Adapter:
+        self._check_open(adapter.name)
         if adapter.bytes > self._room:
             raise AdapterError(
                 adapter.name,
@@ -150,3 +163,19 @@ class AdapterStore:
 
     def __repr__(self) -> str:
         return f"<AdapterStore loaded={len(self._loans)} leaving={len(self._leaving)} bytes={self.bytes}>"
+
+
+async def _outlasting(read: Read, name: str, folder: Path, room: int, now: int) -> Adapter:
+    """Read in a thread. A thread cannot be stopped: who is cancelled is so when it has ended, for until then it takes
+    memory that the next load must not count on."""
+    reading = asyncio.ensure_future(asyncio.to_thread(read, name, folder, room, now))
+    cancelled: asyncio.CancelledError | None = None
+    while not reading.done():
+        try:
+            await asyncio.wait([reading])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        reading.exception()  # nobody waits for what it found
+        raise cancelled
+    return reading.result()

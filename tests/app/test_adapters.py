@@ -153,12 +153,12 @@ async def test_a_bad_adapter_is_refused_by_name_file_and_field(client: httpx.Asy
     assert (status, code) == (400, "invalid_value")
     assert message.startswith(f"adapter 'dora': {home}/dora/adapter_config.json: use_dora is set")
     assert "one of that name is loaded" in refusal(await load(client, "poet", home / "poet"))[2]
-    assert "the name must be" in refusal(await load(client, "a:b", home / "poet"))[2]
+    assert "the name must be" in refusal(await load(client, "a b", home / "poet"))[2]
 
 
 @pytest.mark.parametrize(
     ("name", "folder", "param"),
-    [("a:b", "poet", "lora_name"), ("poet", "poet", "lora_name"), ("dora", "dora", "lora_path")],
+    [("a b", "poet", "lora_name"), ("poet", "poet", "lora_name"), ("dora", "dora", "lora_path")],
 )
 async def test_a_refused_adapter_names_the_field_at_fault(
     client: httpx.AsyncClient, name: str, folder: str, param: str
@@ -282,9 +282,9 @@ async def test_metrics_count_the_loaded_adapters_and_their_requests(
         await take_turn(served, "json", "hello", model="scripted:poet")
     size = served.service.hub.engine.adapters.bytes
     figures = (await client.get("/metrics")).text
-    assert "sluice_adapters 1.0" in figures
-    assert f"sluice_adapter_bytes {float(size)}" in figures
-    assert 'sluice_adapter_requests_total{adapter="poet"} 2.0' in figures
+    assert 'sluice_adapters{model_name="scripted"} 1.0' in figures
+    assert f'sluice_adapter_bytes{{model_name="scripted"}} {float(size)}' in figures
+    assert 'sluice_adapter_requests_total{adapter="poet",model_name="scripted"} 2.0' in figures
     await unload(client, "poet")
     assert "poet" not in (await client.get("/metrics")).text
 

@@ -81,9 +81,9 @@ def test_lists_are_written_with_commas_or_as_toml(tmp_path: Path) -> None:
 def test_folders_in_lists_are_placed_like_any_path(tmp_path: Path) -> None:
     (tmp_path / "a=b").mkdir()
     config = load(
-        tmp_path, "--adapters", "poet=poet,sql=/x/sql, me=~/me", "--adapter-dirs", f"{tmp_path}/a=b,."
+        tmp_path, "--adapters", "poet=poet,a/b:sql=/x/sql, me=~/me", "--adapter-dirs", f"{tmp_path}/a=b,."
     )
-    assert config.adapters == (f"poet={tmp_path}/poet", "sql=/x/sql", "me=/home/user/me")
+    assert config.adapters == (f"poet={tmp_path}/poet", "a/b:sql=/x/sql", "me=/home/user/me")
     assert config.adapter_dirs == (f"{tmp_path}/a=b", str(tmp_path))
 
 
@@ -135,8 +135,12 @@ def test_other_programs_variables_are_ignored(tmp_path: Path) -> None:
         (("--model", "x" * 4000), ["--model:", "does not exist"]),
         (("--memory-bytes", "1"), ["--memory-bytes: '1' is not a whole number, 1048576 or more"]),
         (("--config", "no.toml"), ["--config:", "no.toml does not exist"]),
-        (("--adapters", "poet"), ["--adapters:", "holds 'poet', which is not NAME=FOLDER"]),
-        (("--adapters", "po:et=/x"), ["--adapters:", "cannot be asked for", "'po:et'"]),
+        (
+            ("--adapters", "poet"),
+            ["--adapters:", "holds 'poet', which is neither NAME=FOLDER nor MODEL:NAME=FOLDER"],
+        ),
+        (("--adapters", "poet:=/x"), ["--adapters:", "cannot be asked for", "''"]),
+        (("--adapters", "qwen:po et=/x"), ["--adapters:", "cannot be asked for", "'po et'"]),
         (("--adapter-dirs", "/tmp,/no/such"), ["--adapter-dirs: /no/such does not exist"]),
         (("--ssl-certfile", "/dev/null"), ["--ssl-certfile and --ssl-keyfile belong together"]),
         (("--cors-origins", "chat.example"), ["cors_origins: 'chat.example' is not an origin"]),

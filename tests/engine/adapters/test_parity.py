@@ -36,9 +36,7 @@ def settings() -> EngineSettings:
 
 
 def read(loaded: LoadedModel, folder: Path, name: str = "one") -> Adapter:
-    targets = loaded.model.targets
-    assert targets is not None
-    return AdapterReader(targets, loaded.dtype, loaded.device)(name, folder, LIMIT, 0)
+    return AdapterReader(loaded.model.targets, loaded.dtype, loaded.device)(name, folder, LIMIT, 0)
 
 
 def drive(runner: TorchRunner, runs: list[tuple[Run, Adapter | None]]) -> list[list[int]]:

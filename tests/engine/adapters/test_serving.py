@@ -17,7 +17,6 @@ from engine.config import EngineSettings
 from engine.interface import Engine, ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
-from engine.models import load_model
 from engine.request import EngineRequest, FinishReason, Sampling
 from engine.scripted import ScriptedEngine
 from engine.torch_engine import build_torch_engine
@@ -123,13 +122,27 @@ async def test_an_adapter_that_is_loaded_again_finds_its_pages_and_another_of_it
         assert cached == [0, 0, 4]
 
 
-async def test_a_model_on_other_modules_refuses_adapters_by_name(tmp_path: Path) -> None:
-    folder = save_tiny("olmo2", tmp_path / "base")
-    targets = load_model(folder, EngineSettings(dtype="float32")).model.targets
-    assert targets is None
+async def test_an_engine_that_reads_none_refuses_adapters_by_name(tmp_path: Path) -> None:
     engine = StepEngine(ModelInfo("m", 0, 64), ToyTokenizer(), PagedRunner(16, 4, 64), Limits(64), {EOS})
     with pytest.raises(AdapterError, match="adapter 'poet': this model takes no adapters"):
-        engine.adapters.load_now("poet", folder)
+        engine.adapters.load_now("poet", tmp_path)
+
+
+async def test_a_closed_engine_lets_go_of_its_adapters(base: Path, folders: list[Path]) -> None:
+    engine = torch_engine(base)
+    async with started(engine):
+        poet, clerk = (engine.adapters.load_now(name, folders[0]) for name in ("poet", "clerk"))
+        await ask(engine, "1", poet, count=2).end()
+        heard = ask(engine, "2", clerk)
+        engine.adapters.unload("clerk")
+    assert heard.finished is not None
+    held = [weakref.ref(next(iter(one.content.values())).down) for one in (poet, clerk)]
+    assert (len(engine.adapters), engine.adapters.bytes) == (0, 0)
+    with pytest.raises(AdapterError, match="its model is served no more"):
+        await engine.adapters.load("late", folders[0])
+    del poet, clerk, heard, engine
+    gc.collect()
+    assert [one() for one in held] == [None, None]
 
 
 async def test_when_the_last_request_has_ended_the_engine_is_told_to_forget(tmp_path: Path) -> None:

@@ -156,3 +156,68 @@ def test_requests_are_counted(store: AdapterStore, folder: Path) -> None:
     for _ in range(3):
         store.lend(poet, lambda output: None)(END)
     assert [(loan.requests, loan.users) for loan in store] == [(3, 0)]
+
+
+async def test_a_load_that_is_cancelled_keeps_the_next_one_waiting_while_its_thread_reads(
+    folder: Path,
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    reading: list[str] = []
+
+    def read(name: str, path: Path, limit: int, now: int) -> Adapter:
+        assert not reading, "one at a time"
+        reading.append(name)
+        begun.release()
+        go_on.acquire()
+        reading.remove(name)
+        return checked_adapter(name, path, limit, now)
+
+    store = AdapterStore(read, AdapterLimits(count=5))
+    first = asyncio.create_task(store.load("first", folder))
+    await asyncio.to_thread(begun.acquire)
+    second = asyncio.create_task(store.load("second", folder))
+    for _ in range(2):
+        first.cancel()
+        await asyncio.sleep(0)
+    assert (first.done(), second.done(), reading) == (False, False, ["first"])
+    go_on.release()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    go_on.release()
+    assert (await second).name == "second"
+    assert names(store) == ["second"]
+
+
+async def test_a_cancelled_load_whose_file_is_bad_is_cancelled(folder: Path) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def read(name: str, path: Path, limit: int, now: int) -> Adapter:
+        begun.release()
+        go_on.acquire()
+        raise AdapterError(name, "bad")
+
+    load = asyncio.create_task(AdapterStore(read, AdapterLimits()).load("first", folder))
+    await asyncio.to_thread(begun.acquire)
+    load.cancel()
+    await asyncio.sleep(0)
+    go_on.release()
+    with pytest.raises(asyncio.CancelledError):
+        await load
+
+
+async def test_a_store_that_closes_while_one_is_read_takes_it_in_no_more(folder: Path) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def read(name: str, path: Path, limit: int, now: int) -> Adapter:
+        begun.release()
+        go_on.acquire()
+        return checked_adapter(name, path, limit, now)
+
+    store = AdapterStore(read, AdapterLimits())
+    load = asyncio.create_task(store.load("first", folder))
+    await asyncio.to_thread(begun.acquire)
+    store.close()
+    go_on.release()
+    with pytest.raises(AdapterError, match="its model is served no more"):
+        await load
+    assert (len(store), store.bytes) == (0, 0)
