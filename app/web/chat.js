@@ -69,7 +69,12 @@ export class Chat extends EventTarget {
 
   /** Ask the same again, for another reply beside the one that there is. */
   retry(turn) {
-    return this.#replace(turn, turn.text, turn.reply !== "");
+    return this.#replace(turn, turn.text, turn.reply !== "", turn.outputs);
+  }
+
+  /** Tell the model what the functions gave that it called in this turn. */
+  answer(turn, outputs) {
+    return this.#ask(turn.id, outputs.map(({ output }) => output).join("\n"), false, outputs);
   }
 
   /** Ask something else in the place of this turn; it stays as an alternative if it was answered at all. */
@@ -127,17 +132,17 @@ export class Chat extends EventTarget {
     }
   }
 
-  #replace(turn, text, another) {
+  #replace(turn, text, another, outputs = null) {
     if (!this.ready) return false;
     if (turn.responseId === null && turn.reply === "") this.#conversation.remove(turn);
-    return this.#ask(turn.parent, text, another);
+    return this.#ask(turn.parent, text, another, outputs);
   }
 
-  #ask(parent, text, another = false) {
+  #ask(parent, text, another = false, outputs = null) {
     if (!this.ready) return false;
     const lane = this.#lane;
     const conversation = this.#conversation;
-    const turn = conversation.add(parent, text, performance.now());
+    const turn = conversation.add(parent, text, performance.now(), outputs);
     this.#listen(conversation, turn);
     this.#connection.send({
       type: "response.create",

@@ -38,8 +38,8 @@ export class Conversation {
   }
 
   /** A new last turn under `parent`, the branch now read. */
-  add(parent, text, now) {
-    const turn = newTurn(this.#nextId++, parent, text, now);
+  add(parent, text, now, outputs = null) {
+    const turn = newTurn(this.#nextId++, parent, text, now, outputs);
     this.#turns.set(turn.id, turn);
     this.#leaf = turn.id;
     return turn;
@@ -81,15 +81,25 @@ export class Conversation {
    * A refused turn was never part of the conversation.
    */
   context(turn) {
-    const items = [message("user", turn.text)];
+    const items = asked(turn);
     for (let earlier = this.turn(turn.parent); earlier !== null; earlier = this.turn(earlier.parent)) {
       if (isContinuable(earlier)) return { previous_response_id: earlier.responseId, input: items };
       if (earlier.state === "refused") continue;
-      if (earlier.reply !== "") items.unshift(message("assistant", earlier.reply));
-      items.unshift(message("user", earlier.text));
+      items.unshift(...asked(earlier), ...answered(earlier));
     }
     return { input: items };
   }
+}
+
+function asked({ text, outputs }) {
+  if (!outputs) return [message("user", text)];
+  return outputs.map((output) => ({ type: "function_call_output", ...output }));
+}
+
+function answered({ reply, calls = [] }) {
+  const said = reply === "" ? [] : [message("assistant", reply)];
+  const whole = calls.filter(({ status }) => status === "completed");
+  return [...said, ...whole.map(({ call_id, name, arguments: given }) => ({ type: "function_call", call_id, name, arguments: given }))];
 }
 
 function message(role, content) {

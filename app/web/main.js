@@ -24,6 +24,7 @@ const panel = new SettingsPanel(localStorage, {
   model: at("model"),
   answering: at("answering"),
   instructions: at("instructions"),
+  tools: at("tools"),
   numbers: at("numbers"),
 });
 const chat = new Chat(connection, keys, asked, sessionStorage);
@@ -42,6 +43,7 @@ const composer = new Composer(chat, connection, sessionStorage, {
 const ACTIONS = {
   retry: (turn) => chat.retry(turn) || composer.explain(),
   send: (turn, text) => chat.edit(turn, text) || composer.explain(),
+  answer: (turn, outputs) => chat.answer(turn, outputs) || composer.explain(),
   resend: (turn) => chat.resend(turn) || composer.explain(),
   select: (_, sibling) => chat.select(sibling),
   settings: () => panel.open(),

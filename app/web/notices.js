@@ -70,7 +70,7 @@ for (const code of ["invalid_api_key", "expired_api_key", "revoked_api_key"]) RE
 export function notice(turn) {
   switch (turn.state) {
     case "completed":
-      return turn.reply === "" ? quiet("The model ended its reply without any text.") : null;
+      return turn.reply === "" && !turn.calls?.length ? quiet("The model ended its reply without any text.") : null;
     case "stopped":
       return stopped(turn);
     case "limit":

@@ -1,11 +1,11 @@
 // The settings: a panel beside the chat where there is room for both, else a dialog over it.
 
 import { element } from "./element.js";
-import { EMPTY, NUMBERS, fault, load, save } from "./settings.js";
+import { EMPTY, NUMBERS, fault, load, save, toolsFault } from "./settings.js";
 
 const WIDE = "(min-width: 64rem)"; // as in layout.css
 const SHOWN = "sluice.panel";
-const WITHOUT = { seed: "random", max_output_tokens: "no limit" }; // what no model has a default for
+const WITHOUT = { seed: "random", max_output_tokens: "no limit", top_logprobs: "none" }; // what no model has a default for
 
 export class SettingsPanel {
   #storage;
@@ -17,8 +17,8 @@ export class SettingsPanel {
   #fields = new Map();
   #models = []; // as the server lists them
 
-  /** @param parts the elements {panel (a dialog), toggle, close, reset, model, answering, instructions, numbers}. */
-  constructor(storage, { panel, toggle, close, reset, model, answering, instructions, numbers }) {
+  /** @param parts the elements {panel (a dialog), toggle, close, reset, model, answering, instructions, tools, numbers}. */
+  constructor(storage, { panel, toggle, close, reset, model, answering, instructions, tools, numbers }) {
     this.#storage = storage;
     this.#panel = panel;
     this.#toggle = toggle;
@@ -29,6 +29,7 @@ export class SettingsPanel {
     this.#bind("model", model);
     model.addEventListener("input", () => this.#showDefaults());
     this.#bind("instructions", instructions);
+    this.#bindTools(tools);
     toggle.addEventListener("click", () => (panel.open ? panel.close() : this.open()));
     close.addEventListener("click", () => panel.close());
     reset.addEventListener("click", () => this.#reset());
@@ -103,6 +104,13 @@ export class SettingsPanel {
     field.addEventListener("input", () => this.#set(name, field.value));
   }
 
+  #bindTools(field) {
+    const about = document.getElementById(field.getAttribute("aria-describedby"));
+    const hint = about.textContent;
+    this.#bind("tools", field);
+    checked(field, about, () => toolsFault(field.value), hint);
+  }
+
   #set(name, value) {
     this.#values = { ...this.#values, [name]: value };
     save(this.#storage, this.#values);
@@ -131,14 +139,20 @@ export class SettingsPanel {
       "aria-describedby": about.id,
     });
     this.#bind(name, field);
-    const check = () => {
-      const wrong = field.validity.badInput ? `${label} must be a number.` : fault(number, field.value);
-      field.setAttribute("aria-invalid", String(wrong !== ""));
-      about.textContent = wrong === "" ? hint : `${wrong} It is not used.`;
-      about.classList.toggle("wrong", wrong !== "");
-    };
-    field.addEventListener("input", check);
-    check();
+    const wrong = () => (field.validity.badInput ? `${label} must be a number.` : fault(number, field.value));
+    checked(field, about, wrong, hint);
     return element("div", { className: "number" }, element("label", { htmlFor: name, textContent: label }), field, about);
   }
+}
+
+/** Tell below a field what is wrong with it, now and whenever it changes. */
+function checked(field, about, fault, hint) {
+  const check = () => {
+    const wrong = fault();
+    field.setAttribute("aria-invalid", String(wrong !== ""));
+    about.textContent = wrong === "" ? hint : `${wrong} What stands here is not used.`;
+    about.classList.toggle("wrong", wrong !== "");
+  };
+  field.addEventListener("input", check);
+  check();
 }

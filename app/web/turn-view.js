@@ -1,9 +1,11 @@
 // One turn on the page: the message, the reply as it grows, how it ended, its figures, and what can be done with it.
 
+import { CallsView } from "./calls-view.js";
 import { button, element } from "./element.js";
 import { figures } from "./figures.js";
 import { MarkdownView } from "./markdown-view.js";
 import { notice } from "./notices.js";
+import { OddsView } from "./odds-view.js";
 import { isRunning } from "./turn.js";
 
 const WAITING = {
@@ -31,6 +33,9 @@ export class TurnView {
   #question = element("div", { className: "question", dir: "auto" });
   #reply = element("div", { className: "reply" });
   #markdown = new MarkdownView(this.#reply);
+  #calls = element("div", { className: "calls" });
+  #callsView = new CallsView(this.#calls, (outputs) => this.#act("answer", outputs));
+  #odds = new OddsView();
   #waiting = element("p", { className: "waiting" });
   #notice = element("div", { className: "notice", hidden: true });
   #figures = element("dl", { className: "figures", "aria-label": "Figures of this reply" });
@@ -52,16 +57,18 @@ export class TurnView {
       { className: "turn", tabIndex: -1 },
       element(
         "div",
-        { className: "asked", role: "group", "aria-label": "You" },
+        { className: "asked", role: "group", "aria-label": turn.outputs ? "Result of the function" : "You" },
         this.#question,
-        element("div", { className: "tools" }, edit),
+        element("div", { className: "tools" }, turn.outputs ? null : edit),
       ),
       element(
         "div",
         { className: "answered", role: "group", "aria-label": "Reply" },
         this.#reply,
+        this.#calls,
         this.#waiting,
         this.#notice,
+        this.#odds.root,
         element("footer", {}, this.#figures, this.#tools),
       ),
     );
@@ -80,6 +87,8 @@ export class TurnView {
     const stateChanged = turn.state !== this.root.dataset.state;
     this.#turn = turn;
     this.#markdown.show(turn.reply);
+    this.#callsView.show(turn.calls ?? [], !isRunning(turn));
+    this.#odds.show(turn.odds ?? []);
     if (stateChanged) this.#showState(turn);
     this.#showFigures(turn);
   }

@@ -6,16 +6,20 @@ const RUNNING = new Set(["sending", "queued", "working", "writing", "resuming"])
 const CONTINUABLE = new Set(["completed", "stopped", "limit", "cut"]);
 const CONNECTION_LOST = { code: "connection_lost", message: "" };
 
-export function newTurn(id, parent, text, now) {
+/** @param outputs what functions gave that the turn before called, as {call_id, output}; null for a message. */
+export function newTurn(id, parent, text, now, outputs = null) {
   return {
     id,
     parent, // the turn before, or null
     text,
+    outputs,
     state: "sending",
     responseId: null,
     seen: -1, // the number of the last event
     model: null,
     reply: "",
+    calls: [], // {name, call_id, arguments, status}
+    odds: [], // of each token {token, logprob, top_logprobs}, where they were asked for
     problem: null, // {code, message, param, retryAfterS, category, policyVersion} of an end that was not `completed`
     limit: null, // max_output_tokens as the server understood it
     usage: null,
@@ -45,9 +49,13 @@ export function afterEvent(before, event, now) {
     case "response.in_progress":
       return { ...turn, state: "working" };
     case "response.output_text.delta":
-      return { ...turn, state: "writing", reply: turn.reply + event.delta, firstAt: turn.firstAt ?? now, lastAt: now };
+      return { ...said(turn, now), reply: turn.reply + event.delta, odds: [...turn.odds, ...(event.logprobs ?? [])] };
     case "response.output_text.done": // may be shorter than the deltas were: what is gone was taken back
       return { ...turn, reply: event.text };
+    case "response.output_item.added":
+      return event.item.type === "function_call" ? { ...turn, calls: [...turn.calls, event.item] } : turn;
+    case "response.function_call_arguments.delta":
+      return { ...said(turn, now), calls: turn.calls.map((call) => longer(call, event)) };
     case "response.completed":
     case "response.incomplete":
     case "response.cancelled": // the status of a response that was read as a whole
@@ -56,6 +64,14 @@ export function afterEvent(before, event, now) {
     default:
       return turn;
   }
+}
+
+function said(turn, now) {
+  return { ...turn, state: "writing", firstAt: turn.firstAt ?? now, lastAt: now };
+}
+
+function longer(call, { item_id: id, delta }) {
+  return call.id === id ? { ...call, arguments: call.arguments + delta } : call;
 }
 
 /** The turn after the server refused it: there is no response. */
@@ -96,6 +112,8 @@ function ended(turn, response, now) {
     ...turn,
     state: endState(response),
     reply: releasedText(response) ?? turn.reply,
+    calls: response.output.length > 0 ? response.output.filter(({ type }) => type === "function_call") : turn.calls,
+    odds: releasedText(response) === null ? turn.odds : releasedOdds(response),
     problem: problemOf(response),
     limit: response.max_output_tokens ?? null,
     usage: response.usage ?? null,
@@ -119,4 +137,8 @@ function problemOf({ error, incomplete_details: details }) {
 function releasedText({ output, status }) {
   if (output.length === 0) return status === "failed" ? null : "";
   return output.flatMap((item) => item.content ?? []).map((part) => part.text ?? "").join("");
+}
+
+function releasedOdds({ output }) {
+  return output.flatMap((item) => item.content ?? []).flatMap((part) => part.logprobs ?? []);
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any, Literal
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocket, expect
 
 WAIT_MS = 30_000  # bounds every wait for a condition; nothing is expected to take it
 ENDED = re.compile("^(?!sending|queued|working|writing)")
@@ -49,3 +51,22 @@ def count(turn: Locator, name: str) -> int:
 def words(count: int) -> str:
     """A text of this many words, a token each in the scripted engine."""
     return " ".join(f"word{number}" for number in range(count))
+
+
+def frames_of(page: Page, direction: Literal["framesent", "framereceived"]) -> list[dict[str, Any]]:
+    """What crosses the socket that way from now on; the page is loaded anew to be heard from the start."""
+    frames: list[dict[str, Any]] = []
+
+    def listen(socket: WebSocket) -> None:
+        def note(frame: bytes | str) -> None:
+            frames.append(json.loads(frame))
+
+        if direction == "framesent":
+            socket.on("framesent", note)
+        else:
+            socket.on("framereceived", note)
+
+    page.on("websocket", listen)
+    page.reload()
+    page.locator('#status[data-light="on"]').wait_for()
+    return frames

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import urllib.request
-from http.client import HTTPResponse
-from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Page, WebSocket, expect
+from playwright.sync_api import Page, expect
 
 from tests.app.web.serving import KEY, Served
-from tests.app.web.talk import ask, count, figures, has_ended, reply, say, words
+from tests.app.web.talk import ask, figures, frames_of, has_ended, reply, say, words
 
 pytestmark = pytest.mark.browser
 
@@ -21,7 +18,7 @@ TABLE = "| Town | People |\n|:-----|-------:|\n| **Oslo** | 709,000 |\n| Bergen 
 
 
 def test_a_turn_streams_and_shows_its_figures(page: Page) -> None:
-    heard = _frames(page, "framereceived")
+    heard = frames_of(page, "framereceived")
     text = words(60)
     turn = say(page, text)
     expect(turn).to_have_attribute("data-state", "writing")
@@ -92,12 +89,6 @@ def test_regenerate_puts_another_reply_beside_the_first(page: Page) -> None:
     expect(reply(page.locator(".turn").last)).to_have_text("say it again")
 
 
-def test_empty_fields_show_what_counts(page: Page) -> None:
-    expect(page.get_by_label("Temperature")).to_have_attribute("placeholder", "1")
-    expect(page.get_by_label("Top K")).to_have_attribute("placeholder", "0")
-    expect(page.get_by_label("Seed")).to_have_attribute("placeholder", "random")
-
-
 def test_an_edited_message_is_asked_in_the_place_of_the_old_one(page: Page) -> None:
     turn = ask(page, "the first wording")
     input_tokens = figures(turn)["in"]
@@ -146,31 +137,6 @@ def test_a_reply_at_its_limit_says_so(page: Page) -> None:
     has_ended(turn, "limit")
     expect(turn.locator(".notice")).to_contain_text("limit of 3 output tokens")
     assert figures(turn)["out"] == "3"
-
-
-def test_settings_reach_the_server(page: Page) -> None:
-    sent = _frames(page, "framesent")
-    page.get_by_label("System prompt").fill("Answer in one word.")
-    for label, value in (("Temperature", "0.5"), ("Top P", "0.9"), ("Top K", "40"), ("Min P", "0.05")):
-        page.get_by_label(label).fill(value)
-    page.get_by_label("Seed").fill("7")
-    has_ended(ask(page, "hello"), "completed")
-    create = sent[-1]
-    assert create["instructions"] == "Answer in one word."
-    assert [create[name] for name in ("temperature", "top_p", "top_k", "min_p", "seed")] == [
-        0.5,
-        0.9,
-        40,
-        0.05,
-        7,
-    ]
-    assert "max_output_tokens" not in create
-
-
-def test_a_setting_out_of_bounds_is_named_and_not_sent(page: Page) -> None:
-    page.get_by_label("Temperature").fill("3")
-    expect(page.locator("#temperature-about")).to_contain_text("must be between 0 and 2")
-    has_ended(ask(page, "hello"), "completed")
 
 
 def test_markup_in_a_message_or_a_reply_is_only_text(page: Page) -> None:
@@ -241,110 +207,10 @@ def test_a_reload_keeps_the_conversation_and_what_was_typed(page: Page) -> None:
     assert int(figures(ask(page, "and now?"))["in"]) > int(first["in"])
 
 
-def test_a_reply_that_a_reload_cut_off_is_kept_and_can_be_asked_for_again(page: Page) -> None:
-    """The server stops a reply whose socket is gone; nothing that was shown is lost, and the chat goes on."""
-    turn = say(page, LONG)
-    expect(reply(turn)).to_contain_text("word9")
-    page.reload()
-    turn = page.locator(".turn").last
-    has_ended(turn, "stopped")
-    assert LONG.startswith(reply(turn).inner_text())
-    expect(reply(turn)).to_contain_text("word9")
-    expect(turn.locator(".notice")).to_contain_text("interrupted")
-    assert set(figures(turn)) == {"in", "cached", "out"}
-    page.locator('#status[data-light="on"]').wait_for()
-    assert count(ask(page, "and now?"), "in") > count(page.locator(".turn").first, "in")
-    page.locator(".turn").first.get_by_role("button", name="Regenerate").click()
-    again = page.locator(".turn").last
-    expect(again.locator(".branch")).to_have_text("2/2")
-    expect(again).to_be_focused()
-    expect(again.locator(".question")).to_have_text(LONG)
-    page.keyboard.press("Escape")
-    has_ended(again, "stopped")
-
-
-def test_a_reply_that_goes_on_elsewhere_is_read_to_its_end(page: Page, server: Served) -> None:
-    """Its events since are read by number, whoever asked for it."""
-    ask(page, "first")
-    text = words(300)
-    running = _post(f"{server.url}/v1/responses", {"input": text, "stream": True})
-    created = json.loads(next(line for line in running if line.startswith(b"data: "))[6:])
-    _lose_the_end(page, created["response"]["id"])
-    turn = page.locator(".turn").last
-    expect(turn).to_have_attribute("data-state", "writing")
-    has_ended(turn, "completed")
-    assert reply(turn).inner_text() == text
-    running.close()
-
-
-def test_a_reply_that_ended_meanwhile_is_read_as_a_whole(page: Page, server: Served) -> None:
-    ask(page, "first")
-    with _post(f"{server.url}/v1/responses", {"input": "ended long ago"}) as answer:
-        response = json.load(answer)
-    page.route(
-        re.compile("stream=true"), lambda route: route.fulfill(status=404, json={})
-    )  # replays are kept shortly
-    _lose_the_end(page, response["id"])
-    turn = page.locator(".turn").last
-    has_ended(turn, "completed")
-    assert reply(turn).inner_text() == "ended long ago"
-
-
-def test_a_reply_that_the_server_forgot_stays_as_it_was_shown(page: Page) -> None:
-    ask(page, "first")
-    _lose_the_end(page, "resp_forgotten")
-    turn = page.locator(".turn").last
-    has_ended(turn, "interrupted")
-    expect(turn.locator(".notice")).to_contain_text("interrupted")
-    assert reply(turn).inner_text() == "first"
-    turn.locator(".notice").get_by_role("button", name="Try again").click()
-    has_ended(page.locator(".turn").last, "completed")
-
-
 def test_the_reply_is_read_out_by_sentences(page: Page) -> None:
     ask(page, "A first sentence. A second one")
     said = page.locator("#announcements p").all_inner_texts()
     assert " ".join(text.strip() for text in said) == "A first sentence. A second one End of the reply."
-
-
-def _frames(page: Page, direction: Literal["framesent", "framereceived"]) -> list[dict[str, Any]]:
-    """What crosses the socket that way from now on; the page is loaded anew to be heard from the start."""
-    frames: list[dict[str, Any]] = []
-
-    def listen(socket: WebSocket) -> None:
-        def note(frame: bytes | str) -> None:
-            frames.append(json.loads(frame))
-
-        if direction == "framesent":
-            socket.on("framesent", note)
-        else:
-            socket.on("framereceived", note)
-
-    page.on("websocket", listen)
-    page.reload()
-    page.locator('#status[data-light="on"]').wait_for()
-    return frames
-
-
-def _lose_the_end(page: Page, response_id: str) -> None:
-    """Reload as if the last turn were that of this response, cut off at its beginning."""
-    change = """(id) => {
-        dispatchEvent(new Event("pagehide"));
-        const saved = JSON.parse(sessionStorage["sluice.conversation"]);
-        Object.assign(saved.turns.at(-1), { state: "writing", responseId: id, seen: 0, usage: null });
-        sessionStorage.setItem("sluice.conversation", JSON.stringify(saved));
-        Storage.prototype.setItem = () => {}; // the page that is left saves no more
-    }"""
-    page.evaluate(change, response_id)
-    page.reload()
-
-
-def _post(url: str, body: dict[str, Any]) -> HTTPResponse:
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    request = urllib.request.Request(url, method="POST", headers=headers, data=json.dumps(body).encode())
-    answer = urllib.request.urlopen(request, timeout=30)
-    assert isinstance(answer, HTTPResponse)
-    return answer
 
 
 def _delete(url: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.app.web.functions import CALL, WEATHER
 from tests.app.web.serving import KEY, Served
 from tests.app.web.talk import ask, has_ended, say, words
 
@@ -32,6 +34,8 @@ def test_every_way_a_turn_can_stand_is_legible(page: Page) -> None:
     has_ended(ask(page, RICH), "completed")
     has_ended(ask(page, "this holds a forbidden phrase"), "cut")
     has_ended(ask(page, "an unspeakable question"), "refused")
+    page.get_by_label("Functions").fill(json.dumps([WEATHER]))
+    expect(ask(page, CALL).get_by_role("button", name="Send the result")).to_be_visible()
     page.get_by_label("Max output tokens").fill("3")
     has_ended(ask(page, words(10)), "limit")
     page.get_by_label("Max output tokens").fill("0")

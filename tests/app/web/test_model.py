@@ -23,5 +23,15 @@ def test_the_default_model_knows_the_capital_of_france(visit: Callable[..., Page
         turn = ask(page, "What is the capital of France?")
         has_ended(turn, "completed")
         expect(reply(turn)).to_contain_text("Paris")
+        page.get_by_label("Log probabilities").fill("2")
         again = ask(page, "And of Italy?")
         assert int(figures(again)["cached"]) > 0
+        again.get_by_text("Log probabilities").click()
+        rows = again.locator(".odds tbody tr")
+        expect(rows).not_to_have_count(0)
+        token, share, log, others = rows.first.locator("td").all_inner_texts()
+        assert token.replace("␣", " ") in reply(again).inner_text()
+        assert share.endswith(" %")
+        assert float(log) <= 0
+        assert "%" in others
+        expect(page.locator(".turn").first.locator(".odds")).to_be_hidden()

@@ -55,6 +55,43 @@ def test_the_context_goes_back_to_the_last_response_the_server_has(modules: Modu
     assert said(after) == [("user", "one"), ("assistant", "uno"), *since]
 
 
+def test_calls_and_their_results_are_told_to_a_server_that_has_lost_them(modules: Modules) -> None:
+    body = """(m) => {
+        const conversation = new m.Conversation();
+        const named = { type: "function_call", id: "fc_1", call_id: "call_1", name: "f" };
+        const call = { ...named, arguments: "{}", status: "completed" };
+        const first = conversation.add(null, "one", 0);
+        const cut = { ...call, call_id: "call_2", status: "incomplete" };
+        conversation.put({ ...first, state: "failed", calls: [call, cut] });
+        return conversation.context(conversation.add(first.id, "2", 0, [{ call_id: "call_1", output: "2" }])).input;
+    }"""
+    asked, call, output = modules.call("conversation.js", body)
+    assert asked["content"] == "one"
+    assert call == {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    assert output == {"type": "function_call_output", "call_id": "call_1", "output": "2"}
+
+
+def test_a_call_grows_by_its_own_deltas_and_ends_as_the_server_says(modules: Modules) -> None:
+    body = """(m) => {
+        const named = { type: "function_call", id: "fc_1", call_id: "c", name: "f" };
+        const item = { ...named, arguments: "", status: "in_progress" };
+        const delta = (id, delta) => ({ type: "response.function_call_arguments.delta", item_id: id, delta });
+        const events = [
+            { type: "response.output_item.added", item: { type: "message", content: [] } },
+            { type: "response.output_item.added", item },
+            delta("fc_1", "{"), delta("another", "x"), delta("fc_1", "}"),
+        ];
+        const turn = events.reduce((turn, event) => m.afterEvent(turn, event, 5), m.newTurn(1, null, "hi", 0));
+        const output = [{ ...item, arguments: "{}", status: "completed" }];
+        const response = { status: "completed", output, usage: null };
+        const ended = m.afterEvent(turn, { type: "response.completed", response }, 9);
+        return [turn.calls, turn.state, turn.firstAt, ended.calls];
+    }"""
+    (growing,), state, first_at, (ended,) = modules.call("turn.js", body)
+    assert (growing["arguments"], growing["status"], state, first_at) == ("{}", "in_progress", "writing", 5)
+    assert ended["status"] == "completed"
+
+
 def test_a_turn_that_was_running_when_saved_has_lost_its_socket(modules: Modules) -> None:
     body = """(m) => {
         const conversation = new m.Conversation();
