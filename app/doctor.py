@@ -122,6 +122,8 @@ def _computed(config: Config, folder: Path) -> Iterator[Finding]:
         f"{size(plan.kv_bytes)}: {plan.pages} pages of {plan.page_tokens} tokens, {plan.kv_tokens} tokens",
     )
     yield Finding("memory", "room for steps", size(needs.work))
+    for name, room in needs.rooms.items():
+        yield Finding("memory", f"  for {name}", size(room))
     yield Finding("memory", "in all", size(plan.total))
     if form.device.type == "cuda" or config.host_kv_mib:
         host = host_memory(config, form.device, plan.kv_bytes)

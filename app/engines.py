@@ -122,17 +122,22 @@ def _scripted(config: Config, model_id: str) -> Engine:
 
 def _torch(config: Config, folder: Path, model_id: str, planned: Mapping[str, Share]) -> Built:
     """The engine of a model folder, within the memory that is left. Raises ModelError."""
+    import torch
+
     from engine.needs import look_at
-    from engine.plan import plan_memory
+    from engine.plan import exhausted, plan_memory
     from engine.torch_engine import build_torch_engine
 
     settings = engine_settings(config)
     looked = look_at(folder, settings, model_id)
     plan = plan_memory(looked.needs, settings, memory_budget(config, looked.form.device, planned))
     host = host_memory(config, looked.form.device, plan.kv_bytes)
-    engine = build_torch_engine(
-        folder, replace(settings, kv_bytes=plan.kv_bytes, host_kv_bytes=host), model_id
-    )
+    try:
+        engine = build_torch_engine(
+            folder, replace(settings, kv_bytes=plan.kv_bytes, host_kv_bytes=host), model_id
+        )
+    except torch.OutOfMemoryError as error:
+        raise exhausted(plan) from error
     return Built(engine, plan)
 
 

@@ -12,6 +12,7 @@ import torch
 from engine.architecture import Architecture, architecture_of
 from engine.config import EngineSettings
 from engine.cuda.codes import SLAB_BYTES
+from engine.cuda.room import Sizes, rooms
 from engine.form import BITS, FP8, NARROW, Form, computed_dtype, form_of
 from engine.groups import SCRATCH_BYTES
 from engine.model_config import read_config
@@ -26,6 +27,7 @@ from engine.weight_files import CODES, SCALES, Listed, WeightFiles
 _EMBEDDING: Final = "embed_tokens.weight"
 _GROUP_BYTES: Final = {4: GROUP // 2 + 4, 8: GROUP + 2}  # of a group of weights in blocks: codes and scales
 _TOKENIZER_BYTES: Final = 64 << 20  # the default model's takes 40 MiB, and formats are compiled for it
+_CPU_BYTES: Final = SCRATCH_BYTES + _TOKENIZER_BYTES
 _LOGITS: Final = 3  # copies of a step's logits in float32: as computed, as probabilities, sorted
 _QUANTISING: Final = 4  # copies in float32 of a matrix that is quantised
 
@@ -69,7 +71,9 @@ def _needs(
     limit = steady_context(config)
     context = min(limit, settings.context_tokens) if settings.context_tokens else limit
     largest = max((one.elements for one in listed if not _is_block(one.name)), default=0)
-    step = settings.max_running * int(config.vocab_size) * 4 * _LOGITS
+    parts = _gpu_rooms(config, element, settings, context) if form.device.type == "cuda" else {}
+    # The tokenizer's is the machine's memory, and on a processor the steps' too.
+    step = sum(parts.values()) or _CPU_BYTES + settings.max_running * int(config.vocab_size) * 4 * _LOGITS
     loading = largest * (4 * _QUANTISING if form.bits else element) + (SLAB_BYTES if form.narrow else 0)
     tied = architecture is None or architecture.tied
     in_blocks = form.products is not None
@@ -95,10 +99,26 @@ def _needs(
         weights=weights,
         dtype=dtype_words(settings, form),
         token=token_bytes(_layer_shapes(config), form.kv_dtype),
-        work=SCRATCH_BYTES + _TOKENIZER_BYTES + max(step, loading),
+        work=max(step, loading if parts else _CPU_BYTES + loading),
+        rooms=parts,
         context_tokens=context,
         others=others,
     )
+
+
+def _gpu_rooms(config: Any, element: int, settings: EngineSettings, context_tokens: int) -> dict[str, int]:
+    heads, hidden = int(config.num_attention_heads), int(config.hidden_size)
+    sizes = Sizes(
+        vocab=int(config.vocab_size),
+        hidden=hidden,
+        inner=int(getattr(config, "intermediate_size", None) or 4 * hidden),
+        heads=heads,
+        kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+        head_dim=head_dim(config),
+        element=element,
+    )
+    table = -(-context_tokens // settings.page_tokens)
+    return rooms(sizes, settings.max_running, settings.chunk_tokens, table, moves=True)
 
 
 def weight_bytes(

@@ -15,7 +15,7 @@ LEAST_TOKENS: Final = 1024
 """Of keys and values, or the whole context of a model with less: below it a server is of no use."""
 USUAL_KV_BYTES: Final = 1 << 30
 _SHARE: Final = 4  # of all memory, keys and values take a quarter unless more is asked for
-_GPU_SHARE: Final = 0.8  # of what the weights leave free; the rest is for the steps' own tensors
+_GPU_SHARE: Final = 0.9  # of what weights and steps leave free; the rest is for what nobody counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Needs:
     work: int  # the most that loading or a step takes beside them
     context_tokens: int
     others: Mapping[str, int] = field(default_factory=dict)  # weights in other dtypes that could be chosen
+    rooms: Mapping[str, int] = field(default_factory=dict)  # what of `work` is for what, where that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,16 @@ def host_kv_bytes(asked: int | None, kv_bytes: int, gpu: bool, available: int) -
     return asked
 
 
+def exhausted(plan: MemoryPlan) -> ModelError:
+    """Why a model cannot be loaded although its plan fits: memory ran out on the way."""
+    return ModelError(
+        f"memory ran out while {plan.needs.name} was loaded, though its plan fits ({size(plan.total)}: weights "
+        f"{size(plan.needs.weights)}, keys and values {size(plan.kv_bytes)}, room for steps {size(plan.needs.work)}): "
+        "another program has taken some meanwhile, or more is needed than was planned; lower kv_memory_mib, or free "
+        "memory"
+    )
+
+
 def size(count: int) -> str:
     """Bytes for people: three digits that count."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB")):
@@ -104,7 +115,7 @@ def size(count: int) -> str:
 
 def _suggested(needs: Needs, budget: Budget) -> int:
     if budget.gpu:
-        return max(_least(needs), int((budget.left - needs.weights) * _GPU_SHARE))
+        return max(_least(needs), int((budget.left - needs.weights - needs.work) * _GPU_SHARE))
     usual = max(USUAL_KV_BYTES, needs.context_tokens * needs.token)
     return usual if budget.fixed else min(usual, budget.total // _SHARE)
 

@@ -44,6 +44,17 @@ def test_a_model_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         build_default(config)
 
 
+def test_memory_that_runs_out_while_a_model_is_loaded_is_told_with_its_plan(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("engine.torch_engine.runner_for", no_room)
+    with pytest.raises(ConfigError, match=r"memory ran out while tiny.v1 was loaded.*lower kv_memory_mib"):
+        build_default(config_for(tmp_path, engine="torch", model=model, dtype="float32", kv_memory_mib=16))
+
+
 def test_the_scripted_engine_has_the_configured_bounds(tmp_path: Path) -> None:
     engine = build_default(config_for(tmp_path, scripted_max_running=7)).engine
     assert engine.model.id == "scripted"

@@ -105,3 +105,15 @@ def test_the_reason_of_a_number_type(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     form = Form(torch.device(device), torch.float32, 1)
     assert why_dtype(EngineSettings(dtype=dtype), form) == why
+
+
+def test_a_gpu_is_asked_for_what_its_runner_takes_part_by_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = Form(torch.device("cuda"), torch.bfloat16, 1)
+    monkeypatch.setattr("engine.needs.form_of", lambda settings, holds_blocks: form)
+    folder = save_tiny("llama", tmp_path, vocab_size=4096)
+    few, many = (look_at(folder, EngineSettings(max_running=rows), "tiny").needs for rows in (8, 256))
+    assert list(few.rooms) == ["logits", "batch", "attention", "layers", "libraries", "moves"]
+    assert few.work == sum(few.rooms.values())
+    assert many.rooms["logits"] == 32 * few.rooms["logits"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import EngineSettings, ModelError
-from engine.plan import USUAL_KV_BYTES, Budget, Needs, host_kv_bytes, plan_memory, size
+from engine.plan import USUAL_KV_BYTES, Budget, Needs, exhausted, host_kv_bytes, plan_memory, size
 
 MIB, GIB = 1 << 20, 1 << 30
 NEEDS = Needs("big", weights=2 * GIB, dtype="bfloat16", token=64 << 10, work=256 * MIB, context_tokens=8192)
@@ -47,9 +47,17 @@ def test_keys_and_values_shrink_to_what_is_left() -> None:
     assert plan.total <= 2 * GIB + 512 * MIB
 
 
-def test_a_gpu_keeps_some_for_its_steps() -> None:
-    plan = plan_memory(NEEDS, SETTINGS, Budget(80 * GIB, 12 * GIB, "the GPU", gpu=True))
-    assert plan.kv_bytes == 8 * GIB
+def test_a_gpu_keeps_some_for_its_steps_and_for_what_nobody_counted() -> None:
+    plan = plan_memory(NEEDS, SETTINGS, Budget(80 * GIB, 12 * GIB + 256 * MIB, "the GPU", gpu=True))
+    assert plan.kv_bytes == 9 * GIB
+
+
+def test_memory_that_runs_out_all_the_same_is_told_with_the_plan() -> None:
+    plan = plan_memory(NEEDS, SETTINGS, machine(32 * GIB))
+    assert str(exhausted(plan)).startswith(
+        "memory ran out while big was loaded, though its plan fits (3.25 GiB: weights 2 GiB, keys and values 1 GiB, "
+        "room for steps 256 MiB)"
+    )
 
 
 def test_a_gpu_that_is_too_small_for_the_weights_is_told_what_would_do() -> None:

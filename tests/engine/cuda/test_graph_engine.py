@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from engine.config import EngineSettings
 from engine.cuda.processor import ProcessorDevice
@@ -14,6 +17,7 @@ from engine.interface import Engine, ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
 from engine.models import load_model
+from engine.request import FinishReason
 from tests.engine.contract import EngineContract, Shape
 from tests.engine.cuda.torch_kernels import TorchKernels
 from tests.engine.paged_runner import EOS, VOCABULARY
@@ -91,3 +95,33 @@ async def test_chats_that_do_not_fit_together_come_back_to_the_bit(toy: Path) ->
         assert bool(stats.host_pages_back) == bool(host_bytes)
         said.append(chats)
     assert said[0] == said[1]
+
+
+async def test_a_prompt_for_which_memory_runs_out_fails_alone(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = EngineSettings(dtype="float32", page_tokens=16, context_tokens=256, kv_bytes=4 << 20)
+    loaded = load_model(toy, settings)
+    forward = loaded.model.forward
+
+    def short_of_memory(tokens: Tensor, *rest: Any) -> Tensor:
+        if len(tokens) > 100:
+            raise torch.OutOfMemoryError("no memory")
+        return forward(tokens, *rest)
+
+    monkeypatch.setattr(loaded.model, "forward", short_of_memory)
+    runner = GraphRunner(loaded, settings, ProcessorDevice(), TorchKernels(), 1)
+    limits = Limits(runner.context_tokens, max_running=8, step_tokens=200, ahead=1)
+    engine = StepEngine(ModelInfo("toy", 0, 256), ToyTokenizer(), runner, limits, {EOS})
+    engine.start(asyncio.get_running_loop())
+    try:
+        expected = await ask(engine, "alone", [5, 6, 7])
+        beside, large = await asyncio.gather(
+            ask(engine, "beside", [5, 6, 7]), ask(engine, "large", list(range(1, 91)) * 2)
+        )
+        assert large.finished.reason is FinishReason.FAILED
+        assert beside.ids == expected.ids
+        assert (await ask(engine, "after", [5, 6, 7])).ids == expected.ids
+    finally:
+        await engine.close()
+    assert engine.stats().pages_used == 0
