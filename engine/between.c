@@ -1,10 +1,10 @@
 /* What a step of a decoder does between its products, for processors with AVX512: norms, gates, and the attention of
    rows that decode. Values are bfloat16 or float32, computed in float32 and rounded once. */
 
+#include "crew.h"
 #include "numbers.h"
 #include "heads.h"
 #include "context.h"
-#include "crew.h"
 
 enum { TOGETHER = 4, MOST_GROUP = 8, MOST_DIM = 256 };
 

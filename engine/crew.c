@@ -28,10 +28,6 @@ typedef struct {
     Helper helper[];
 } Team;
 
-static int nothing_to_do(Team *team) {
-    return !(uint32_t)atomic_load(&team->crew.left) && !atomic_load(&team->ending);
-}
-
 /* Whether the helper slept until now. */
 static int woken(Helper *helper) {
     if (!atomic_exchange(&helper->asleep, 0)) return 0;
@@ -39,28 +35,36 @@ static int woken(Helper *helper) {
     return 1;
 }
 
-static void rest(Team *team, Helper *own) {
+/* Until somebody wakes it. Where it is in the way it sleeps though there may be work. */
+static void rest(Team *team, Helper *own, int in_the_way) {
     atomic_fetch_add(&team->crew.asleep, 1);
     atomic_store(&own->asleep, 1);
-    if (!nothing_to_do(team) && woken(own)) return; /* it came before anybody could know that there is a sleeper */
+    const int wanted = atomic_load(&team->ending) || (!in_the_way && (uint32_t)atomic_load(&team->crew.left));
+    if (wanted && woken(own)) return; /* it came before anybody could know that there is a sleeper */
     while (sem_wait(&own->bell) && errno == EINTR) {
     }
+}
+
+/* Whether the helper has the caller's core; then the caller is left alone for a while. */
+static int is_in_the_way(Crew *crew) {
+    if (sched_getcpu() != atomic_load_explicit(&crew->core, memory_order_relaxed)) return 0;
+    leave_alone_until(crew, nanoseconds() + REST);
+    return 1;
 }
 
 static void *help(void *given) {
     Helper *own = given;
     Team *team = (Team *)own->crew;
-    for (long idle = 0; !atomic_load_explicit(&team->ending, memory_order_relaxed);) {
-        const long taken = take_pieces(own->crew, own->member);
-        if (taken) {
-            atomic_fetch_add_explicit(&own->crew->done, taken, memory_order_release);
-            idle = 0;
-        } else if (idle++ < PATIENCE) {
+    long idle = 0;
+    while (!atomic_load_explicit(&team->ending, memory_order_relaxed)) {
+        const int in_the_way = is_in_the_way(own->crew);
+        const long taken = in_the_way ? 0 : take_pieces(own->crew, own->member);
+        if (taken) atomic_fetch_add_explicit(&own->crew->done, taken, memory_order_release);
+        idle = taken ? 0 : idle + 1;
+        if (in_the_way || idle > PATIENCE)
+            rest(team, own, in_the_way), idle = 0;
+        else if (idle)
             spin();
-        } else {
-            rest(team, own);
-            idle = 0;
-        }
     }
     return 0;
 }

@@ -5,10 +5,10 @@
    of words: a float32, or two bfloat16 multiplied at once where the processor can (AVX512-BF16). Between blocks the
    softmax is kept as its greatest score, its sum and what was mixed so far. */
 
+#include "crew.h"
 #include "numbers.h"
 #include "heads.h"
 #include "packing.h"
-#include "crew.h"
 
 enum { TILE = 6, TOKENS = 64, PIECE_TOKENS = 16, MOST_DIM = 256 };
 #define HIDDEN (-1e30f)

@@ -5,8 +5,8 @@
    group's scale is that of its third-greatest four: the two fours with the greatest inputs, which would make all others
    coarse, have 7 more bits above their 8, multiplied apart. */
 
-#include "numbers.h"
 #include "crew.h"
+#include "numbers.h"
 
 enum { GROUP = 32, LANES = 16, FOURS = 8, ROWS = 6, BLOCKS = 2, BYTES4 = 320, BYTES8 = 544, MOST = 127, PIECE_ROWS = 8 };
 enum { ABOVE = 7, WHOLE = 1 << ABOVE }; /* input = scale * (whole + 128 * above) */
