@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Does things first ... end - 1 of those that are given. `member`: 0 is the caller, each helper has a number of its own. */
+/* Does things first ... end - 1 of those that are given. `member`: 0 is the caller; each helper has its own number. */
 typedef void Work(const void *given, long first, long end, int member);
 
 typedef struct Crew {
@@ -26,10 +26,11 @@ typedef struct Crew {
 } Crew;
 
 /* What helpers saved, less what they were waited for, in nanoseconds. A caller whose helpers have cost more than COST
-   works alone for ALONE times as long: they lost their core to somebody who will want it again. No more than REMEMBERED
-   is kept of what they saved. A helper that finds itself on the caller's core leaves it alone for a REST. Beside a process
-   that computes all the time a step of 8 replies takes 12 ms with one thread and with two; without all this 17. */
-enum { COST = 200000, REMEMBERED = 1000000, ALONE = 10, REST = 3000000 };
+   works alone for ALONE times as long, for LONGEST at most: they lost their core to somebody who will want it again. No
+   more than REMEMBERED is kept of what they saved. A helper that finds itself on the caller's core leaves it alone for a
+   REST. Beside a process that computes all the time a step of 8 replies takes 12 ms with one thread and with two; without
+   all this 17. */
+enum { COST = 200000, REMEMBERED = 1000000, ALONE = 10, LONGEST = 500000000, REST = 3000000 };
 
 enum { SPINS = 3000 }; /* of a caller that waits, about 60 us; then it offers its core */
 
@@ -40,8 +41,7 @@ static inline long take_pieces(Crew *crew, int member) {
     long taken = 0;
     uint64_t left = atomic_load_explicit(&crew->left, memory_order_acquire);
     while ((uint32_t)left) {
-        if (!atomic_compare_exchange_weak_explicit(&crew->left, &left, left - 1, memory_order_acquire, memory_order_acquire))
-            continue;
+        if (!atomic_compare_exchange_weak(&crew->left, &left, left - 1)) continue;
         const long first = (crew->pieces - (long)(uint32_t)left) * crew->each, end = first + crew->each;
         crew->work(crew->given, first, end < crew->count ? end : crew->count, member);
         taken++;
@@ -74,7 +74,8 @@ static inline void account(Crew *crew, long own, long began, long worked, long e
     if (own) crew->saved += (crew->pieces - own) * ((worked - began) / own) - (ended - worked);
     if (crew->saved > REMEMBERED) crew->saved = REMEMBERED;
     if (crew->saved > -COST) return;
-    leave_alone_until(crew, ended - ALONE * crew->saved);
+    const long alone = -crew->saved * ALONE;
+    leave_alone_until(crew, ended + (alone < LONGEST ? alone : LONGEST));
     crew->saved = 0;
 }
 
