@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from string import ascii_lowercase
 
 import pytest
 
@@ -57,6 +58,27 @@ def test_folding_twice_changes_nothing() -> None:
 )
 def test_a_character_folds_to_what_it_looks_like(char: str, folded: str) -> None:
     assert fold_char(char) == folded
+
+
+ALPHABETS = {
+    "small capitals": "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡxʏᴢ",
+    "squares": "🄰🄱🄲🄳🄴🄵🄶🄷🄸🄹🄺🄻🄼🄽🄾🄿🅀🅁🅂🅃🅄🅅🅆🅇🅈🅉",
+    "filled squares": "🅰🅱🅲🅳🅴🅵🅶🅷🅸🅹🅺🅻🅼🅽🅾🅿🆀🆁🆂🆃🆄🆅🆆🆇🆈🆉",
+    "filled circles": "🅐🅑🅒🅓🅔🅕🅖🅗🅘🅙🅚🅛🅜🅝🅞🅟🅠🅡🅢🅣🅤🅥🅦🅧🅨🅩",
+    "Cherokee": "ᏗᏰፈᎴᏋᎦᎶᏂᎥᏠᏦᏝᎷᏁᎧᎮqᏒᏕᏖᏬᏉᏇጀᎩፚ",
+    "Cherokee by its capitals": "ᎪᏴᏟᎠᎬFᏀᎻᏆᎫᏦᏞᎷNᎾᏢQᎡᏚᎢUᏙᎳXᎽᏃ",
+    "Canadian syllabics": "ᗩᗷᑕᗪᕮᖴGᕼIᒍKᒪᗰᑎOᑭᑫᖇᔕTᑌᐯᗯ᙭Yᘔ",
+}
+
+
+@pytest.mark.parametrize("name", ALPHABETS)
+def test_an_alphabet_of_lookalikes_is_read_as_it_is_meant(name: str) -> None:
+    assert fold_text(ALPHABETS[name]) == ascii_lowercase
+    assert fold_text(ALPHABETS[name].lower()) == ascii_lowercase
+
+
+def test_a_flag_behind_a_word_is_no_part_of_it() -> None:
+    assert not any(map(is_word, fold_text("🇫🇷")))
 
 
 def test_lookalikes_are_of_other_scripts_and_look_like_one_ascii_character() -> None:

@@ -90,6 +90,10 @@ def test_nothing_is_said_about_an_empty_delta() -> None:
         "forbidden\u00a0\u3000phrase",
         "forb\u3164idden phr\x08ase",
         "ⓕⓞⓡⓑⓘⓓⓓⓔⓝ phrase",
+        "ꜰᴏʀʙɪᴅᴅᴇɴ ᴘʜʀᴀꜱᴇ",
+        "🅵🅾\ufe0f🆁🅱🅸🅳🅳🅴🅽 🅟🅗🅡🅐🅢🅔",
+        "ᎦᎧᏒᏰᎥᎴᎴᏋᏁ ᏢᎻᎡᎪᏚᎬ",
+        "ᖴOᖇᗷIᗪᗪEᑎ ᑭᕼᖇᗩᔕᕮ",
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
