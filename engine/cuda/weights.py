@@ -27,9 +27,8 @@ class CodesLinear:
     """Implements `engine.linear.Linear`."""
 
     def __init__(self, products: Products, codes: Codes, bias: Tensor | None, dtype: torch.dtype) -> None:
-        """The outputs are in `dtype`."""
-        self.codes, self._products, self._dtype = codes, products, dtype
-        self._bias = None if bias is None else bias.float()
+        """bias: float32 [N]; the outputs are in `dtype`."""
+        self.codes, self._products, self._bias, self._dtype = codes, products, bias, dtype
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._products(x.contiguous(), self.codes, self._bias, self._dtype)
@@ -52,6 +51,6 @@ class NarrowWeights:
     def _made(
         self, codes: Codes, bias: Tensor | None, inputs: torch.dtype, dtype: torch.dtype
     ) -> CodesLinear:
-        made = CodesLinear(self._products, codes, bias, dtype)
-        self._products.prepare(codes, None if bias is None else bias.float(), inputs, dtype)
-        return made
+        exact = None if bias is None else bias.float()
+        self._products.prepare(codes, exact, inputs, dtype)
+        return CodesLinear(self._products, codes, exact, dtype)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.cuda.codes import E4M3, FP8, INT8, Codes, decode, encode, scaled_to
-from engine.cuda.products import Shape, TritonProducts, product, scaled, shape_for, squeezed
+from engine.cuda.products import Shape, TritonProducts, product, shape_for, squeezed
 from tests.engine.cuda.kernel_cases import close, poisoned
 
 
@@ -62,7 +62,7 @@ def check_scaled(seed: int, device: str, rows: int) -> None:
     codes = encode([torch.randn(96, 128, generator=source).to(device)], FP8)
     bias = torch.randn(96, generator=source).to(device) if seed % 2 else None
     with poisoned():
-        out = scaled(x, codes, bias)
+        out = TritonProducts(4)(x, codes, bias, torch.bfloat16)
     values, scales = squeezed(x)
     close(out, exact(values.double() * scales.double()[:, None], codes, bias))
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.cuda.products import STEPS, shape_for
+from engine.cuda.codes import FP8, decode, encode
+from engine.cuda.processor import ProcessorProducts
+from engine.cuda.products import STEPS, TritonProducts, shape_for
+from tests.engine.cuda.kernel_cases import close
 from tests.engine.cuda.product_cases import check_any_rows, check_product, check_scaled, check_squeezed
 
 DTYPES = (torch.float32, torch.float16)
@@ -31,6 +34,19 @@ def test_inputs_quantised_in_one_kernel() -> None:
 def test_torchs_product_of_fp8_gets_what_it_wants() -> None:
     for seed, rows in enumerate((16, 37)):
         check_scaled(seed, "cpu", rows)
+
+
+@pytest.mark.parametrize("rows", [4, 20])
+def test_the_stand_in_computes_what_a_gpu_would(rows: int) -> None:
+    """From 16 rows on inputs are in fp8 on both."""
+    torch.manual_seed(rows)
+    x = torch.randn(rows, 64).bfloat16()
+    codes = encode([torch.randn(48, 64)], FP8)
+    found = ProcessorProducts()(x, codes, None, torch.bfloat16)
+    close(found, TritonProducts(4)(x, codes, None, torch.bfloat16).double())
+    exact = torch.nn.functional.linear(x.float(), decode(codes))
+    lost = float((found.float() - exact).norm() / exact.norm())
+    assert (lost < 0.01) == (rows == 4)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 9, 24, 100, 5000])
