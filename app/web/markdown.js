@@ -2,10 +2,12 @@
 
 import { beginsTable, readTable } from "./table.js";
 
-const FENCE = /^( *)(`{3,}|~{3,}) *([\w+#.-]{0,40})[^`]*$/;
-const HEADING = /^ {0,3}(#{1,6}) +(.*)$/;
-const ITEM = /^( *)(?:([-*+])|(\d{1,9})[.)]) +(.*)$/;
-const QUOTE = /^ {0,3}> ?(.*)$/;
+// No pattern has two ways to match the same characters: none looks at a part of a line twice.
+const FENCE = /^( *)(`{3,}|~{3,})/;
+const LANGUAGE = /^ *([\w+#.-]{0,40})/;
+const HEADING = /^ {0,3}(#{1,6}) +(.*)$/s;
+const ITEM = /^( *)(?:([-*+])|(\d{1,9})[.)]) +(.*)$/s;
+const QUOTE = /^ {0,3}> ?(.*)$/s;
 const RULE = /^ {0,3}(?:-{3,}|\*{3,}|_{3,}) *$/;
 const TASK = /^\[([ xX])\] +(?=\S)/;
 const DEEPEST_LIST = 5;
@@ -33,8 +35,7 @@ export function blocks(text, depth = 0) {
 
 function readBlock(lines, at, depth) {
   const line = lines[at];
-  const fence = FENCE.exec(line);
-  if (fence) return readCode(lines, at, fence);
+  if (isFence(line)) return readCode(lines, at);
   if (RULE.test(line)) return [{ kind: "rule" }, at + 1];
   const heading = HEADING.exec(line);
   if (heading) return [{ kind: "heading", level: heading[1].length, text: heading[2] }, at + 1];
@@ -47,7 +48,13 @@ function readBlock(lines, at, depth) {
 }
 
 function startsBlock(line) {
-  return line.trim() === "" || [FENCE, RULE, HEADING, ITEM, QUOTE].some((start) => start.test(line));
+  return line.trim() === "" || isFence(line) || [RULE, HEADING, ITEM, QUOTE].some((start) => start.test(line));
+}
+
+/** Three backticks or more begin no code where others follow on the line: that is code within a text. */
+function isFence(line) {
+  const fence = FENCE.exec(line);
+  return fence !== null && !(fence[2].startsWith("`") && line.includes("`", fence[0].length));
 }
 
 function readQuote(lines, at, depth) {
@@ -60,7 +67,9 @@ function readQuote(lines, at, depth) {
  * An unclosed fence runs to the end: while a reply is being written, its last block often is one. Code that stands
  * under an item of a list loses the fence's own indent.
  */
-function readCode(lines, at, [, indent, fence, language]) {
+function readCode(lines, at) {
+  const [opening, indent, fence] = FENCE.exec(lines[at]);
+  const [, language] = LANGUAGE.exec(lines[at].slice(opening.length));
   let end = at + 1;
   const closes = (line) => line.trim().startsWith(fence) && line.trim().replaceAll(fence[0], "") === "";
   while (end < lines.length && !closes(lines[end])) end++;
@@ -82,7 +91,7 @@ function readList(lines, at) {
       if (indents.at(-1) !== indent && indents.length < DEEPEST_LIST) indents.push(indent);
       const number = item[3] === undefined ? null : Number(item[3]);
       items.push({ depth: indents.length - 1, number, text: item[4].replace(TASK, taskBox) });
-    } else if (/^ {2,}\S/.test(lines[next]) && !FENCE.test(lines[next])) {
+    } else if (/^ {2,}\S/.test(lines[next]) && !isFence(lines[next])) {
       items.at(-1).text += `\n${lines[next].trim()}`;
     } else if (!(lines[next].trim() === "" && ITEM.test(lines[next + 1] ?? ""))) {
       break;

@@ -7,6 +7,7 @@ const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const TARGET = /\(((?:https?:\/\/|mailto:)[^\s()<>]{1,2000}(?:\([^\s()<>]*\)[^\s()<>]*)?)(?: +"[^"\n]*")?\)/y;
 const ADDRESS = /https?:\/\/[^\s<>"`|[\]]{1,2000}/y;
 const OPEN = 12; // marks that may be open at once; the oldest stays text
+const LONGEST = 3; // a longer run of marks stays text; with OPEN this bounds how deep spans lie in each other
 
 /** Spans are text, code (with `text`), strong, em, del and link (with `spans`, a link with `href`). */
 export function spans(text) {
@@ -94,8 +95,8 @@ class Reader {
   #emphasis(at) {
     const length = runLength(this.#text, at);
     const [before, after] = [this.#text[at - 1] ?? " ", this.#text[at + length] ?? " "];
-    const opens = !/\w/.test(before) && !/\s/.test(after);
-    const closes = !/\s/.test(before) && !/\w/.test(after);
+    const opens = length <= LONGEST && !/\w/.test(before) && !/\s/.test(after);
+    const closes = length <= LONGEST && !/\s/.test(before) && !/\w/.test(after);
     return this.#run(at, length, opens, closes);
   }
 

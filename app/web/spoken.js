@@ -4,7 +4,7 @@ import { cells } from "./table.js";
 import { plain, spans } from "./spans.js";
 
 const FENCE = /^ *(?:`{3,}|~{3,})/;
-const DASHES = /^[\s|:-]*-[\s|:-]*$/;
+const DASHES = /^[\s|:-]+$/;
 const LEAD = /^(?: {0,3}#{1,6} +| {0,3}> ?| *[-*+] +)/;
 
 /** What to say of some lines or sentences; empty where there are marks only. */
@@ -14,7 +14,7 @@ export function spoken(text) {
 }
 
 function spokenLine(line) {
-  if (FENCE.test(line) || DASHES.test(line)) return "";
+  if (FENCE.test(line) || (DASHES.test(line) && line.includes("-"))) return "";
   const words = line.trim().startsWith("|") ? cells(line).join(", ") : line.replace(LEAD, "");
   return plain(spans(words)).trim();
 }

@@ -40,6 +40,7 @@ def _take(address: str) -> None:
             page.get_by_label(label).fill(value)
         for text in ASKED:
             ask(page, text)
+        page.locator("#settings").evaluate("(panel) => { panel.scrollTop = 0 }")
         page.screenshot(path=PICTURE)
         browser.close()
 

@@ -124,6 +124,8 @@ def test_only_addresses_of_the_web_become_links(modules: Modules, text: str, spa
         "*a " * 50_000, "`" * 50_001, "**" * 50_000, "> " * 50_000, "- a\n" * 20_000, "[" * 100_000,
         "[a](https://" * 10_000, "*a **b " * 10_000 + "c** d* " * 10_000, "https://a" * 10_000, "` `` " * 20_000,
         "|" * 50_000 + "\n" + "|-" * 50_000 + "\n" + "|\n" * 20_000, "a|b\n" * 20_000, "```" + "a" * 50_000 + "`",
+        "~" * 100_000 + "`", "~~~" + " " * 100_000 + "`", "#" + " " * 100_000 + "\u2028", "```" + " " * 50_000 + "`",
+        "-" + " " * 100_000 + "\u2028", "-" * 100_000 + "x", "> " + " " * 100_000 + "\u2028", "- " * 50_000 + "x",
         "_a" * 50_000, "~~a" * 30_000, "\\" * 100_001, "]" * 100_000, "| -\n" * 20_000,
     ],
 )  # fmt: skip
@@ -131,9 +133,41 @@ def test_hostile_markdown_is_read_in_linear_time(modules: Modules, text: str) ->
     """Quadratic work on these would run past the test's own time limit by far."""
     body = """async (m, text) => {
         const { plain, spans } = await import("/spans.js");
-        return m.blocks(text).length + plain(spans(text)).length;
+        const { spoken } = await import("/spoken.js");
+        return m.blocks(text).length + plain(spans(text)).length + spoken(text).length;
     }"""
     assert modules.call("markdown.js", body, text) > 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*" * 6_000 + "a" + "*" * 6_000,
+        "[" + "*" * 6_000 + "a" + "*" * 6_000 + "](http://x.example)",
+        "*a **b " * 1_000 + "c** d* " * 1_000,
+        "***a " * 1_000 + "b*** " * 1_000,
+        "[a " * 1_000 + "](http://x.example)" * 1_000,
+        "*[" * 1_000 + "a" + "](http://x.example)*" * 1_000,
+        "_*" * 1_000 + "a" + "*_" * 1_000,
+    ],
+)
+def test_spans_lie_in_each_other_to_a_bounded_depth(modules: Modules, text: str) -> None:
+    body = """(m, text) => {
+        const root = document.createElement("div");
+        new m.MarkdownView(root).show(text);
+        const depth = (node) => 1 + Math.max(0, ...[...node.children].map(depth));
+        return [depth(root), root.querySelector("a a") === null, root.textContent.includes("a")];
+    }"""
+    depth, links_are_apart, said = modules.call("markdown-view.js", body, text)
+    assert depth < 40
+    assert links_are_apart
+    assert said
+
+
+def test_code_with_its_own_marks_behind_tildes(modules: Modules) -> None:
+    (code,) = modules.call("markdown.js", "(m, text) => m.blocks(text)", "~~~ js `x`\na\n```\n~~~")
+    assert (code["kind"], code["language"], code["text"]) == ("code", "js", "a\n```")
+    assert _kinds(modules, "``` a `b` ```") == ["paragraph"]
 
 
 def test_no_character_of_a_growing_text_is_lost(modules: Modules) -> None:
