@@ -36,7 +36,7 @@ class EngineSettings:
         0  # memory for keys and values; 0: what the device suggests (see runner.suggested_kv_bytes)
     )
     host_kv_bytes: int = 0  # memory of the host for those that leave a GPU; 0: they are computed again
-    # What keys and values are kept in, on a GPU. auto: what the model is computed in. fp8: half of bfloat16's memory,
+    # What keys and values are kept in, on a GPU. auto: what the model is computed in. fp8: about half the memory,
     # for twice as long contexts and half the reading (what it costs: docs/benchmarks.md).
     kv_dtype: str = "auto"
     context_tokens: int = 0  # 0: what the model was trained for
