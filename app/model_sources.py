@@ -48,6 +48,12 @@ def _configured(config: Config) -> set[Path]:
 
 
 def _lies_in(found: Path, home: Path) -> bool:
-    """Whether it is there, and all of its files in the same home: as deep as a model's folder goes."""
+    """Whether it is there, and all of its files in the same home: as deep as a model's folder goes.
+
+    Files and folders only: opening a pipe would wait for somebody to write into it.
+    """
     files = chain([found], found.glob("*"), found.glob("*/*"))
-    return found.exists() and all(file.resolve().is_relative_to(home) for file in files)
+    return found.exists() and all(
+        file.resolve().is_relative_to(home) and (file.is_file() or file.is_dir() or not file.exists())
+        for file in files
+    )

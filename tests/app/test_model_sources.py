@@ -70,7 +70,10 @@ def test_what_lies_elsewhere_is_refused_in_the_same_words_whether_it_is_there_or
     (home / "deep" / "templates").mkdir(parents=True)
     (home / "deep" / "templates" / "chat.jinja").symlink_to("/etc/passwd")
     (home / "circle").symlink_to(home / "circle")
-    sources = ["link", "inner", "deep", "circle", "nowhere", "../models2/outside", str(outside), "/", "/etc"]
+    (home / "piped").mkdir()
+    os.mkfifo(home / "piped" / "model.safetensors")
+    sources = ["link", "inner", "deep", "circle", "piped", "piped/model.safetensors"]
+    sources += ["nowhere", "../models2/outside", str(outside), "/", "/etc"]
     sources += ["tiny\0", "x" * 4000, "~", "~nouser/x", "tiny/../../models2/outside", ".."]
     (message,) = {refused(source, config) for source in sources}
     assert f"(SLUICE_MODEL_DIRS: {home})" in message
