@@ -30,6 +30,12 @@ _PLAIN: Final = {
     "llama": _SAID,
     "qwen3": _SAID | {"layer_types": list, "sliding_window": (int, type(None))},
 }
+# Lists of the first's length are made before any weight is looked at; within less than the second nothing can be said.
+_BOUNDS: Final = {
+    "num_hidden_layers": (1, 1000),
+    "max_position_embeddings": (16, 1 << 30),
+    "vocab_size": (1, 1 << 24),
+}
 _STRANGE: Final = frozenset({"quantization_config", "partial_rotary_factor", "rope_theta", "rope_scaling"})
 
 
@@ -40,6 +46,9 @@ def read_config(folder: Path) -> Any:
         content = read_object(path)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; copy the model's own there") from None
+    for part in (content, content.get("text_config")):
+        if isinstance(part, dict):
+            _check_bounds(path, part)
     if (plain := plain_config(content)) is not None:
         return plain
     from transformers import AutoConfig
@@ -63,6 +72,15 @@ def read_config(folder: Path) -> Any:
             f"{folder}: a {config.model_type} model does not generate text; choose another model"
         )
     return config
+
+
+def _check_bounds(path: Path, content: dict[str, Any]) -> None:
+    for name, (low, high) in _BOUNDS.items():
+        value = content.get(name)
+        if isinstance(value, int | float) and not low <= value <= high:
+            raise ModelError(
+                f"{path}: {name} is {value}, not a number from {low} to {high}; copy the model's own there"
+            )
 
 
 def read_object(path: Path) -> dict[str, Any]:

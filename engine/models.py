@@ -17,9 +17,10 @@ from engine.checkpoint import Checkpoint
 from engine.config import EngineSettings, ModelError
 from engine.decoder import Decoder
 from engine.form import BITS, FP8, Form, form_of
+from engine.generation_config import read_generation_config, recommended
 from engine.kernels import Kernels
 from engine.linear import Linears, Narrow
-from engine.model_config import read_config, read_object
+from engine.model_config import read_config
 from engine.norm import Pointwise
 from engine.paged_cache import LayerShape
 from engine.request import Sampling
@@ -82,6 +83,7 @@ def load_model(folder: Path, settings: EngineSettings, narrow: Narrow | None = N
     architecture = architecture_of(config)
     if architecture is None:
         check_generic(config, settings)
+    generation = read_generation_config(folder)
     files = WeightFiles(folder)
     form = form_of(settings, holds_blocks=files.holds_blocks and architecture is not None)
     model: LanguageModel
@@ -97,12 +99,11 @@ def load_model(folder: Path, settings: EngineSettings, narrow: Narrow | None = N
             model = Decoder(architecture, config, weights, linears, pointwise_of(form))
             if model.is_in_c:  # torch has little to do, and its threads spin where the crew's work
                 torch.set_num_threads(1)
-    generation = _read_generation_config(folder)
     limit = steady_context(config)
     return LoadedModel(
         model=model,
         context_tokens=min(limit, settings.context_tokens) if settings.context_tokens else limit,
-        defaults=_recommended(generation),
+        defaults=recommended(generation),
         eos_ids=_eos_ids(generation, config),
         device=form.device,
         dtype=form.dtype,
@@ -142,30 +143,6 @@ def pointwise_of(form: Form) -> Pointwise | None:
             "install one of them, or choose cpu"
         ) from error
     return TritonPointwise()
-
-
-def _read_generation_config(folder: Path) -> dict[str, Any]:
-    """The file itself: transformers' class fills in defaults that the authors did not choose."""
-    try:
-        return read_object(folder / "generation_config.json")
-    except FileNotFoundError:
-        return {}
-
-
-def _recommended(generation: dict[str, Any]) -> Sampling:
-    plain = Sampling()
-    return Sampling(
-        temperature=0.0 if generation.get("do_sample") is False else _or(generation, "temperature", plain),
-        top_p=_or(generation, "top_p", plain),
-        top_k=int(_or(generation, "top_k", plain)),
-        min_p=_or(generation, "min_p", plain),
-        repetition_penalty=_or(generation, "repetition_penalty", plain),
-    )
-
-
-def _or(generation: dict[str, Any], name: str, plain: Sampling) -> float:
-    value = generation.get(name)
-    return float(getattr(plain, name) if value is None else value)
 
 
 def _eos_ids(generation: dict[str, Any], config: Any) -> frozenset[int]:

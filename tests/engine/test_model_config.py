@@ -109,3 +109,23 @@ def test_quantised_weights_are_refused_and_not_read_plainly(written: dict[str, A
     (tmp_path / "config.json").write_text(json.dumps(quantised))
     with pytest.raises(ModelError, match="quantised"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("num_hidden_layers", value) for value in (0, -1, 10**9, 1e30)),
+        *(("max_position_embeddings", value) for value in (0, 1, -5, 10**12)),
+        *(("vocab_size", value) for value in (0, 10**9)),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "nested"])
+def test_a_number_that_no_model_has_is_refused_before_anything_is_made_of_it(
+    written: dict[str, Any], name: str, value: float, nested: bool, tmp_path: Path
+) -> None:
+    content = written | {name: value}
+    if nested:
+        content = {"model_type": "gemma3", "text_config": content}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=rf"config\.json: {name} is .*, not a number from"):
+        read_config(tmp_path)

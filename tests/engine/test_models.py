@@ -64,6 +64,31 @@ def test_a_model_recommended_without_sampling_is_greedy(folder: Path) -> None:
     assert load_model(write_generation(folder, '{"do_sample": false}'), PLAIN).defaults.temperature == 0
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *('"temperature": NaN', '"temperature": -1', '"temperature": "hot"', '"temperature": true'),
+        *('"top_p": -1', '"top_p": 1.5', '"top_k": 1e30', '"min_p": []', '"repetition_penalty": 0'),
+        *(
+            '"eos_token_id": 1000000000000000000000000000000',
+            '"eos_token_id": [2, -1]',
+            '"eos_token_id": "x"',
+        ),
+    ],
+)
+def test_a_recommendation_that_every_request_would_fail_of_is_refused_by_its_name(
+    folder: Path, fault: str
+) -> None:
+    name = fault.split('"')[1]
+    with pytest.raises(ModelError, match=rf"generation_config\.json: {name} is no"):
+        load_model(write_generation(folder, f"{{{fault}}}"), PLAIN)
+
+
+def test_what_is_recommended_as_null_is_left_to_us(folder: Path) -> None:
+    nothing = '{"temperature": null, "top_k": null, "eos_token_id": null}'
+    assert load_model(write_generation(folder, nothing), PLAIN).defaults == Sampling()
+
+
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_broken_generation_config_is_named(folder: Path, content: str) -> None:
     with pytest.raises(ModelError, match=r"generation_config\.json.*mend or replace"):
