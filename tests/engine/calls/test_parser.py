@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from engine.calls import mistral
 from engine.calls.hermes import HERMES
 from engine.calls.llama import LLAMA
 from engine.calls.parser import CallParser
@@ -118,6 +119,15 @@ def test_arguments_leave_at_once(syntax: CallSyntax) -> None:
     assert parser.push('": "x\\') == [Arguments('": "x\\')]
     assert parser.push('""}') == [Arguments('""}'), CallEnd()]
     assert parser.finish() == []
+
+
+def test_calls_in_a_list_that_the_model_did_not_close() -> None:
+    begun = '[TOOL_CALLS] [{"name": "f", "arguments": {}, "id": "abc"}'
+    assert parsed(mistral.LIST, f"{begun} So.") == [("f", "{}", True), "So."]
+    assert parsed(mistral.LIST, begun + ', {"name": "unknown", "arguments": {}}') == [
+        ("f", "{}", True),
+        ', {"name": "unknown", "arguments": {}}',
+    ]
 
 
 def test_compact_call_with_its_kind_before_its_name() -> None:
