@@ -67,6 +67,7 @@ def graph_runner(loaded: Any, given: Any, sizes: Sizes, kv: str) -> tuple[GraphR
     from engine.cuda.processor import ProcessorDevice
     from engine.cuda.runner import GraphRunner
     from engine.cuda.triton_kernels import TritonKernels
+    from engine.paged_cache import token_bytes
 
     gc.collect()
     device: Device = CudaDevice(torch.device("cuda")) if given.device == "cuda" else ProcessorDevice()
@@ -76,6 +77,8 @@ def graph_runner(loaded: Any, given: Any, sizes: Sizes, kv: str) -> tuple[GraphR
         page_tokens=sizes.page_tokens,
         max_running=max(max(sizes.streams), *(rows for rows, _ in sizes.decodes)),
         kv_bytes=0 if given.device == "cuda" else 4 << 20,
+        # Room for the history of `chat`, as its pages would be without fewer bits, and some more.
+        host_kv_bytes=2 * sizes.history * token_bytes(loaded.model.shapes, loaded.dtype),
     )
     waits: list[float] = []
     kernels = TritonKernels(device.processors, loaded.context_tokens)
@@ -145,8 +148,9 @@ def decode(
 
 
 def chat(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float | str]:
-    """A turn whose history is kept, against computing it anew."""
+    """A turn whose history is kept on the GPU, or in the host's memory, against computing it anew."""
     from engine.batch import Row
+    from engine.moves import Moves
     from engine.request import Sampling
 
     greedy, pages = (
@@ -163,9 +167,22 @@ def chat(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float | st
     prefill(0, sizes.history)  # compiles what it needs
     anew = timed(lambda: prefill(0, sizes.history + sizes.turn), device)
     kept = timed(lambda: prefill(sizes.history, sizes.history + sizes.turn), device)
+    mover = runner.mover
+    assert mover is not None
+    away = list(enumerate(pages[: -(-sizes.history // sizes.page_tokens)]))  # (host page, page)
+    left = timed(lambda: mover.send(Moves(out=[(page, host) for host, page in away])).synchronize(), device)
+
+    def come_back() -> None:
+        mover.send(Moves(back=away)).synchronize()
+        prefill(sizes.history, sizes.history + sizes.turn)
+
+    back = timed(come_back, device)
     name = f"first token behind {sizes.history:,}"
     return {
         f"{name}, anew, ms": anew * 1e3,
         f"{name}, kept, ms": kept * 1e3,
         f"{name}, kept of anew": kept / anew,
+        f"{name}, brought back, ms": back * 1e3,
+        f"{name}, brought back of anew": back / anew,
+        f"moving {sizes.history:,} tokens' pages out, GB/s": len(away) * mover.page_bytes / left / 1e9,
     }

@@ -122,6 +122,7 @@ def families(device: str, asked: list[str] | None) -> Iterator[tuple[str, Callab
     for family in asked or [*LEAN, *GENERIC]:
         yield f"{family} greedy", lambda family=family: greedy(family, device)  # type: ignore[misc]
     yield "seeds", lambda: seeds(device)
+    yield "pages out and back", lambda: pages_out_and_back(device)
 
 
 def greedy(family: str, device: str) -> str:
@@ -158,6 +159,34 @@ def seeds(device: str) -> str:
         expected = drive(plain, shorter(sampled_runs(runner.pages_total), device))
     assert found == expected, (found, expected)
     return f"{sum(map(len, found))} tokens equal"
+
+
+def pages_out_and_back(device: str) -> str:
+    """Pages leave for the host's memory and come back elsewhere while others are written, to the bit."""
+    import torch
+
+    from engine.cuda.device import CudaDevice, Device
+    from engine.cuda.mover import PageMover
+    from engine.cuda.processor import ProcessorDevice
+    from engine.moves import Moves
+
+    place: Device = CudaDevice(torch.device("cuda")) if device == "cuda" else ProcessorDevice()
+    count = 512 if device == "cuda" else 6
+    pools = [torch.randn(16, 3 * count, 16, 128, device=place.torch, dtype=torch.bfloat16) for _ in range(4)]
+    before = [pool[:, :count].clone() for pool in pools]
+    mover = PageMover(pools, count, place)
+    half = count // 2
+    for pool in pools:
+        pool[:, half:count].copy_(pool[:, half:count].clone())  # still on its way when the pages leave
+    out = [(page, count - 1 - page) for page in range(count)]
+    mover.send(Moves(at_once=out[:half], out=out[half:]))
+    back = mover.send(Moves(back=[(host, count + page) for page, host in out]))
+    for pool in pools:
+        pool[:, 2 * count :].normal_()  # beside it
+    back.synchronize()
+    for pool, kept in zip(pools, before, strict=True):
+        assert torch.equal(pool[:, count : 2 * count], kept)
+    return f"{count} pages of {mover.page_bytes} bytes"
 
 
 def shorter(runs: list[Run], device: str) -> list[Run]:
