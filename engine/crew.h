@@ -27,9 +27,9 @@ typedef struct Crew {
 
 /* What helpers saved, less what they were waited for, in nanoseconds. A caller whose helpers have cost more than COST
    works alone for ALONE times as long, for LONGEST at most: they lost their core to somebody who will want it again. No
-   more than REMEMBERED is kept of what they saved. A helper that finds itself on the caller's core leaves it alone for a
-   REST. Beside a process that computes all the time a step of 8 replies takes 12 ms with one thread and with two; without
-   all this 17. */
+   more than REMEMBERED is kept of what they saved. A helper that finds itself on the caller's core leaves it alone for
+   a REST. Beside a process that computes all the time a step of 8 replies takes 12 ms with one thread and with two;
+   without all this 17. */
 enum { COST = 200000, REMEMBERED = 1000000, ALONE = 10, LONGEST = 500000000, REST = 3000000 };
 
 enum { SPINS = 3000 }; /* of a caller that waits, about 60 us; then it offers its core */
