@@ -37,7 +37,10 @@ def commands(program: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(tmp_path_factory.mktemp("served"), SLUICE_SCRIPTED_TOKENS_PER_S="20") as running:
+    cache = str(tmp_path_factory.mktemp("cache"))
+    with served(
+        tmp_path_factory.mktemp("served"), SLUICE_SCRIPTED_TOKENS_PER_S="20", SLUICE_CACHE_DIR=cache
+    ) as running:
         yield running
 
 
@@ -100,14 +103,13 @@ def test_the_key_commands_make_list_and_revoke(server: Served) -> None:
 def test_the_model_commands_pull_load_and_unload(server: Served, tmp_path: Path) -> None:
     folder = save_tiny_chat(tmp_path / "tiny")
     pull, load, unload = [words for words in commands("sluice") if words[0] == "models"]
-    cache = f"--cache-dir={tmp_path / 'cache'}"
     assert pull.pop() == "/path/to/folder-or.gguf"
-    assert load.pop() == "/path/to/folder"
-    assert server.sluice(*pull, str(folder), cache).startswith("tiny  ")
-    assert server.sluice(*load, str(folder)).startswith(f"{load[-1]}  ")
-    assert f"from {folder}" in server.sluice("models", "list", cache)
+    assert load.pop() == "NAME"
+    assert server.sluice(*pull, str(folder)).startswith("tiny  ")
+    assert server.sluice(*load, "tiny").startswith(f"{load[-1]}  ")
+    assert "from tiny" in server.sluice("models", "list")
     assert server.sluice(*unload) == f"unloaded {unload[-1]}\n"
-    assert [line.split()[:2] for line in server.sluice("models", "list", cache).splitlines()] == [
+    assert [line.split()[:2] for line in server.sluice("models", "list").splitlines()] == [
         ["cached", "tiny"],
         ["ready", "scripted"],
     ]
