@@ -202,9 +202,10 @@ class BlockPool:
         parent = lease._node or self._tree.root(lease.salt)
         page = lease.pages[lease.known]
         node = self._tree.covering(parent, tokens)
-        if node is not None and node.page < 0:
-            node = self._replace(node, page) if node.tokens == tokens else None
-        if node is None:
+        if node is not None and node.page < 0 and node.tokens == tokens:
+            self.host.remove(node)  # this page holds the same
+            self._pages.place(node, page)
+        elif node is None or node.page < 0:
             node = self._tree.add(parent, tokens)
             self._pages.place(node, page)
             self._supersede(node)
@@ -251,12 +252,9 @@ class BlockPool:
         if host is None:
             self._uproot(node)
             return
-        batch = self._transit.planned
-        if at_once:
-            batch.moves.at_once.append((page, host))
-        else:
-            batch.moves.out.append((page, host))
-            self.host.copying(host, batch.number)
+        self._transit.leave(page, host, at_once)
+        if not at_once:
+            self.host.copying(host, self._transit.planned.number)
         self._pages.unplace(node)
         self.host.put(node, host)
         self.moved_out += 1
@@ -279,12 +277,6 @@ class BlockPool:
             lease.pages.append(node.page)
             transit.bring(host, node.page)
         self.moved_back += len(nodes)
-
-    def _replace(self, node: Node, page: int) -> Node:
-        """The page holds the same as the host's."""
-        self.host.remove(node)
-        self._pages.place(node, page)
-        return node
 
     def _uproot(self, node: Node) -> None:
         """Give up the content of a page and of all that goes on from it."""

@@ -34,9 +34,9 @@ class Transit:
         self._sent: deque[Batch] = deque()
         self._arriving: dict[int, int] = {}  # by page: the batch that brings its content
 
-    def __len__(self) -> int:
-        """How many are on their way."""
-        return len(self._sent)
+    def leave(self, page: int, host: int, at_once: bool) -> None:
+        moves = self.planned.moves
+        (moves.at_once if at_once else moves.out).append((page, host))
 
     def bring(self, host: int, page: int) -> None:
         self.planned.moves.back.append((host, page))
@@ -76,8 +76,7 @@ class Transit:
             batch = self._sent.popleft()
             self.landed = batch.number
             for _, page in batch.moves.back:
-                if self._arriving[page] == batch.number:
-                    del self._arriving[page]
+                del self._arriving[page]
             for pages in reversed(batch.held):
                 self._pages.drop_all(pages)
             yield batch
