@@ -49,28 +49,21 @@ def _wanted(create: CreateResponse, engine: Engine) -> list[OutputFormat]:
     if create.format is not None:
         text = OutputFormat(create.format.kind, create.format.source, create.format.param)
     formats = [text] if text is not None else []
-    if create.offer.open and (calls := _of_calls(create, engine, text)):
-        formats.append(calls)
+    if create.offer.open:
+        formats.append(_of_calls(create, engine, text))
     return formats
 
 
-def _of_calls(create: CreateResponse, engine: Engine, text: OutputFormat | None) -> OutputFormat | None:
-    """None where calls cannot be masked and need not be."""
+def _of_calls(create: CreateResponse, engine: Engine, text: OutputFormat | None) -> OutputFormat:
     offer = create.offer
-    param = "tool_choice" if offer.forced else "tools"
-    try:
-        return calls_format(
-            engine.tokenizer.call_syntax,
-            [engine_tool(tool) for tool in offer.open],
-            forced=offer.forced,
-            parallel=offer.parallel and not offer.named,
-            param=param,
-            text=text,
-        )
-    except EngineError as error:
-        if _may_do_without(create):
-            return None
-        raise translated(error, param) from error
+    return calls_format(
+        engine.tokenizer.call_syntax,
+        [engine_tool(tool) for tool in offer.open],
+        forced=offer.forced,
+        parallel=offer.parallel and not offer.named,
+        param="tool_choice" if offer.forced else "tools",
+        text=text,
+    )
 
 
 def _may_do_without(create: CreateResponse) -> bool:

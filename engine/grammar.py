@@ -181,10 +181,10 @@ def _lark(format: OutputFormat) -> str:
             return f"start: {_regex(format.source)}"
         case "json_schema":
             return f"start: {json_rule(json.loads(format.source))}"
-        case "lark" if format.text is not None:
-            return f"{format.source}\n{_lark(format.text).replace('start:', 'text:', 1)}"
         case "lark":
-            return format.source
+            assert format.lark is not None
+            text = f"\n{_lark(format.text).replace('start:', 'text:', 1)}" if format.text is not None else ""
+            return format.lark() + text
 
 
 def _reason(error: str) -> str:

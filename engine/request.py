@@ -74,13 +74,16 @@ ServiceTier: TypeAlias = Literal["auto", "default", "flex", "priority"]
 @dataclass(frozen=True, slots=True)
 class OutputFormat:
     """What a reply must be: JSON of a schema, given as JSON, the whole match of a regular expression, or what a grammar
-    of llguidance's describes (`engine.calls.grammar`)."""
+    of llguidance's describes (`engine.calls.grammar`); `source` tells that from any other."""
 
     kind: Literal["json_schema", "regex", "lark"]
     source: str
     param: str  # what the client calls it, for the errors about it
     schemas: tuple[Mapping[str, Any], ...] = ()  # all that a grammar contains
     text: OutputFormat | None = None  # what a grammar's rule `text` stands for
+    lark: Callable[[], str] | None = (
+        None  # makes the grammar, which takes long; raises EngineError `invalid_value`
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from engine.calls.syntax import CallSyntax, SchemaError
 from engine.json_rule import json_rule
@@ -21,19 +22,28 @@ def calls_format(
 ) -> OutputFormat:
     """`forced`: the reply is a call and nothing else. Otherwise it is any text, in which every call that begins is
     one; with a format for `text`, a text of that format or calls, never both. `parallel`: it may have several.
-
-    Raises EngineError `invalid_value` for a schema that the syntax cannot be held to.
     """
+    if forced:
+        text = None
+    kind = _forced if forced else _free if text is None else _either
+    offered = [(tool.name, tool.parameters) for tool in tools]
+    source = json.dumps([repr(syntax), kind.__name__, parallel, offered])
+    lark = partial(_lark, kind, syntax, tools, parallel, param)
+    return OutputFormat("lark", source, param, tuple(tool.parameters for tool in tools), text, lark)
+
+
+def _lark(
+    kind: Callable[[CallSyntax, Sequence[Tool], bool], str],
+    syntax: CallSyntax,
+    tools: Sequence[Tool],
+    parallel: bool,
+    param: str,
+) -> str:
+    """Raises EngineError `invalid_value` for a schema that the syntax cannot be held to."""
     try:
-        if forced:
-            text, source = None, _forced(syntax, tools, parallel)
-        elif text is not None:
-            source = _either(syntax, tools, parallel)
-        else:
-            source = _free(syntax, tools, parallel)
+        return kind(syntax, tools, parallel)
     except SchemaError as error:
         raise EngineError("invalid_value", f"Invalid value for '{param}': {error}.", param=param) from error
-    return OutputFormat("lark", source, param, tuple(tool.parameters for tool in tools), text)
 
 
 def _forced(syntax: CallSyntax, tools: Sequence[Tool], parallel: bool) -> str:

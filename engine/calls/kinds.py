@@ -6,31 +6,78 @@ import json
 from collections.abc import Mapping, Set
 from typing import Any, Final
 
+from engine.calls.syntax import SchemaError
+
 KINDS: Final = frozenset(["array", "boolean", "integer", "null", "number", "object", "string"])
 STRING: Final = frozenset(["string"])
-_DEPTH: Final = 8  # of references and combinations that are followed
+MAX_SCHEMAS: Final = 2000
+"""That a function's arguments are, combine and refer to; as many take 8 ms."""
+MAX_DEPTH: Final = 64
+"""Of references and combinations within each other."""
 _SPELLED: Final = {"true": "true", "false": "false", "null": "null", "none": "null"}
 """Python's words, which models write too."""
 
 
-def kinds_of(schema: Any, root: Mapping[str, Any], depth: int = _DEPTH) -> Set[str]:
-    """The kinds that `schema`, a part of `root`, may take; all where it is not clear."""
-    if not isinstance(schema, Mapping) or not depth:
-        return KINDS
-    found: Set[str] = _of_type(schema.get("type"))
-    if "const" in schema:
-        found &= {kind_of(schema["const"])}
-    if isinstance(values := schema.get("enum"), list):
-        found &= {kind_of(value) for value in values}
-    for key in ("anyOf", "oneOf"):
-        if isinstance(branches := schema.get(key), list):
-            found &= frozenset().union(*(kinds_of(branch, root, depth - 1) for branch in branches))
-    if isinstance(branches := schema.get("allOf"), list):
-        for branch in branches:
-            found &= kinds_of(branch, root, depth - 1)
-    if "$ref" in schema:
-        found &= kinds_of(referred(schema["$ref"], root), root, depth - 1)
-    return found
+class Kinds:
+    """The kinds that schemas within `root` may take; all where it is not clear, as where one refers to itself.
+
+    Each schema is looked at once, however often it is referred to.
+    """
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._depth = 0
+        self._known: dict[int, Set[str]] = {}  # by identity, for they are parts of `root`
+
+    def of(self, schema: Any) -> Set[str]:
+        """Raises SchemaError where there is too much to look at."""
+        if not isinstance(schema, Mapping):
+            return KINDS
+        known = self._known.get(id(schema))
+        if known is not None:
+            return known
+        if len(self._known) == MAX_SCHEMAS:
+            raise SchemaError(
+                f"it refers to and combines more than {MAX_SCHEMAS} schemas. Offer fewer or simpler arguments"
+            )
+        if self._depth == MAX_DEPTH:
+            raise SchemaError(
+                f"it refers to and combines schemas more than {MAX_DEPTH} deep. Write out what they refer to"
+            )
+        self._known[id(schema)] = KINDS  # for those that lead back to it
+        self._depth += 1
+        found = self._known[id(schema)] = self._found(schema)
+        self._depth -= 1
+        return found
+
+    def _found(self, schema: Mapping[str, Any]) -> Set[str]:
+        found: Set[str] = _of_type(schema.get("type"))
+        if "const" in schema:
+            found &= {kind_of(schema["const"])}
+        if isinstance(values := schema.get("enum"), list):
+            found &= {kind_of(value) for value in values}
+        for key in ("anyOf", "oneOf"):
+            if isinstance(branches := schema.get(key), list):
+                found &= frozenset().union(*map(self.of, branches))
+        if isinstance(branches := schema.get("allOf"), list):
+            found &= KINDS.intersection(*map(self.of, branches))
+        if "$ref" in schema:
+            found &= self.of(referred(schema["$ref"], self._root))
+        return found
+
+
+class ArgumentKinds:
+    """The kinds of a function's arguments, whose schema together is `schema`. Raises SchemaError as `Kinds.of` does."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        kinds = Kinds(schema)
+        properties = schema.get("properties")
+        declared = properties if isinstance(properties, Mapping) else {}
+        self._of = {key: kinds.of(part) for key, part in declared.items()}
+        self._others = kinds.of(schema.get("additionalProperties"))
+
+    def of(self, key: str) -> Set[str]:
+        return self._of.get(key, self._others)
 
 
 def kind_of(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,8 +53,8 @@ class NamedSyntax(CallSyntax):
         end = (SPACE, *literal(self.behind))
         return Pattern(*end, SPACE, *literal(self.closer)), Pattern(*end)
 
-    def reader(self, schema: Mapping[str, Any]) -> JsonArguments:
-        return JsonArguments()
+    def reader(self, schema: Mapping[str, Any]) -> Callable[[], JsonArguments]:
+        return JsonArguments
 
     def rules(self, index: int, name: str, schema: Mapping[str, Any], said: str) -> list[str]:
         opening = json.dumps(f"{self.before}{name}".removeprefix(said))

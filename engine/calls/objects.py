@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,8 +61,8 @@ class ObjectSyntax(CallSyntax):
         ends = [(*end, SPACE, *literal(self.closer)), end] if self.closer else [end]
         return tuple(Pattern(SPACE, *id, *end) for id in ((), _ID) for end in ends)
 
-    def reader(self, schema: Mapping[str, Any]) -> JsonArguments:
-        return JsonArguments()
+    def reader(self, schema: Mapping[str, Any]) -> Callable[[], JsonArguments]:
+        return JsonArguments
 
     def rules(self, index: int, name: str, schema: Mapping[str, Any], said: str) -> list[str]:
         opening = json.dumps(self.opening(name).removeprefix(said))

@@ -7,10 +7,10 @@ call that is masked satisfies its schema.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
-from engine.calls.kinds import STRING, kind_of, kinds_of, referred, value_json
+from engine.calls.kinds import STRING, ArgumentKinds, kind_of, referred, value_json
 from engine.calls.parameters import CLOSE
 from engine.calls.plain_strings import string_rule
 from engine.calls.syntax import SchemaError
@@ -30,14 +30,15 @@ def parameter_rules(schema: Mapping[str, Any], index: int) -> tuple[str, list[st
     if unknown := sorted(schema.keys() - _ABOUT - _OF_ALL):
         raise SchemaError(f"'{unknown[0]}' for all arguments of a function together is not supported")
     properties = _properties(schema)
-    required = schema.get("required", ())
+    required = frozenset(schema.get("required", ()))
+    expected = ArgumentKinds(schema)
     parts, rules = [], []
     for number, (key, part) in enumerate(properties.items()):
         if ">" in key or "\n" in key or key != key.strip() or not key:
             raise SchemaError(f"an argument cannot be named {json.dumps(key)} in this model's calls")
         name = f"argument_{index}_{number}"
         parts.append(name if key in required else f"{name}?")
-        rules += _argument(name, key, part, schema)
+        rules += _argument(name, key, part, expected.of(key), schema)
     return " ".join(parts), rules
 
 
@@ -51,10 +52,10 @@ def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**properties, **dict.fromkeys(required, others)}
 
 
-def _argument(name: str, key: str, schema: Any, root: Mapping[str, Any]) -> list[str]:
+def _argument(name: str, key: str, schema: Any, kinds: Set[str], root: Mapping[str, Any]) -> list[str]:
     opening, closing = json.dumps(f"<parameter={key}>\n"), json.dumps(f"\n{CLOSE}\n")
     try:
-        value = _value(schema, root)
+        value = _value(schema, kinds, root)
     except SchemaError as error:
         raise SchemaError(f"the argument '{key}': {error}") from error
     if value.startswith("%json"):
@@ -63,19 +64,18 @@ def _argument(name: str, key: str, schema: Any, root: Mapping[str, Any]) -> list
     return [f"{name}: {opening} {name.upper()}", f"{name.upper()}: ({value}) {closing}"]
 
 
-def _value(schema: Any, root: Mapping[str, Any]) -> str:
-    schema = _resolved(schema, root)
-    kinds = kinds_of(schema, root)
+def _value(whole: Any, kinds: Set[str], root: Mapping[str, Any]) -> str:
+    schema = _resolved(whole, root)
     if not kinds:
         raise SchemaError("no value satisfies its schema")
     if isinstance(schema, Mapping) and {"enum", "const"} & schema.keys():
-        return _one_of(schema, root)
+        return _one_of(schema, kinds)
     if kinds == STRING:
         assert isinstance(schema, Mapping)
         return string_rule({key: value for key, value in schema.items() if key not in _ABOUT})
     if "string" in kinds and _free(schema):
         return string_rule({})
-    return json_rule(_alone(schema, root))
+    return json_rule(_alone(whole, root))
 
 
 def _resolved(schema: Any, root: Mapping[str, Any]) -> Any:
@@ -87,11 +87,10 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> Any:
     raise SchemaError("its schema refers to itself")
 
 
-def _one_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+def _one_of(schema: Mapping[str, Any], kinds: Set[str]) -> str:
     """A choice of texts, each of which is read as its value."""
     if others := sorted(schema.keys() - _ABOUT - {"enum", "const"}):
         raise SchemaError(f"'{others[0]}' beside 'enum' or 'const' is not supported")
-    kinds = kinds_of(schema, root)
     values = [schema["const"]] if "const" in schema else schema["enum"]
     texts = []
     for value in values:

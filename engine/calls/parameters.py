@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Set
-from typing import Any, Final
+from collections.abc import Set
+from typing import Final
 
 from engine.calls.arguments import MORE, Read
-from engine.calls.kinds import STRING, kinds_of, value_json
+from engine.calls.kinds import STRING, ArgumentKinds, value_json
 from engine.calls.pattern import SPACE, Pattern, literal
 
 CLOSE: Final = "</parameter>"
@@ -24,8 +24,8 @@ class Parameters:
     """A value begins behind its tag's line and ends before the closing one's. Strings are handed on as they come; of
     what kind any other value is shows at its end. Of two values of one key the first counts."""
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._schema = schema
+    def __init__(self, expected: ArgumentKinds) -> None:
+        self._expected = expected
         self._seen: set[str] = set()
         self._kinds: Set[str] | None = None  # of the value that is read
         self._fresh = False  # the line of its tag may still end
@@ -55,7 +55,7 @@ class Parameters:
 
     def _open(self, key: str) -> str:
         self._repeated = key in self._seen
-        self._kinds = kinds_of(schema_of(key, self._schema), self._schema)
+        self._kinds = self._expected.of(key)
         self._fresh = True
         if self._repeated:
             return ""
@@ -79,14 +79,6 @@ class Parameters:
 
     def _shown(self, text: str) -> str:
         return "" if self._repeated else text
-
-
-def schema_of(key: str, schema: Mapping[str, Any]) -> Any:
-    """That of an argument, in the schema of all of them; None where it has none."""
-    properties = schema.get("properties")
-    if isinstance(properties, Mapping) and key in properties:
-        return properties[key]
-    return schema.get("additionalProperties")
 
 
 def _last(text: str, kinds: Set[str]) -> str:

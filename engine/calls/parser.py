@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from engine.calls.arguments import MORE, ArgumentsReader
@@ -33,6 +33,7 @@ class CallParser:
         "_next_heads",
         "_open",
         "_pieces",
+        "_readers",
         "_schemas",
         "_syntax",
         "_tail_due",
@@ -60,6 +61,7 @@ class CallParser:
         self._tail_due = False
         self._open = False  # what encloses a reply's calls has not been closed
         self._arguments: ArgumentsReader | None = None
+        self._readers: dict[str, Callable[[], ArgumentsReader]] = {}  # of the functions that were called
 
     @property
     def taken(self) -> int:
@@ -138,7 +140,9 @@ class CallParser:
         self._take(opened.end() - start)
         name = opened["name"]
         self._pieces.append(CallBegin(name))
-        self._arguments = self._syntax.reader((self._schemas or {}).get(name, _NO_SCHEMA))
+        if name not in self._readers:
+            self._readers[name] = self._syntax.reader((self._schemas or {}).get(name, _NO_SCHEMA))
+        self._arguments = self._readers[name]()
 
     def _read_arguments(self, reader: ArgumentsReader) -> bool:
         """As far as they are certain."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +64,8 @@ class CallSyntax(ABC):
         """What may stand behind the arguments, the longer first; none where nothing does."""
 
     @abstractmethod
-    def reader(self, schema: Mapping[str, Any]) -> ArgumentsReader:
-        """For the arguments of one call; `schema` is the function's."""
+    def reader(self, schema: Mapping[str, Any]) -> Callable[[], ArgumentsReader]:
+        """What makes a reader for the arguments of one call, for all calls of the function whose schema it is."""
 
     @abstractmethod
     def rules(self, index: int, name: str, schema: Mapping[str, Any], said: str) -> list[str]:

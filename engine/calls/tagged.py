@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from engine.calls.kinds import ArgumentKinds
 from engine.calls.parameter_rules import parameter_rules
 from engine.calls.parameters import CLOSE, Parameters
 from engine.calls.pattern import NAME, SPACE, Pattern, literal
-from engine.calls.syntax import CallSyntax
+from engine.calls.syntax import CallSyntax, SchemaError
 
 _END: Final = "</function>\n</tool_call>"
 
@@ -30,8 +32,12 @@ class TaggedSyntax(CallSyntax):
     def tails(self) -> tuple[Pattern, ...]:
         return (Pattern(SPACE, *literal("</tool_call>")),)
 
-    def reader(self, schema: Mapping[str, Any]) -> Parameters:
-        return Parameters(schema)
+    def reader(self, schema: Mapping[str, Any]) -> Callable[[], Parameters]:
+        try:
+            expected = ArgumentKinds(schema)
+        except SchemaError:  # such a call is not masked either
+            expected = ArgumentKinds({})
+        return partial(Parameters, expected)
 
     def rules(self, index: int, name: str, schema: Mapping[str, Any], said: str) -> list[str]:
         parameters, rules = parameter_rules(schema, index)

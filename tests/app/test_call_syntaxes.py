@@ -204,3 +204,14 @@ async def test_strict_function_whose_schema_cannot_be_held_is_refused_and_a_free
     assert "format" in str(refused.value)
     free: Any = {**tool, "strict": False}
     assert (await model.responses.create(input="x", tools=[free], max_output_tokens=2)).id
+
+
+async def test_schema_whose_branches_all_lead_back_to_it(model: AsyncOpenAI) -> None:
+    leaf = {"anyOf": [{"$ref": "#/$defs/leaf"}] * 40}
+    parameters = {
+        "type": "object",
+        "properties": {"k": {"$ref": "#/$defs/leaf"}},
+        "$defs": {"leaf": leaf},
+    }
+    tool: Any = {"type": "function", **ABOUT, "parameters": parameters}
+    assert (await model.responses.create(input="x", tools=[tool], max_output_tokens=2)).id

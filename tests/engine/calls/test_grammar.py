@@ -8,9 +8,10 @@ import pytest
 
 from engine.calls.grammar import calls_format
 from engine.calls.hermes import HERMES
+from engine.calls.qwen_coder import QWEN_CODER
 from engine.calls.syntax import CallSyntax
 from engine.request import EngineError, OutputFormat, Tool
-from tests.engine.calls.families import CITY, SYNTAXES, written
+from tests.engine.calls.families import ALL, CITY, SYNTAXES, written
 from tests.engine.test_grammar import END, compiler, regex, schema
 
 TOOLS = [Tool("weather", "d", CITY), Tool("f", "d", {"type": "object", "properties": {}})]
@@ -125,3 +126,22 @@ def test_functions_whose_schemas_are_too_much_to_compile_are_refused_by_name(
     with pytest.raises(EngineError, match="multipleOf") as refused:
         compiler().compile(format, "salt")
     assert (refused.value.code, refused.value.param) == ("invalid_value", "tools")
+
+
+def test_schemas_are_looked_at_where_the_format_is_compiled() -> None:
+    lost = Tool("lost", "d", {"type": "object", "properties": 3})
+    format = calls_format(QWEN_CODER, [lost], forced=True, parallel=True, param="tools")
+    assert compiler().kept(format, "salt") is None
+    with pytest.raises(EngineError, match="'properties'"):
+        compiler().compile(format, "salt")
+
+
+def test_formats_are_the_same_only_where_all_that_they_allow_is() -> None:
+    sources = {
+        calls_format(syntax, tools, forced=forced, parallel=parallel, param="tools").source
+        for syntax in ALL.values()
+        for tools in (TOOLS, TOOLS[:1])
+        for forced in (True, False)
+        for parallel in (True, False)
+    }
+    assert len(sources) == len(ALL) * 8

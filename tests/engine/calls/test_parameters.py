@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.calls.kinds import KINDS, kinds_of
+from engine.calls.kinds import KINDS, Kinds
 from engine.calls.parser import CallParser
 from engine.calls.pieces import Arguments, CallBegin, CallEnd
 from engine.calls.qwen_coder import QWEN_CODER
@@ -161,7 +161,7 @@ def test_reply_that_ends_within_a_value() -> None:
     "schema", [True, None, {"type": 3}, {"type": ["new"]}, {"anyOf": 1, "allOf": 2, "enum": 3}]
 )
 def test_schema_that_says_nothing_of_a_kind_takes_all(schema: Any) -> None:
-    assert kinds_of(schema, {}) == KINDS
+    assert Kinds({}).of(schema) == KINDS
 
 
 _VALUES = st.recursive(
