@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, TypeVar
+from functools import partial
+from typing import Final, Literal, TypeAlias
 
 from app.engines import Built, Share
 from app.model import Model
 from app.model_ids import check_id
 from app.model_name import names_of, not_found, split_name
+from engine.aside import aside
 from engine.config import ModelError
 from engine.interface import Engine
 from engine.progress import Progress
@@ -21,7 +22,6 @@ from protocol.codes import ProtocolError
 
 log = logging.getLogger("sluice.models")
 
-T = TypeVar("T")
 State: TypeAlias = Literal["loading", "ready", "unloading", "failed"]
 Build: TypeAlias = Callable[[str, str, Mapping[str, Share], Progress], Built]
 """As `engines.build_further`, with the configuration given already."""
@@ -203,9 +203,8 @@ class Models:
         try:
             async with self._building:
                 planned = self.planned
-                built = await _in_thread(
-                    self._loop, lambda: self._build(entry.id, entry.source, planned, entry.progress)
-                )
+                build = partial(self._build, entry.id, entry.source, planned, entry.progress)
+                built = await asyncio.wrap_future(aside("load", build))
                 self.add(built, entry.source)
             log.info("model loaded id=%s bytes=%d", entry.id, entry.bytes)
         except ModelError as error:
@@ -224,7 +223,7 @@ class Models:
         entry.model = entry.built = None
         del self._entries[entry.id]
         self._on_gone(entry.id)
-        await _in_thread(self._loop, _trim)
+        await asyncio.wrap_future(aside("trim", _trim))
         log.info("model unloaded id=%s", entry.id)
 
 
@@ -240,31 +239,3 @@ def _trim() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-async def _in_thread(loop: asyncio.AbstractEventLoop, work: Callable[[], T]) -> T:
-    """The work's result; in a thread of its own, so that a server which ends need not wait for it."""
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result: T | None = None
-        fault: BaseException | None = None
-        try:
-            result = work()
-        except BaseException as error:
-            fault = error
-        try:
-            loop.call_soon_threadsafe(settle, result, fault)
-        except RuntimeError:  # the server has ended
-            log.info("loading ended after the server")
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return await future

@@ -7,7 +7,6 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, Final
 
 from engine.alternating import alternating
@@ -30,31 +29,24 @@ LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class ChatTemplate:
-    """Over a tokenizer of transformers. Thread-safe: what it tries out it finds again if it must."""
+    """Over a tokenizer of transformers, tried out when it is made. Thread-safe: it only reads after that.
+
+    own_syntax: how the template writes calls; None if it must be told of tools in words.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self.text = _template_of(tokenizer)
         self._secret = secrets.token_hex(8)  # nobody can write what stands for a reply
-
-    @cached_property
-    def own_syntax(self) -> CallSyntax | None:
-        """How it writes calls; None if it must be told of tools in words."""
-        return template_syntax(self._apply)
+        self.own_syntax = template_syntax(self._apply)
+        # Who may speak first: some templates refuse a system message.
+        self._first_role = "system" if self._takes("system", "user") else "user"
+        # Whether it refuses conversations in which user and assistant do not take turns.
+        self._alternates = self._takes("user") and not self._takes("user", "user")
 
     @property
     def call_syntax(self) -> CallSyntax:
         return self.own_syntax or HERMES
-
-    @cached_property
-    def _first_role(self) -> str:
-        """Who may speak first: some templates refuse a system message."""
-        return "system" if self._takes("system", "user") else "user"
-
-    @cached_property
-    def _alternates(self) -> bool:
-        """Whether it refuses conversations in which user and assistant do not take turns."""
-        return self._takes("user") and not self._takes("user", "user")
 
     def _takes(self, *roles: str) -> bool:
         try:

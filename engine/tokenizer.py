@@ -22,8 +22,9 @@ from engine.vocabulary import TokenBytes, streams_of, token_bytes_of
 class HFTokenizer:
     """A ChatTokenizer over a fast tokenizer of transformers. Thread-safe: it only reads after construction."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._template = ChatTemplate(tokenizer)
+    def __init__(self, tokenizer: Any, template: ChatTemplate | None = None) -> None:
+        """template: the tokenizer's own, if it has been tried out already."""
+        self._template = template or ChatTemplate(tokenizer)
         self._inner = spoken_by(tokenizer.backend_tokenizer, self._template.call_syntax.spoken)
         self._inner.no_truncation()
         self._inner.no_padding()
@@ -35,7 +36,7 @@ class HFTokenizer:
     def prepare(self) -> None:
         """Do now what is slow the first time."""
         self._control.prepare()
-        _ = self.call_syntax, self.fingerprint
+        _ = self.fingerprint
 
     @cached_property
     def fingerprint(self) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.adapters.reader import AdapterReader
 from engine.adapters.store import AdapterLimits
+from engine.aside import aside
 from engine.batch import Row, Runner
 from engine.config import EngineSettings, ModelError
 from engine.grammar import compiler_for
@@ -18,6 +20,7 @@ from engine.loop import StepEngine
 from engine.models import load_model
 from engine.request import EngineError, Sampling
 from engine.runners import runner_for
+from engine.template_trial import tried_template
 from engine.tokenizer import HFTokenizer
 
 
@@ -26,12 +29,14 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
 
     `model_id` is what clients call the model, by default the folder's name. Raises ModelError.
     """
-    with ThreadPoolExecutor(1) as side:
-        prepared = side.submit(_prepared_tokenizer, folder)
+    prepared = aside("tokenizer", partial(_prepared_tokenizer, folder))
+    try:
         loaded = load_model(folder, settings)
         runner = runner_for(loaded, settings)
         _warm_up(runner, folder)
-        tokenizer, ends = prepared.result()
+    finally:
+        wait([prepared])  # it ends, and what is refused leaves nothing at work
+    tokenizer, ends = prepared.result()
     model = ModelInfo(
         id=model_id or folder.name,
         created_at=int((folder / "config.json").stat().st_mtime),
@@ -68,7 +73,7 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
 def _prepared_tokenizer(folder: Path) -> tuple[HFTokenizer, frozenset[int]]:
     """The tokenizer, and the ids that it says end a text."""
     outer = load_tokenizer(folder)
-    tokenizer = HFTokenizer(outer)
+    tokenizer = HFTokenizer(outer, tried_template(folder, outer))
     tokenizer.prepare()
     return tokenizer, frozenset() if outer.eos_token_id is None else frozenset({outer.eos_token_id})
 

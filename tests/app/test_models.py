@@ -19,12 +19,14 @@ from app.model_ids import further_models
 from app.settings import ConfigError
 from app.store.record import StoredResponse
 from app.store.responses import ResponseStore
+from engine import template_trial
 from engine.progress import Progress
 from engine.request import ChatMessage
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import DIALECTS, client_of, take_turn
 from tests.app.serving import Served, config_for, serving
 from tests.app.talk import talking
+from tests.engine.test_template_trial import ENDLESS
 from tests.engine.tiny_chat import save_tiny_chat
 from tests.protocol.validation import validate
 
@@ -348,6 +350,21 @@ async def test_a_folder_whose_configuration_is_none_is_named(served: Served, tmp
     async with client_of(served) as client:
         await load(client, "bad", config.parent)
         assert (await until(client, "bad", "failed"))["error"].startswith(f"{config}: not readable as JSON")
+
+
+async def test_a_template_that_renders_without_end_holds_up_no_other_load(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template_trial, "TRIAL_S", 0.2)
+    save_tiny_chat(tmp_path / "endless", ENDLESS)
+    settings = {"cache_dir": tmp_path, "dtype": "float32", "kv_memory_mib": 16}
+    settings["model_dirs"] = f"{folder.parent},{tmp_path}"
+    async with serving(**settings) as served, client_of(served) as client:
+        await load(client, "endless", tmp_path / "endless")
+        await load(client, "tiny", folder)
+        error = (await until(client, "endless", "failed"))["error"]
+        assert error.startswith(f"{tmp_path / 'endless' / 'chat_template.jinja'}: the chat template")
+        await until(client, "tiny", "ready")
 
 
 async def test_a_budget_holds_for_all_models_together(folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from engine.runner import TorchRunner
 from engine.torch_engine import _tokenizer_class, build_torch_engine, load_tokenizer
 from tests.engine.contract import EngineContract, Heard, Shape
 from tests.engine.paged_runner import EOS, VOCABULARY
+from tests.engine.test_template_trial import ENDLESS
+from tests.engine.tiny_chat import save_tiny_chat
 from tests.engine.tiny_models import save_tiny
 from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
 from tests.engine.toy_tokenizer import ToyTokenizer
@@ -167,3 +169,18 @@ def test_a_start_leaves_out_the_slow_imports(chat_model: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, timeout=100)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_process_ends_while_a_template_is_rendered_without_end(tmp_path: Path) -> None:
+    folder = save_tiny_chat(tmp_path / "tiny", ENDLESS)
+    script = (
+        "import threading, time; from functools import partial; from pathlib import Path;"
+        "from engine import template_trial; from engine.aside import aside;"
+        "from engine.config import EngineSettings; from engine.torch_engine import build_torch_engine\n"
+        "template_trial.TRIAL_S = 1e6\n"
+        f"aside('load', partial(build_torch_engine, Path({str(folder)!r}), EngineSettings(dtype='float32')))\n"
+        "while not any(one.name == 'template' for one in threading.enumerate()): time.sleep(0.01)\n"
+        "print('over')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "over\n"), done.stderr

@@ -1,0 +1,47 @@
+"""Chat templates with which no conversation can be had."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from engine import template_trial
+from engine.config import ModelError
+from engine.template_trial import tried_template
+from engine.torch_engine import load_tokenizer
+from tests.engine.tiny_chat import save_tiny_chat
+from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
+
+ENDLESS = (
+    "{% for x in range(9999) %}{% for y in range(9999) %}{% for z in range(9999) %}"
+    "{% endfor %}{% endfor %}{% endfor %}x"
+)
+
+
+def test_a_template_that_renders_is_what_serves(tmp_path: Path) -> None:
+    assert tried_template(tmp_path, outer(byte_level(), CHATML)).text == CHATML
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])
+def test_a_template_whose_rendering_has_no_end_is_refused_by_its_file(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = with_template_in(file, tmp_path / "tiny", ENDLESS)
+    monkeypatch.setattr(template_trial, "TRIAL_S", 0.1)
+    with pytest.raises(ModelError, match=f"^{re.escape(str(folder / file))}: .* messages after 0.1 s; copy"):
+        tried_template(folder, load_tokenizer(folder))
+
+
+def with_template_in(file: str, folder: Path, template: str) -> Path:
+    """A tiny chat model, whose template is in this file of its folder."""
+    save_tiny_chat(folder, template)
+    own = folder / "chat_template.jinja"
+    if file != own.name:
+        own.unlink()
+        loaded = load_tokenizer(folder)
+        loaded.chat_template = template
+        loaded.save_pretrained(folder, save_jinja_files=False)
+        assert not own.exists()
+    return folder
