@@ -8,20 +8,37 @@ from typing import Any, Final
 from engine.aside import within
 from engine.chat_template import ChatTemplate
 from engine.config import ModelError
+from engine.request import ChatMessage, EngineError
 
 TRIAL_S: Final = 10.0
 """The default model's takes some milliseconds, and no load goes on before it; a busy machine may have them tenfold."""
 
 
 def tried_template(folder: Path, tokenizer: Any) -> ChatTemplate:
-    """The template of a folder's tokenizer. Raises ModelError: what it makes of short messages has no end."""
+    """The template of a folder's tokenizer. Raises ModelError: it is none, or what it makes of short messages has no
+    end."""
     try:
-        return within(TRIAL_S, "template", lambda: ChatTemplate(tokenizer))
+        return within(TRIAL_S, "template", lambda: _tried(folder, tokenizer))
     except TimeoutError:
         raise ModelError(
             f"{template_file(folder)}: the chat template had not rendered a few short messages after {TRIAL_S:g} s; "
             "copy the model's own template there"
         ) from None
+
+
+def _tried(folder: Path, tokenizer: Any) -> ChatTemplate:
+    template = ChatTemplate(tokenizer)
+    try:
+        template.render([ChatMessage("user", "probe")])
+    except EngineError as refused:
+        fault = refused.__cause__
+        # Jinja's and Python's errors of syntax say where. Whatever else is raised is of this conversation.
+        if (line := getattr(fault, "lineno", None)) is not None:
+            raise ModelError(
+                f"{template_file(folder)}: line {line} of the chat template has a syntax error ({fault}); "
+                "mend it, or copy the model's own template there"
+            ) from refused
+    return template
 
 
 def template_file(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import weakref
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +15,7 @@ import pytest
 
 import app.main
 from app.config import Config
-from app.engines import Built, Share, build_further
+from app.engines import Built, Share, build_default, build_further
 from app.model_ids import further_models
 from app.settings import ConfigError
 from app.store.record import StoredResponse
@@ -365,6 +366,20 @@ async def test_a_template_that_renders_without_end_holds_up_no_other_load(
         error = (await until(client, "endless", "failed"))["error"]
         assert error.startswith(f"{tmp_path / 'endless' / 'chat_template.jinja'}: the chat template")
         await until(client, "tiny", "ready")
+
+
+async def test_a_template_with_a_syntax_error_is_named_to_the_admin_and_at_the_start(tmp_path: Path) -> None:
+    broken = save_tiny_chat(tmp_path / "broken", "{{ bos_token }}\n{% for x in %}")
+    said = f"{broken / 'chat_template.jinja'}: line 2 of the chat template has a syntax error"
+    settings = {"cache_dir": tmp_path, "dtype": "float32", "kv_memory_mib": 16, "model_dirs": tmp_path}
+    async with serving(**settings) as served, client_of(served) as client:
+        await load(client, "broken", broken)
+        assert (await until(client, "broken", "failed"))["error"].startswith(said)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        async with serving(models=f"broken={broken}", **settings):
+            pass
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        build_default(config_for(tmp_path, engine="torch", model=broken, **settings))
 
 
 async def test_a_budget_holds_for_all_models_together(folder: Path, tmp_path: Path) -> None:

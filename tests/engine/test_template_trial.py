@@ -34,6 +34,31 @@ def test_a_template_whose_rendering_has_no_end_is_refused_by_its_file(
         tried_template(folder, load_tokenizer(folder))
 
 
+@pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        ("{# of two lines #}\n{% for x in %}", "line 2 .* syntax error .*Expected an expression"),
+        ("{{ messages | shouted }}", "line 1 .*No filter named 'shouted'"),
+        ("{{ messages", "line 1 .*unexpected end of template"),
+        ("{% for m in messages %}\nx", "line 2 .*end of template"),
+    ],
+)
+def test_what_is_no_template_is_refused_by_its_file_and_line(
+    template: str, fault: str, file: str, tmp_path: Path
+) -> None:
+    folder = with_template_in(file, tmp_path / "tiny", template)
+    with pytest.raises(ModelError, match=f"^{re.escape(str(folder / file))}: {fault}"):
+        tried_template(folder, load_tokenizer(folder))
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('Not today') }}", "{{ messages[0].content.shout() }}"]
+)
+def test_a_template_that_refuses_a_conversation_may_take_others(template: str, tmp_path: Path) -> None:
+    assert tried_template(tmp_path, outer(byte_level(), template)).text == template
+
+
 def with_template_in(file: str, folder: Path, template: str) -> Path:
     """A tiny chat model, whose template is in this file of its folder."""
     save_tiny_chat(folder, template)
