@@ -44,6 +44,11 @@ class HFTokenizer:
         return sha256(f"{self._inner.to_str()}\n{self._template.text}".encode()).hexdigest()[:32]
 
     @property
+    def text_tokens(self) -> int:
+        """How many tokens text without control tokens may have; others may have been added behind them."""
+        return int(self._inner.get_vocab_size(with_added_tokens=False))
+
+    @property
     def token_bytes(self) -> TokenBytes | None:
         """A token's text as bytes; None for a tokenizer in which it depends on the neighbours."""
         return self._token_bytes

@@ -18,7 +18,7 @@ from engine.interface import ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
 from engine.models import load_model
-from engine.request import EngineError, Sampling
+from engine.request import ChatMessage, EngineError, Sampling
 from engine.runners import runner_for
 from engine.template_trial import tried_template
 from engine.tokenizer import HFTokenizer
@@ -37,6 +37,7 @@ def build_torch_engine(folder: Path, settings: EngineSettings, model_id: str | N
     finally:
         wait([prepared])  # it ends, and what is refused leaves nothing at work
     tokenizer, ends = prepared.result()
+    _check_vocabulary(folder, tokenizer, loaded.model.vocab)
     model = ModelInfo(
         id=model_id or folder.name,
         created_at=int((folder / "config.json").stat().st_mtime),
@@ -76,6 +77,25 @@ def _prepared_tokenizer(folder: Path) -> tuple[HFTokenizer, frozenset[int]]:
     tokenizer = HFTokenizer(outer, tried_template(folder, outer))
     tokenizer.prepare()
     return tokenizer, frozenset() if outer.eos_token_id is None else frozenset({outer.eos_token_id})
+
+
+def _check_vocabulary(folder: Path, tokenizer: HFTokenizer, vocab: int) -> None:
+    """Raises ModelError: what people write has tokens that the model does not know.
+
+    Added tokens that nobody writes may be beyond its vocabulary: some models have one for images there.
+    """
+    way_out = f"config.json's vocab_size is {vocab}: copy the tokenizer and the weights of one model there"
+    if tokenizer.text_tokens > vocab:
+        raise ModelError(f"{folder}: its tokenizer has {tokenizer.text_tokens} tokens, but {way_out}")
+    try:
+        written = {*tokenizer.encode("probe"), *tokenizer.encode_chat([ChatMessage("user", "probe")])}
+    except EngineError:  # a template that refuses this conversation may take others
+        return
+    if (last := max(written, default=0)) >= vocab:
+        name = tokenizer.named(last)[0]
+        raise ModelError(
+            f"{folder}: its tokenizer or chat template writes {name!r}, token {last}, but {way_out}"
+        )
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,37 @@ def test_a_tokenizer_without_a_fast_form_is_refused(toy: Path, tmp_path: Path) -
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
     with pytest.raises(ModelError, match=r"no tokenizer\.json"):
         build_torch_engine(folder, EngineSettings())
+
+
+def build_tiny(folder: Path, template: str = CHATML, **changes: object) -> StepEngine:
+    return build_torch_engine(save_tiny_chat(folder, template, **changes), EngineSettings(dtype="float32"))
+
+
+def test_a_vocabulary_that_lacks_words_of_the_tokenizer_is_refused(tmp_path: Path) -> None:
+    words = byte_level().get_vocab_size(with_added_tokens=False)
+    fault = (
+        f"^{tmp_path}/tiny: its tokenizer has {words} tokens, but config.json's vocab_size is {words - 1}:"
+    )
+    with pytest.raises(ModelError, match=fault):
+        build_tiny(tmp_path / "tiny", vocab_size=words - 1)
+
+
+def test_a_vocabulary_that_lacks_the_templates_control_tokens_is_refused(tmp_path: Path) -> None:
+    words = byte_level().get_vocab_size(with_added_tokens=False)
+    template = "<|end_header_id|>{{ messages[0].content }}"
+    fault = f"writes '<|end_header_id|>', token {words + 2}, but config.json's vocab_size is {words + 2}:"
+    with pytest.raises(ModelError, match=re.escape(fault)):
+        build_tiny(tmp_path / "tiny", template, vocab_size=words + 2)
+
+
+@pytest.mark.parametrize("template", [CHATML, "{{ raise_exception('Not today') }}"])
+@pytest.mark.parametrize("more", [0, 1, 100])
+def test_a_vocabulary_may_lack_added_tokens_that_nobody_writes_and_have_more(
+    template: str, more: int, tmp_path: Path
+) -> None:
+    words = byte_level().get_vocab_size(with_added_tokens=False)
+    engine = build_tiny(tmp_path / "tiny", template, vocab_size=words + more)
+    assert engine.model.id == "tiny"
 
 
 def test_the_tokenizer_that_a_folder_names_is_the_one_that_transformers_would_choose(
