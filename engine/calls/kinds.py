@@ -121,6 +121,13 @@ def value_json(written: str, kinds: Set[str]) -> str:
     return text if kind is not None and "string" not in kinds else json.dumps(written, ensure_ascii=False)
 
 
+def is_typed(schema: Mapping[str, Any]) -> bool:
+    """Whether its type is one that there is, or some of them, or it has none."""
+    types = schema.get("type", [*KINDS])
+    types = types if isinstance(types, list) and types else [types]
+    return all(isinstance(kind, str) and kind in KINDS for kind in types)
+
+
 def _of_type(type: Any) -> Set[str]:
     types = [type] if isinstance(type, str) else type if isinstance(type, list) else []
     named = {kind for kind in types if isinstance(kind, str)}

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Set
 from typing import Final
 
 from engine.calls.arguments import MORE, Read
 from engine.calls.kinds import STRING, ArgumentKinds, value_json
 from engine.calls.pattern import SPACE, Pattern, literal
+from engine.calls.value_end import ValueEnd
 
 CLOSE: Final = "</parameter>"
 _OPEN: Final = Pattern(SPACE, *literal("<parameter="), r"(?P<key>[^>\n]{1,256})", ">")
 _END: Final = Pattern(SPACE, *literal("</function>"))
-_CLOSE: Final = re.compile(CLOSE)
-_JSON_CLOSE: Final = re.compile(rf'(?:[^"<]++|<(?!{CLOSE[1:]})|"(?:[^"\\\n]|\\[^\n])*+(?:"|\\?\n))*+{CLOSE}')
-"""Not within a string; one that does not end on its line is none."""
 _CALL_END: Final = Pattern(SPACE, *literal("</tool_call>"))
 
 
@@ -30,7 +27,7 @@ class Parameters:
         self._kinds: Set[str] | None = None  # of the value that is read
         self._fresh = False  # the line of its tag may still end
         self._repeated = False
-        self._looked = 0  # no end of it begins before
+        self._end = ValueEnd(CLOSE)  # of one that is no string
 
     def read(self, held: str) -> Read:
         if self._kinds is None:
@@ -42,6 +39,8 @@ class Parameters:
         return self._value(held, self._kinds)
 
     def _between(self, held: str) -> Read:
+        if space := len(held) - len(held.lstrip()):
+            return Read(space, "")
         if opened := _OPEN.match(held):
             return Read(opened.end(), self._open(opened["key"].strip()))
         end = "}" if self._seen else "{}"
@@ -51,12 +50,14 @@ class Parameters:
             return Read(0, end, whole=True)
         if any(pattern.begun(held) for pattern in (_OPEN, _END, _CALL_END)):
             return MORE
-        return Read(1, "")  # what does not belong there
+        other = held.find("<", 1)
+        return Read(other if other > 0 else len(held), "")  # what does not belong there
 
     def _open(self, key: str) -> str:
         self._repeated = key in self._seen
         self._kinds = self._expected.of(key)
         self._fresh = True
+        self._end = ValueEnd(CLOSE)
         if self._repeated:
             return ""
         before = ", " if self._seen else "{"
@@ -64,17 +65,14 @@ class Parameters:
         return f"{before}{_quoted(key)}: " + ('"' if self._kinds == STRING else "")
 
     def _value(self, held: str, kinds: Set[str]) -> Read:
-        found = _CLOSE.search(held, self._looked)
-        if found is not None and kinds != STRING:
-            found = _JSON_CLOSE.match(held)
-        if found is not None:
-            self._kinds, self._looked = None, 0
-            value = held[: found.end() - len(CLOSE)].removesuffix("\n")
-            return Read(found.end(), self._shown(_last(value, kinds)))
+        end = _string_end(held) if kinds == STRING else self._end.find(held)
+        if end is not None:
+            self._kinds = None
+            value = held[: end - len(CLOSE)].removesuffix("\n")
+            return Read(end, self._shown(_last(value, kinds)))
         if kinds == STRING:
             sure = len(held) - _begun_end(held)
             return Read(sure, self._shown(_quoted(held[:sure])[1:-1]))
-        self._looked = max(0, len(held) - len(CLOSE) + 1)
         return MORE
 
     def _shown(self, text: str) -> str:
@@ -88,6 +86,11 @@ def _last(text: str, kinds: Set[str]) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def _string_end(held: str) -> int | None:
+    start = held.find(CLOSE)
+    return None if start < 0 else start + len(CLOSE)
 
 
 def _begun_end(text: str) -> int:

@@ -12,6 +12,8 @@ from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece, Said
 from engine.calls.syntax import CallSyntax
 
 _NO_SCHEMA: Final[Mapping[str, Any]] = {}
+_AT_ONCE: Final = 4096
+"""Characters of a long text that are looked at together, for what is behind them is copied with every piece."""
 
 
 class CallParser:
@@ -30,6 +32,7 @@ class CallParser:
         "_either",
         "_heads",
         "_held",
+        "_later",
         "_next_heads",
         "_open",
         "_pieces",
@@ -53,6 +56,7 @@ class CallParser:
         # White space from its beginning on, so that a long run is looked at once.
         self._candidate = re.compile(rf"(?<!\s)\s*+(?:{re.escape(syntax.trigger[0])}|\Z)")
         self._held = ""
+        self._later: list[str] = []  # white space behind it
         self._taken = 0  # characters before what is held
         self._pieces: list[Piece] = []
         self._either = either
@@ -75,19 +79,31 @@ class CallParser:
 
     def push(self, text: str) -> list[Piece]:
         """What `text`, behind what was pushed before, makes certain."""
-        self._held += text
-        while self._held and self._advance():
-            pass
+        for start in range(0, len(text), _AT_ONCE):
+            self._follow(text[start : start + _AT_ONCE])
         pieces, self._pieces = self._pieces, []
         return pieces
 
     def finish(self) -> list[Piece]:
         """The reply ends here: what was held is text, if it is not of a call."""
+        self._settle()
         if not self.in_call:
             self._say(len(self._held))
         self._held = ""
         pieces, self._pieces = self._pieces, []
         return pieces
+
+    def _follow(self, text: str) -> None:
+        self._later.append(text)
+        # Whatever comes behind white space decides as well, so that a long run is looked at once.
+        if not self._held or self._arguments is not None or not text.isspace():
+            self._settle()
+
+    def _settle(self) -> None:
+        self._held += "".join(self._later)
+        self._later.clear()
+        while self._held and self._advance():
+            pass
 
     def _advance(self) -> bool:
         """One step through what is held; False where more text must come first."""
@@ -109,6 +125,9 @@ class CallParser:
             found = self._candidate.search(held, at)
             assert found is not None  # the end is always one
             start = found.start()
+            if self._either and start:
+                self._say(len(held))
+                return True
             if opened := self._opened(self._heads, start):
                 self._say(start)
                 self._begin_call(opened, start)

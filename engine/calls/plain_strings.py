@@ -22,6 +22,7 @@ _FORMATS: Final = {
     "email": r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-[A-Za-z0-9]+)*)+",
     "ipv4": rf"{_BYTE}(\.{_BYTE}){{3}}",
 }
+MAX_LENGTH: Final = 1_000_000
 _RULES: Final = frozenset(["minLength", "maxLength", "pattern", "format"])
 
 
@@ -31,18 +32,19 @@ def string_rule(schema: Mapping[str, Any]) -> str:
         raise SchemaError(f"'{unknown[0]}' is not supported for a string in this model's calls")
     rules = [f"/{_ANY}{_length(schema)}/"]
     if "pattern" in schema:
-        rules.append(_found(str(schema["pattern"])))
+        rules.append(_found(schema["pattern"]))
     if "format" in schema:
-        if schema["format"] not in _FORMATS:
+        named = schema["format"]
+        if not isinstance(named, str) or named not in _FORMATS:
             raise SchemaError(f"its 'format' is none of {', '.join(sorted(_FORMATS))}")
-        rules.append(f"/{_FORMATS[schema['format']]}/")
+        rules.append(f"/{_FORMATS[named]}/")
     return " & ".join([*rules, _WITHOUT_END])
 
 
 def _length(schema: Mapping[str, Any]) -> str:
     least, most = schema.get("minLength", 0), schema.get("maxLength")
-    if not isinstance(least, int) or not isinstance(most, int | None):
-        raise SchemaError("'minLength' and 'maxLength' must be whole numbers")
+    if not all(_is_count(length) for length in (least, 0 if most is None else most)):
+        raise SchemaError(f"'minLength' and 'maxLength' must be whole numbers from 0 to {MAX_LENGTH}")
     if most is None:
         return f"{{{least},}}" if least else "*"
     if least > most:
@@ -50,10 +52,16 @@ def _length(schema: Mapping[str, Any]) -> str:
     return f"{{{least},{most}}}"
 
 
-def _found(pattern: str) -> str:
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_LENGTH
+
+
+def _found(pattern: Any) -> str:
     """The texts in which the pattern is found somewhere."""
     from llguidance import regex_to_lark
 
+    if not isinstance(pattern, str):
+        raise SchemaError("its 'pattern' is no text")
     begins = pattern.startswith("^")
     ends = pattern.endswith("$") and not pattern.endswith(r"\$")
     inner = pattern[begins : len(pattern) - ends]
@@ -66,7 +74,7 @@ def _found(pattern: str) -> str:
 def _chooses(pattern: str) -> bool:
     """Whether it has alternatives outside of parentheses and classes."""
     depth = 0
-    for found in re.finditer(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()|]", pattern):
+    for found in re.finditer(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+\]?|[()|]", pattern):
         depth += {"(": 1, ")": -1}.get(found[0], 0)
         if found[0] == "|" and not depth:
             return True

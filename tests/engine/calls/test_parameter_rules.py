@@ -23,6 +23,11 @@ def of(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+def referring(count: int, leaf: dict[str, Any]) -> dict[str, Any]:
+    """The schema of so many arguments that refer to the same."""
+    return {**of(**{f"a{n}": {"$ref": "#/$defs/leaf"} for n in range(count)}), "$defs": {"leaf": leaf}}
+
+
 def begin(schema: dict[str, Any]) -> Any:
     format = calls_format(QWEN_CODER, [Tool("f", "d", schema)], forced=True, parallel=False, param="tools")
     return compiler().compile(format, "salt").follow()
@@ -64,6 +69,8 @@ SCHEMAS: list[dict[str, Any]] = [
     of(day={"type": "string", "format": "date"}, at={"type": "string", "format": "date-time"}),
     of(id={"type": "string", "format": "uuid"}, time={"type": "string", "format": "time"}),
     of(mail={"type": "string", "format": "email", "maxLength": 20}, ip={"type": "string", "format": "ipv4"}),
+    of(five={"const": 5, "enum": [4, 5, True]}),
+    {**of(a={"$ref": "#/$defs/x", "type": "integer"}), "$defs": {"x": {"maximum": 9, "minimum": 1}}},
     of(mixed={"enum": ["red", "1", 1, None, "null", True, 2.5, {"a": "</x>"}]}),
     of(fixed={"const": "one\ntwo"}, number={"const": 3}),
     of(note={"type": ["string", "null"], "maxLength": 5}),
@@ -145,7 +152,28 @@ def test_calls_of_the_history_are_what_the_mask_lets_through() -> None:
         (of(a={"enum": ["</parameter>"]}), "cannot be written"),
         (of(a={"type": "string", "enum": [1]}), "no value"),
         (of(a=False), "no value"),
+        (of(a={"type": "string", "enum": []}), "no value"),
+        (of(a={"const": 1, "enum": [True, 2]}), "no value"),
         (of(a={"$ref": "#/properties/a"}), "itself"),
+        (of(a={"$ref": "#/nowhere"}), "refers to no schema"),
+        (of(a={"type": "array", "items": {"$ref": "#/nowhere"}}), "refers to no schema"),
+        (of(a={"enum": 5}), "'enum'"),
+        (of(a={"enum": None}), "'enum'"),
+        (of(a={"anyOf": None}), "anyOf"),
+        (of(a={"anyOf": [{"type": "poem"}]}), "poem"),
+        (of(a={"type": "poem"}), "'type'"),
+        (of(a={"type": []}), "'type'"),
+        (of(a=5), "no object"),
+        (of(a={"type": "string", "format": []}), "'format'"),
+        (of(a={"type": "string", "pattern": 3}), "'pattern'"),
+        (of(a={"type": "string", "maxLength": -1}), "whole numbers"),
+        (of(a={"type": "string", "maxLength": True}), "whole numbers"),
+        (of(a={"type": "string", "maxLength": 10**12}), "whole numbers"),
+        ({"type": "object", "required": None}, "'required'"),
+        ({"type": "object", "required": 5}, "'required'"),
+        ({"type": "object", "required": [["a"]]}, "'required'"),
+        (referring(300, {"type": "array", "items": {"multipleOf": 997}}), "'multipleOf'"),
+        (referring(30, {"type": "array", "items": {"enum": ["x" * 30_000]}}), "characters"),
         (of(a={"type": "integer", "format": "nothing", "pattern": 3, "$ref": "#/nowhere"}), ""),
     ],
 )

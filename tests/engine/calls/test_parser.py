@@ -14,6 +14,7 @@ from engine.calls.hermes import HERMES
 from engine.calls.llama import LLAMA
 from engine.calls.parser import CallParser
 from engine.calls.pieces import Arguments, CallBegin, CallEnd, Piece, Said
+from engine.calls.qwen_coder import QWEN_CODER
 from engine.calls.syntax import CallSyntax
 from tests.engine.calls.families import SYNTAXES, WITH_JSON_SYNTAXES, opening, written
 
@@ -44,8 +45,8 @@ def joined(pieces: list[Piece]) -> list[str | Call]:
     return parts
 
 
-def parsed(syntax: CallSyntax, *deltas: str) -> list[str | Call]:
-    parser = CallParser(syntax, SCHEMAS)
+def parsed(syntax: CallSyntax, *deltas: str, either: bool = False) -> list[str | Call]:
+    parser = CallParser(syntax, SCHEMAS, either=either)
     pieces = [piece for delta in deltas for piece in parser.push(delta)]
     return joined(pieces + parser.finish())
 
@@ -60,12 +61,10 @@ def test_text_call_and_text(syntax: CallSyntax) -> None:
 def test_a_reply_of_a_format_is_calls_from_its_beginning_or_text(syntax: CallSyntax) -> None:
     call = written(syntax, ("f", "{}"))
 
-    def either(text: str) -> list[str | Call]:
-        parser = CallParser(syntax, SCHEMAS, either=True)
-        return joined([piece for char in text for piece in parser.push(char)] + parser.finish())
-
-    assert either(f"{call}\n{call}") == [("f", "{}", True), ("f", "{}", True)]
-    assert either(f'{{"said": {call}}}') == [f'{{"said": {call}}}']
+    for cut in (list, lambda text: [text]):
+        assert parsed(syntax, *cut(f"{call}\n{call}"), either=True) == [("f", "{}", True)] * 2
+        for text in (f'{{"said": {call}}}', f",{call}", f"<{call}"):
+            assert parsed(syntax, *cut(text), either=True) == [text]
 
 
 @SYNTAXES
@@ -158,6 +157,26 @@ def test_long_white_space_is_read_in_linear_time(syntax: CallSyntax) -> None:
     assert parsed(syntax, text) == [text]
 
 
+@SYNTAXES
+def test_long_white_space_in_many_pieces_is_read_in_linear_time(syntax: CallSyntax) -> None:
+    spaces = [" "] * 400_000
+    call = written(syntax, ("f", "{}"))
+    assert parsed(syntax, *spaces, "x") == [" " * 400_000 + "x"]
+    for start in (1, len(call) - 1):
+        whole = call[:start] + " " * 400_000 + call[start:]
+        assert parsed(syntax, call[:start], *spaces, call[start:]) == parsed(syntax, whole)
+    assert parsed(syntax, call, *spaces, "x") == [("f", "{}", True), "x"]
+
+
+def test_whatever_stands_between_arguments_is_read_in_linear_time() -> None:
+    begun = "<tool_call>\n<function=f>\n"
+    for between in (" ", "x", "<", " x", '"'):
+        text = begun + between * 400_000 + "</function>"
+        assert parsed(QWEN_CODER, text) == [("f", "{}", True)]
+    [(_, arguments, whole)] = parsed(QWEN_CODER, f'{begun}<parameter=a>["', *["</parameter>"] * 20_000)
+    assert (arguments, whole) == ('{"a": ', False)
+
+
 _MARKS = [
     '{"name": "f", ',
     '"arguments": {',
@@ -202,9 +221,10 @@ def test_any_split_of_a_text_gives_the_same(syntax: CallSyntax, data: st.DataObj
     text = "".join(data.draw(st.lists(_parts(syntax), max_size=12)))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)) | {0, len(text)})
     deltas = [text[start:end] for start, end in pairwise(cuts)]
-    whole = parsed(syntax, text)
-    assert parsed(syntax, *deltas) == whole
-    assert parsed(syntax, *text) == whole
+    for either in (False, True):
+        whole = parsed(syntax, text, either=either)
+        assert parsed(syntax, *deltas, either=either) == whole
+        assert parsed(syntax, *text, either=either) == whole
 
 
 @SYNTAXES

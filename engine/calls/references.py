@@ -1,0 +1,51 @@
+"""Parts of a schema by themselves, with what they refer to (pure)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from engine.calls.kinds import referred
+from engine.calls.syntax import SchemaError
+
+
+class References:
+    """References within `root`; `moved` are the schemas that were made of its parts."""
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self.moved: list[Mapping[str, Any]] = []
+
+    def target(self, reference: Any) -> Mapping[str, Any] | bool:
+        """Raises SchemaError where there is no schema."""
+        found = referred(reference, self._root)
+        if not isinstance(found, Mapping | bool):
+            raise SchemaError(f"{json.dumps(reference, ensure_ascii=False)[:100]} refers to no schema in it")
+        return found
+
+    def alone(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The schema by itself: what it refers to comes along. Raises as `target` does."""
+        names: dict[str, str] = {}
+        alone: dict[str, Any] = _moved(schema, names)
+        places: dict[str, Any] = {}
+        while len(places) < len(names):
+            for reference, name in list(names.items())[len(places) :]:
+                places[name] = _moved(self.target(reference), names)
+        if places:
+            alone["$defs"] = places
+        self.moved.append(alone)
+        return alone
+
+
+def _moved(part: Any, names: dict[str, str]) -> Any:
+    """With references to where `names` has them; it gets those that it lacks."""
+    if isinstance(part, list):
+        return [_moved(one, names) for one in part]
+    if not isinstance(part, Mapping):
+        return part
+    moved = {key: _moved(value, names) for key, value in part.items() if key != "$id"}
+    reference = moved.get("$ref")
+    if isinstance(reference, str):
+        moved["$ref"] = f"#/$defs/{names.setdefault(reference, str(len(names)))}"
+    return moved
