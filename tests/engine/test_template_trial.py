@@ -9,7 +9,7 @@ import pytest
 
 from engine import template_trial
 from engine.config import ModelError
-from engine.template_trial import tried_template
+from engine.template_trial import MAX_CHARS, tried_template
 from engine.torch_engine import load_tokenizer
 from tests.engine.tiny_chat import save_tiny_chat
 from tests.engine.tiny_tokenizers import CHATML, byte_level, outer
@@ -50,6 +50,13 @@ def test_what_is_no_template_is_refused_by_its_file_and_line(
     folder = with_template_in(file, tmp_path / "tiny", template)
     with pytest.raises(ModelError, match=f"^{re.escape(str(folder / file))}: {fault}"):
         tried_template(folder, load_tokenizer(folder))
+
+
+def test_a_template_that_writes_megabytes_is_refused(tmp_path: Path) -> None:
+    template = "{{ 'x' * %d }}"
+    assert tried_template(tmp_path, outer(byte_level(), template % MAX_CHARS))
+    with pytest.raises(ModelError, match="makes 1,048,577 characters of a short message, and 1,048,576 are"):
+        tried_template(tmp_path, outer(byte_level(), template % (MAX_CHARS + 1)))
 
 
 @pytest.mark.parametrize(
