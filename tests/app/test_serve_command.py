@@ -176,6 +176,8 @@ class Visitor(threading.Thread):
         except BaseException as fault:
             self.fault = fault
         finally:
+            while not self.done and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                time.sleep(0.05)  # a server that is still starting takes no signal yet, and nobody else would end it
             if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -186,7 +188,7 @@ class Visitor(threading.Thread):
             try:
                 urllib.request.urlopen(self._address + "/readyz", timeout=5).close()
                 return True
-            except (urllib.error.URLError, ConnectionError):
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.05)
         raise AssertionError("it never got ready")
 
