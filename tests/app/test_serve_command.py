@@ -177,7 +177,9 @@ class Visitor(threading.Thread):
             self.fault = fault
         finally:
             while not self.done and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                time.sleep(0.05)  # a server that is still starting takes no signal yet, and nobody else would end it
+                time.sleep(
+                    0.05
+                )  # a server that is still starting takes no signal yet, and nobody else would end it
             if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
                 os.kill(os.getpid(), signal.SIGTERM)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -302,8 +303,9 @@ async def test_a_client_that_never_reads_is_dropped_and_its_neighbour_is_not() -
         text = "x" * 2000 + " "
         async with talking(served) as stuck, talking(served) as neighbour:
             stuck.socket.transport.pause_reading()
-            for number in range(16):
-                await stuck.create(text * 500, stream_id=f"lane-{number}")
+            with suppress(ConnectionClosed):  # it may be dropped before it has asked for all of that
+                for number in range(16):
+                    await stuck.create(text * 500, stream_id=f"lane-{number}")
             async with asyncio.timeout(30):
                 while served.service.metrics.slow_clients._value.get() == 0:
                     assert (await neighbour.turn("unharmed"))[-1]["type"] == "response.completed"
