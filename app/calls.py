@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from app.made import Called, Echo, Message
 from app.moderation import Annotation
 from app.scores import Placed
 from app.turn import Turn
@@ -24,56 +24,19 @@ from protocol.events import (
 )
 from protocol.items import OutputItem, OutputMessage, OutputText
 from protocol.logprobs import TokenLogprob
-from protocol.tools import FunctionCall
-
-
-@dataclass(slots=True, eq=False)
-class _Message:
-    """A message while it is made."""
-
-    id: str
-    pieces: list[str] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    annotations: tuple[dict[str, Any], ...] = ()
-
-    def item(self, status: Any) -> OutputMessage:
-        part = OutputText(
-            text="".join(self.pieces), annotations=self.annotations, logprobs=tuple(self.logprobs)
-        )
-        return OutputMessage(id=self.id, status=status, content=(part,))
-
-
-@dataclass(slots=True, eq=False)
-class _Called:
-    """A call while it is made."""
-
-    id: str
-    call_id: str
-    name: str
-    pieces: list[str] = field(default_factory=list)
-    whole: bool = False
-
-    def repeats(self, other: _Called) -> bool:
-        return self.name == other.name and "".join(self.pieces) == "".join(other.pieces)
-
-    def item(self, status: Any) -> FunctionCall:
-        if self.whole:
-            status = "completed"
-        elif status == "completed":
-            status = "incomplete"
-        return FunctionCall(
-            id=self.id, call_id=self.call_id, name=self.name, arguments="".join(self.pieces), status=status
-        )
 
 
 class CallingTurn(Turn):
     """A turn with several items. Its `text` is all of the reply as the model wrote it, calls too: the history's.
 
     Text behind a call is left out: the gate has judged the reply as the model wrote it, and the texts around a call,
-    put together, may say what it would not have let through. A call that says the same as one before it ends the reply.
+    put together, may say what it would not have let through. A call that says the same as one before it is left out and
+    ends the reply; while it may become one it waits.
     """
 
     __slots__ = (
+        "_begun_calls",
+        "_echo",
         "_enough",
         "_forced",
         "_items",
@@ -84,6 +47,7 @@ class CallingTurn(Turn):
         "_placed",
         "_released",
         "_skipping",
+        "_until",
     )
 
     def __init__(
@@ -105,9 +69,12 @@ class CallingTurn(Turn):
         self._new_id = new_id
         self._released: list[str] = []
         self._placed: deque[Placed] = deque()  # scores whose characters the parser has not told apart yet
-        self._items: list[_Message | _Called] = []
-        self._open: _Message | _Called | None = None
+        self._items: list[Message | Called] = []
+        self._open: Message | Called | None = None
         self._skipping = False
+        self._begun_calls = 0
+        self._echo: Echo | None = None
+        self._until: int | None = None  # where the history ends, if not behind the last call
 
     @property
     def text(self) -> str:
@@ -129,7 +96,7 @@ class CallingTurn(Turn):
     def annotate(self, notes: tuple[Annotation, ...]) -> None:
         """Notes on the text before the first call, where places in the reply are places in the item; no item has room
         for one on a call."""
-        if len(self._items) < 2 and not isinstance(self._open, _Called):
+        if len(self._items) < 2 and not isinstance(self._open, Called):
             super().annotate(notes)
 
     def open_item(self) -> None:
@@ -138,7 +105,10 @@ class CallingTurn(Turn):
     def close_item(self, status: Any) -> None:
         for piece in self._parser.finish():
             self._send(piece)
+        self._show_echo()
         self._close(status)
+        if self._until is not None:
+            self._released = [self.text[: self._until]]
 
     def items(self, status: Any) -> tuple[OutputItem, ...]:
         last = len(self._items) - 1
@@ -149,28 +119,59 @@ class CallingTurn(Turn):
     def _send(self, piece: Piece) -> None:
         match piece:
             case CallBegin(name):
+                self._begun_calls += 1
                 self._skipping = self._enough
                 if not self._skipping:
-                    self._open_call(name)
+                    self._begin_call(name)
             case Arguments(text):
                 if not self._skipping:
-                    self._say_arguments(text)
+                    self._take_arguments(text)
             case CallEnd():
                 if not self._skipping:
-                    assert isinstance(self._open, _Called)
-                    self._end_call(self._open)
+                    self._end_call()
             case _:
                 # A forced reply's text is the beginning of a call that met a limit.
                 if not self._forced and not self._calls():
                     self._say(piece)
 
-    def _calls(self) -> list[_Called]:
-        return [item for item in self._items if isinstance(item, _Called)]
+    def _calls(self) -> list[Called]:
+        return [item for item in self._items if isinstance(item, Called)]
 
-    def _end_call(self, call: _Called) -> None:
-        call.whole = True
-        self._enough = not self._parallel or any(call.repeats(other) for other in self._calls()[:-1])
+    def _begin_call(self, name: str) -> None:
+        others = [call.arguments for call in self._calls() if call.name == name]
+        if others:
+            self._echo = Echo(name, others)
+        else:
+            self._open_call(name)
+
+    def _take_arguments(self, text: str) -> None:
+        if (echo := self._echo) is None:
+            self._say_arguments(text)
+            return
+        said = echo.others[0][: echo.characters]
+        if not echo.goes_on(text):
+            self._echo = None
+            self._open_call(echo.name)
+            self._say_arguments(said + text)
+
+    def _end_call(self) -> None:
+        if self._echo is not None and self._echo.is_whole():
+            self._echo = None
+            self._enough, self._until = True, self._parser.starts[self._begun_calls - 1]
+            return
+        self._show_echo()
+        assert isinstance(self._open, Called)
+        self._open.whole = True
+        self._enough = not self._parallel
         self._close("completed")
+
+    def _show_echo(self) -> None:
+        """A call that ends before it is told from others goes out."""
+        if (echo := self._echo) is not None:
+            self._echo = None
+            self._open_call(echo.name)
+            if echo.characters:
+                self._say_arguments(echo.others[0][: echo.characters])
 
     def _scores_of(self, text: Said) -> tuple[TokenLogprob, ...]:
         """Those of its tokens; what ended before it was of a call."""
@@ -182,7 +183,7 @@ class CallingTurn(Turn):
         return tuple(scores)
 
     def _say(self, text: Said) -> None:
-        message = self._open if isinstance(self._open, _Message) else self._open_message()
+        message = self._open if isinstance(self._open, Message) else self._open_message()
         logprobs = self._scores_of(text)
         delta = str(text)
         message.pieces.append(delta)
@@ -199,7 +200,7 @@ class CallingTurn(Turn):
         )
 
     def _say_arguments(self, text: str) -> None:
-        assert isinstance(self._open, _Called)
+        assert isinstance(self._open, Called)
         self._open.pieces.append(text)
         self.emit(
             FunctionCallArgumentsDelta(
@@ -210,8 +211,8 @@ class CallingTurn(Turn):
             )
         )
 
-    def _open_message(self) -> _Message:
-        message = _Message(self._item_id if not self._items else self._new_id("msg"))
+    def _open_message(self) -> Message:
+        message = Message(self._item_id if not self._items else self._new_id("msg"))
         item = OutputMessage(id=message.id, status="in_progress")
         self._begin(message, item)
         self.emit(
@@ -227,10 +228,10 @@ class CallingTurn(Turn):
 
     def _open_call(self, name: str) -> None:
         self._close("completed")
-        call = _Called(self._new_id("fc"), self._new_id("call"), name)
+        call = Called(self._new_id("fc"), self._new_id("call"), name)
         self._begin(call, call.item("in_progress"))
 
-    def _begin(self, made: _Message | _Called, item: OutputItem) -> None:
+    def _begin(self, made: Message | Called, item: OutputItem) -> None:
         self._begun()
         self._open = made
         self._items.append(made)
@@ -239,13 +240,13 @@ class CallingTurn(Turn):
     def _close(self, status: Any) -> None:
         """Say what the open item holds in the end, if there is one."""
         match self._open:
-            case _Message() as message:
+            case Message() as message:
                 if message is self._items[0]:
                     message.annotations = tuple(self._annotations)
                 item = message.item(status)
                 self._close_part(message.id, item.content[0])
                 self._done(item)
-            case _Called() as call:
+            case Called() as call:
                 made = call.item(status)
                 self.emit(
                     FunctionCallArgumentsDone(

@@ -38,6 +38,7 @@ class CallParser:
         "_pieces",
         "_readers",
         "_schemas",
+        "_starts",
         "_syntax",
         "_tail_due",
         "_tails",
@@ -58,6 +59,7 @@ class CallParser:
         self._held = ""
         self._later: list[str] = []  # white space behind it
         self._taken = 0  # characters before what is held
+        self._starts: list[int] = []
         self._pieces: list[Piece] = []
         self._either = either
         self._text_only = False
@@ -71,6 +73,11 @@ class CallParser:
     def taken(self) -> int:
         """How many characters it has told apart."""
         return self._taken
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Where each call begins in the reply, as a number of characters."""
+        return self._starts
 
     @property
     def in_call(self) -> bool:
@@ -156,6 +163,7 @@ class CallParser:
         return None
 
     def _begin_call(self, opened: re.Match[str], start: int) -> None:
+        self._starts.append(self._taken)
         self._take(opened.end() - start)
         name = opened["name"]
         self._pieces.append(CallBegin(name))

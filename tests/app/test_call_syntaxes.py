@@ -86,7 +86,7 @@ async def test_a_reply_that_makes_the_same_call_again_has_made_its_calls(
     served: Served, syntax: CallSyntax
 ) -> None:
     output = await said(served, calls(syntax, "Rome", "Oslo", "Rome", "Oslo", "Oslo"))
-    assert cities(output) == ["Rome", "Oslo", "Rome"]
+    assert cities(output) == ["Rome", "Oslo"]
 
 
 async def test_gate_cuts_and_redacts_within_arguments(served: Served, syntax: CallSyntax) -> None:

@@ -37,6 +37,7 @@ TOOL: Any = {"type": "function", **ABOUT}
 CHAT_TOOL: Any = {"type": "function", "function": ABOUT}
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome", "days": 2}}\n</tool_call>'
 ARGUMENTS = '{"city": "Rome", "days": 2}'
+LATER, LATER_ARGUMENTS = CALL.replace("2", "25"), ARGUMENTS.replace("2", "25")
 
 
 @pytest.fixture
@@ -193,14 +194,14 @@ async def test_two_steps_of_a_conversation(client: AsyncOpenAI, by_id: bool) -> 
 
 
 async def test_calls_in_a_chat(client: AsyncOpenAI) -> None:
-    asked: Any = [{"role": "user", "content": f"{CALL}\n{CALL}"}]
+    asked: Any = [{"role": "user", "content": f"{CALL}\n{LATER}"}]
     made = await client.chat.completions.create(model="scripted", messages=asked, tools=[CHAT_TOOL])
     [choice] = made.choices
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
     assert choice.message.tool_calls is not None
     assert [call.to_dict()["function"] for call in choice.message.tool_calls] == [
-        {"name": "weather", "arguments": ARGUMENTS}
-    ] * 2
+        {"name": "weather", "arguments": arguments} for arguments in (ARGUMENTS, LATER_ARGUMENTS)
+    ]
     gave: Any = [
         {"role": "tool", "tool_call_id": call.id, "content": f"answer {index}"}
         for index, call in enumerate(choice.message.tool_calls)
@@ -211,7 +212,7 @@ async def test_calls_in_a_chat(client: AsyncOpenAI) -> None:
 
 
 async def test_streamed_calls_in_a_chat(client: AsyncOpenAI) -> None:
-    asked: Any = [{"role": "user", "content": f"Well. {CALL}\n{CALL}"}]
+    asked: Any = [{"role": "user", "content": f"Well. {CALL}\n{LATER}"}]
     text, arguments, ends, ids = "", {0: "", 1: ""}, [], set()
     async for chunk in await client.chat.completions.create(
         model="scripted", messages=asked, tools=[CHAT_TOOL], stream=True
@@ -223,7 +224,7 @@ async def test_streamed_calls_in_a_chat(client: AsyncOpenAI) -> None:
             arguments[call.index] += call.function.arguments or ""
             ids.add(call.id)
         ends.append(choice.finish_reason)
-    assert (text, arguments, ends[-1]) == ("Well.", {0: ARGUMENTS, 1: ARGUMENTS}, "tool_calls")
+    assert (text, arguments, ends[-1]) == ("Well.", {0: ARGUMENTS, 1: LATER_ARGUMENTS}, "tool_calls")
     assert len(ids - {None}) == 2
 
 
@@ -241,7 +242,34 @@ async def test_a_reply_that_makes_the_same_call_again_has_made_its_calls(served:
         events = await talk.turn(f"{CALL}{other}{CALL}{other}{other}", tools=[TOOL], model="scripted")
     response = events[-1]["response"]
     assert response["status"] == "completed"
-    assert [json.loads(item["arguments"])["city"] for item in response["output"]] == ["Rome", "Oslo", "Rome"]
+    assert [json.loads(item["arguments"])["city"] for item in response["output"]] == ["Rome", "Oslo"]
+
+
+async def test_a_call_that_ends_before_it_is_told_from_another_is_shown_as_far_as_it_came(
+    client: AsyncOpenAI,
+) -> None:
+    made = await client.responses.create(
+        model="scripted", input=f"{CALL}{CALL[:-30]}", tools=[TOOL], max_output_tokens=200
+    )
+    whole, begun = (item for item in made.output if item.type == "function_call")
+    assert (whole.arguments, whole.status) == (ARGUMENTS, "completed")
+    assert (begun.status, ARGUMENTS.startswith(begun.arguments)) == ("incomplete", True)
+
+
+async def test_a_repeated_call_is_not_in_the_history_either(served: Served) -> None:
+    async with talking(served) as talk:
+        first = (await talk.turn(f"{CALL}{CALL}", tools=[TOOL], model="scripted"))[-1]["response"]
+        once = (await talk.turn(CALL, tools=[TOOL], model="scripted"))[-1]["response"]
+        counts = []
+        for response in (first, once):
+            call_id = response["output"][0]["call_id"]
+            gave = [{"type": "function_call_output", "call_id": call_id, "output": "sunny"}]
+            events = await talk.turn(
+                gave, previous_response_id=response["id"], tools=[TOOL], model="scripted"
+            )
+            counts.append(events[-1]["response"]["usage"]["input_tokens"])
+        longer = first["usage"]["input_tokens"] - once["usage"]["input_tokens"]
+    assert counts[0] - counts[1] == longer
 
 
 @pytest.mark.parametrize("text", ["un{}sayable", "{}un{}sayable", "un{}{}sayable", "{}un</tool_call>sayable"])
