@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+import regex
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.moderation.matcher import CompiledPolicy
@@ -65,9 +66,24 @@ _PIECES = st.sampled_from(["a-", "a-a-", "ab", "b", "1", "-", " ", "aaaabbbb", "
 @pytest.mark.parametrize("verify", [None, "mixed", "luhn"])
 @pytest.mark.parametrize("pattern", [pattern for pattern in PATTERNS if not pattern.endswith("+-")])
 @settings(max_examples=12, deadline=None)
+@example(text="a-a-a-" + "aaaabbbb" * 4 + "a-")  # more at once than are followed one by one
 @given(text=st.lists(_PIECES, min_size=8, max_size=24).map("".join))
 def test_all_that_brute_force_finds_is_found(pattern: str, verify: str | None, text: str) -> None:
-    assert found(compiled(pattern, verify), text) == by_brute_force(text, pattern, verify)
+    matches, expected = found(compiled(pattern, verify), text), by_brute_force(text, pattern, verify)
+    if verify is None or most_under_way(text, pattern) <= MOST_RUNS:
+        assert matches == expected
+    else:  # the last ones are followed as one, whose check counts as passed
+        assert all(any(first <= start and end <= last for first, last in matches) for start, end in expected)
+
+
+def most_under_way(text: str, pattern: str) -> int:
+    """How many matches may have begun and not ended, at the character where they are most."""
+    whole = regex.compile(pattern)
+    begun = (
+        sum(whole.fullmatch(text, start, end, partial=True) is not None for start in range(end))
+        for end in range(1, len(text) + 1)
+    )
+    return max(begun)
 
 
 @pytest.mark.parametrize(
