@@ -92,9 +92,10 @@ def colour_of(place: int) -> int:
 
 def scale_marks(values: Sequence[float]) -> list[float]:
     """Round numbers (1, 2, 5 of each power of ten, or powers alone where that is many) around positive values."""
-    powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
+    # One power more on each side: the logarithm of what is just below a power is rounded to it.
+    powers = range(math.floor(math.log10(min(values))) - 1, math.ceil(math.log10(max(values))) + 2)
     for steps in ((1, 2, 5), (1,)):
-        marks = [float(f"{step}e{power}") for power in [*powers, powers[-1] + 1] for step in steps]
+        marks = [float(f"{step}e{power}") for power in powers for step in steps]
         below = max(place for place, mark in enumerate(marks) if mark <= min(values))
         above = next(place for place, mark in enumerate(marks) if mark >= max(values))
         marks = marks[below : max(above, below + 1) + 1]
