@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
+
+from jinja2.environment import Template
 
 from engine.alternating import alternating
 from engine.calls.described import short_id, with_tools, written_out
@@ -17,6 +21,8 @@ from engine.calls.syntax import CallSyntax
 from engine.calls.template import called, template_syntax
 from engine.control_tokens import unused_char
 from engine.request import ChatMessage, EngineError, Tool
+from engine.template_budget import weight
+from engine.template_environment import BoundedEnvironment
 
 PLAIN_TEMPLATE: Final = (
     "{% for message in messages %}{{ message.role | capitalize }}:\n{{ message.content }}\n\n{% endfor %}"
@@ -37,12 +43,17 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self.text = _template_of(tokenizer)
+        self._environment = BoundedEnvironment()
         self._secret = secrets.token_hex(8)  # nobody can write what stands for a reply
         self.own_syntax = template_syntax(self._apply)
         # Who may speak first: some templates refuse a system message.
         self._first_role = "system" if self._takes("system", "user") else "user"
         # Whether it refuses conversations in which user and assistant do not take turns.
         self._alternates = self._takes("user") and not self._takes("user", "user")
+
+    @cached_property
+    def _compiled(self) -> Template:
+        return self._environment.from_string(self.text)
 
     @property
     def call_syntax(self) -> CallSyntax:
@@ -111,14 +122,14 @@ class ChatTemplate:
 
     def _apply(self, conversation: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
         try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    conversation,
-                    tools=tools or None,
-                    chat_template=self.text,
-                    tokenize=False,
-                    add_generation_prompt=True,
-                )
+            return self._environment.rendered(
+                self._compiled,
+                given=weight([conversation, tools], sys.maxsize),
+                messages=conversation,
+                tools=tools or None,
+                documents=None,
+                add_generation_prompt=True,
+                **self._tokenizer.special_tokens_map,
             )
         except Exception as error:  # templates raise what they like
             raise EngineError(

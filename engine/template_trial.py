@@ -9,6 +9,7 @@ from engine.aside import within
 from engine.chat_template import ChatTemplate
 from engine.config import ModelError
 from engine.request import ChatMessage, EngineError
+from engine.template_budget import TooMuch
 
 TRIAL_S: Final = 10.0
 """The default model's trial takes 8 ms, so this is enough on any machine; other loads wait for it."""
@@ -35,6 +36,11 @@ def _tried(folder: Path, tokenizer: Any) -> ChatTemplate:
         written = template.render([ChatMessage("user", "probe")])
     except EngineError as refused:
         fault = refused.__cause__
+        if isinstance(fault, TooMuch):
+            raise ModelError(
+                f"{template_file(folder)}: the chat template cannot render a short message: {fault}; "
+                "copy the model's own template there"
+            ) from refused
         # Jinja's and Python's errors of syntax say where. Whatever else is raised is of this conversation.
         if (line := getattr(fault, "lineno", None)) is not None:
             raise ModelError(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # without dependencies), and what reads model files.
 ENGINE_MAY_IMPORT = {"engine", "llguidance", "numpy", "torch", "transformers"}
 GPU_MAY_IMPORT = {"engine", "torch", "triton"}
-LOADING_MAY_IMPORT = ENGINE_MAY_IMPORT | {"filelock", "gguf", "safetensors", "tokenizers", "tqdm"}
+LOADING_MAY_IMPORT = ENGINE_MAY_IMPORT | {"filelock", "gguf", "jinja2", "safetensors", "tokenizers", "tqdm"}
 FOREIGN_TO_PROTOCOL = {
     "asyncio",
     "selectors",

@@ -60,6 +60,21 @@ def test_a_template_that_writes_megabytes_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'x' * 3000000000 }}",
+        "{{ '%3000000000d' % 1 }}{{ messages[0].content }}",
+        "{% for m in messages %}{{ m.content.ljust(3000000000) }}{% endfor %}",
+        "{% set ns = namespace(x='x') %}{% for n in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    ],
+)
+def test_a_template_that_would_fill_the_memory_is_refused_by_its_file(template: str, tmp_path: Path) -> None:
+    folder = with_template_in("chat_template.jinja", tmp_path / "tiny", template)
+    with pytest.raises(ModelError, match=r"chat_template\.jinja: .* it makes more than 16,.* characters of .*; copy"):
+        tried_template(folder, load_tokenizer(folder))
+
+
+@pytest.mark.parametrize(
     "template", ["{{ raise_exception('Not today') }}", "{{ messages[0].content.shout() }}"]
 )
 def test_a_template_that_refuses_a_conversation_may_take_others(template: str, tmp_path: Path) -> None:
