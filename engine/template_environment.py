@@ -15,7 +15,6 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.environment import Template
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
-from transformers.utils import chat_template_utils
 
 from engine.template_budget import (
     Budget,
@@ -86,6 +85,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     code_generator_class = Concatenating
 
     def __init__(self) -> None:
+        from transformers.utils import chat_template_utils  # what it imports takes half a second
+
         theirs = chat_template_utils._compile_jinja_template("").environment
         extensions = [type(extension) for extension in theirs.extensions.values()]
         self.budget = Budget()

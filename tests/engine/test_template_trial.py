@@ -70,7 +70,9 @@ def test_a_template_that_writes_megabytes_is_refused(tmp_path: Path) -> None:
 )
 def test_a_template_that_would_fill_the_memory_is_refused_by_its_file(template: str, tmp_path: Path) -> None:
     folder = with_template_in("chat_template.jinja", tmp_path / "tiny", template)
-    with pytest.raises(ModelError, match=r"chat_template\.jinja: .* it makes more than 16,.* characters of .*; copy"):
+    with pytest.raises(
+        ModelError, match=r"chat_template\.jinja: .* it makes more than 16,.* characters of .*; copy"
+    ):
         tried_template(folder, load_tokenizer(folder))
 
 
