@@ -21,6 +21,7 @@ from engine.fetch import (
 )
 from engine.model_config import read_config, read_object
 from engine.progress import Progress
+from engine.regular_files import check_files
 from engine.weight_files import CODES, SCALES, WeightFiles
 
 _KEYED: Final = re.compile(r"(.+)-[0-9a-f]{12}")
@@ -124,6 +125,7 @@ def _name_of(folder: Path, cache_dir: Path) -> str | None:
 def _described(folder: Path, name: str) -> CachedModel:
     files = [path for path in folder.iterdir() if path.is_file()]
     try:
+        check_files(folder)
         architecture = str(read_object(folder / "config.json").get("model_type", "unknown"))
         dtypes = dict.fromkeys(_dtypes(folder))
     except (OSError, ValueError):

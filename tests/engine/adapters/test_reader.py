@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -197,10 +198,18 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
         read(folder)
 
 
-def test_what_is_no_regular_file_is_never_opened(folder: Path) -> None:
-    (folder / "adapter_model.safetensors").unlink()
-    os.mkfifo(folder / "adapter_model.safetensors")
-    with pytest.raises(AdapterError, match=r"adapter_model.safetensors is no file"):
+@pytest.mark.parametrize(
+    "put",
+    [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir],
+    ids=["pipe", "device", "folder"],
+)
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_what_is_no_regular_file_is_never_opened(
+    name: str, put: Callable[[Path], None], folder: Path
+) -> None:
+    (folder / name).unlink()
+    put(folder / name)
+    with pytest.raises(AdapterError, match=f"{re.escape(name)} is no file"):
         read(folder)
 
 
