@@ -12,14 +12,16 @@ from engine.step import Step
 
 def plan_decodes(step: Step, roster: Roster, speculation: Speculation, ahead: int) -> None:
     """Put them into the step. `ahead`: room for so many tokens more is reserved, where pages are free."""
-    for sequence in list(roster.running.values()):
-        if sequence.phase is Phase.DECODE and sequence.output >= sequence.granted:
+    decode = Phase.DECODE
+    short = [sequence for sequence in roster.running.values() if sequence.output + ahead >= sequence.granted]
+    for sequence in short:
+        if sequence.phase is decode and sequence.output >= sequence.granted:
             roster.grant(sequence)
     # Of those that were granted a token some may be preempted by now.
-    decoding = [sequence for sequence in roster.running.values() if sequence.phase is Phase.DECODE]
+    decoding = [sequence for sequence in roster.running.values() if sequence.phase is decode]
     if ahead:
-        for sequence in decoding:
-            if sequence.output + ahead >= sequence.granted:
+        for sequence in short:
+            if sequence.phase is decode and sequence.output + ahead >= sequence.granted:
                 roster.reserve(sequence, ahead)
     if not speculation.most:
         step.go_on(decoding)

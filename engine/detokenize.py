@@ -34,17 +34,23 @@ class ByteStream:
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._drop_space = drops_first_space
+        self._holding = False
 
     @property
     def holding(self) -> bool:
-        return bool(self._decoder.getstate()[0])
+        return self._holding
 
     def push(self, token: int) -> str:
-        text = self._decoder.decode(self._token_bytes(token))
+        data = self._token_bytes(token)
+        if data.isascii() and not self._holding:  # nearly all tokens, in half the time
+            text = data.decode("ascii")
+        else:
+            text = self._decoder.decode(data)
+            self._holding = bool(self._decoder.getstate()[0])
         return self._first(text) if self._drop_space and text else text
 
     def flush(self) -> str:
-        text = self._decoder.decode(b"", True)
+        text, self._holding = self._decoder.decode(b"", True), False
         return self._first(text) if self._drop_space and text else text
 
     def _first(self, text: str) -> str:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 class Reply:
     """Takes each sampled token once. `reason` is set by the token that ends the reply; take none after it."""
 
-    __slots__ = ("_eos_ids", "_left", "_stops", "_stream", "reason", "shaping")
+    __slots__ = ("_eos_ids", "_has_stops", "_left", "_stops", "_stream", "reason", "shaping")
 
     def __init__(self, stream: TextStream, sampling: Sampling, max_output: int, eos_ids: Set[int]) -> None:
         self.reason: FinishReason | None = None
         self.shaping: Shaping | None = None
         self._stream = stream
         self._stops = StopStrings(sampling.stop)
+        self._has_stops = bool(sampling.stop)
         self._eos_ids: Set[int] = frozenset() if sampling.ignore_eos else eos_ids
         self._left = max_output
 
@@ -31,11 +32,13 @@ class Reply:
         if token in self._eos_ids:
             self.reason = FinishReason.STOP
             return self._last_text()
-        text = self._stops.push(self._stream.push(token))
-        if not self._stops.matched and self._left <= 0:
+        text = self._stream.push(token)
+        if self._has_stops:
+            text = self._stops.push(text)
+        if self._left <= 0 and not self._stops.matched:
             self.reason = FinishReason.LENGTH
             text += self._last_text()
-        if self._stops.matched:
+        if self._has_stops and self._stops.matched:
             self.reason = FinishReason.STOP
         return text
 

@@ -154,7 +154,7 @@ class Roster:
         sequence.computed = opened.cached_tokens
         sequence.charged = max(sequence.charged, opened.cached_tokens)
         self._charge(sequence, len(sequence.context))
-        sequence.phase = Phase.PREFILL
+        sequence.phase, sequence.row = Phase.PREFILL, None
         if opened.copy is not None:
             step.copies.append((sequence, opened.copy))
         return True

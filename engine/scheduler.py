@@ -170,12 +170,16 @@ class Scheduler:
 
     def commit(self, step: Step, results: Items[Result], now: float) -> None:
         """Take a computed step's results; a row that failed ends its own sequence only."""
-        ledger = self.ledger
+        ledger, said = self.ledger, 0
         self.pool.arrive()
-        generated, (_, read) = ledger.generated_tokens, step.counts()
+        decode, done = Phase.DECODE, Phase.DONE
         ledger.times.spoke(step.spoken(results), now)
         for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
-            if sequence.phase is Phase.DONE:
+            if sequence.phase is decode and type(result) is int:  # nearly all
+                said += 1
+                self._append(sequence, result)
+                continue
+            if sequence.phase is done:
                 continue
             if isinstance(result, Exception):
                 self.fail(sequence, result)
@@ -183,11 +187,13 @@ class Scheduler:
             if sequence.phase is Phase.PREFILL:
                 self.computed(sequence, len(row.tokens), now)
             if isinstance(result, tuple):
-                self._append_agreed(sequence, row.guesses, result)
+                said += self._append_agreed(sequence, row.guesses, result)
             elif result is not None:
+                said += 1
                 self._append(sequence, result)
+        ledger.generated_tokens += said
         if step.rows:
-            ledger.step(read + ledger.generated_tokens - generated)
+            ledger.step(step.read + said)
 
     def computed(self, sequence: Sequence, tokens: int, now: float) -> None:
         """The next `tokens` of the sequence's context are in its pages."""
@@ -245,7 +251,6 @@ class Scheduler:
     def _append(self, sequence: Sequence, token: int) -> None:
         sequence.tokens.append(token)
         sequence.output += 1
-        self.ledger.generated_tokens += 1
         if sequence.lookup is not None:
             sequence.lookup.follow(token)
         reply = sequence.reply
@@ -254,13 +259,14 @@ class Scheduler:
         if reply.reason is not None:
             self.finish(sequence, reply.reason)
 
-    def _append_agreed(self, sequence: Sequence, guesses: int, tokens: tuple[int, ...]) -> None:
-        """A step's tokens of a sequence that was guessed at; one of them may end it."""
+    def _append_agreed(self, sequence: Sequence, guesses: int, tokens: tuple[int, ...]) -> int:
+        """A step's tokens of a sequence that was guessed at; one of them may end it. Returns how many it took."""
         self.ledger.guess(guesses, len(tokens) - 1)
-        for token in tokens:
+        for said, token in enumerate(tokens, start=1):
             self._append(sequence, token)
             if sequence.phase is Phase.DONE:
-                return
+                return said
+        return len(tokens)
 
     def _plan_prefills(self, step: Step, chunk: int, now: float) -> None:
         self._roster.waiting.age(now)
@@ -275,7 +281,6 @@ class Scheduler:
                 step.add(
                     sequence, sequence.context[start:end], start, sample=last and sequence.max_output > 0
                 )
-
         if not self._roster.waiting:
             self._drafts.plan(step, chunk, now)
 

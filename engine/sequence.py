@@ -8,6 +8,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Final
 
+from engine.batch import Row
 from engine.lease import Lease
 from engine.lookup import Lookup
 from engine.reply import Reply
@@ -51,6 +52,7 @@ class Sequence:
     first_token: float = 0.0
     last_token: float | None = None
     timed: int = 0  # how many tokens there were at `last_token`; 0: all
+    row: Row | None = None  # its own of each step while it decodes
     draft: bool = False
     started: bool = False
     announced: bool = False

@@ -30,36 +30,15 @@ class Step:
         self, sequence: Sequence, tokens: Items[int], start: int, *, sample: bool, guesses: int = 0
     ) -> None:
         """Let the sequence compute `tokens` from position `start` on; the last ones may be guesses."""
-        assert sequence.lease is not None
         self.sequences.append(sequence)
-        request, pages = sequence.request, sequence.lease.pages
-        sampling, shaping = request.sampling, sequence.reply.shaping
-        row = Row(tokens, start, pages, sampling, sequence.seed, sample, shaping, guesses, request.adapter)
-        self.rows.append(row)
+        self.rows.append(_row(sequence, tokens, start, sample=sample, guesses=guesses))
         self._count(sequence, len(tokens))
 
     def go_on(self, sequences: Items[Sequence]) -> None:
-        """Let each compute its latest token: `add` for a whole batch, which takes half the time."""
+        """Let each compute its latest token: `add` for a whole batch, in rows that are made once and go on."""
         self.sequences += sequences
         self.tokens += len(sequences)
-        for sequence in sequences:
-            request, tokens, lease = sequence.request, sequence.tokens, sequence.lease
-            assert lease is not None
-            start = len(request.prompt_ids) + sequence.output - 1
-            shaping, sampling = sequence.reply.shaping, request.sampling
-            self.rows.append(
-                Row(
-                    tokens[-1:],
-                    start,
-                    lease.pages,
-                    sampling,
-                    sequence.seed,
-                    True,
-                    shaping,
-                    0,
-                    request.adapter,
-                )
-            )
+        self.rows += map(_next_row, sequences)
 
     def counts(self) -> tuple[int, int]:
         """How many rows go on with a reply, and how many tokens the others have."""
@@ -73,10 +52,11 @@ class Step:
 
     def spoken(self, results: Items[Result]) -> list[Sequence]:
         """Those that have not ended and whose results hold tokens."""
+        done = Phase.DONE
         return [
             sequence
             for sequence, result in zip(self.sequences, results, strict=True)
-            if isinstance(result, (int, tuple)) and sequence.phase is not Phase.DONE
+            if (type(result) is int or isinstance(result, tuple)) and sequence.phase is not done
         ]
 
     def drop_ended(self) -> None:
@@ -88,6 +68,23 @@ class Step:
             self.tokens = self.chunks = self.read = 0
             for sequence, row in zip(self.sequences, self.rows, strict=True):
                 self._count(sequence, len(row.tokens))
+
+
+def _row(sequence: Sequence, tokens: Items[int], start: int, *, sample: bool = True, guesses: int = 0) -> Row:
+    request, lease = sequence.request, sequence.lease
+    assert lease is not None
+    sampling, shaping = request.sampling, sequence.reply.shaping
+    return Row(tokens, start, lease.pages, sampling, sequence.seed, sample, shaping, guesses, request.adapter)
+
+
+def _next_row(sequence: Sequence) -> Row:
+    """Of a reply's latest token."""
+    row, tokens = sequence.row, sequence.tokens[-1:]
+    position = len(sequence.request.prompt_ids) + sequence.output - 1
+    if row is None:
+        row = sequence.row = _row(sequence, tokens, position)
+    row.tokens, row.start = tokens, position
+    return row
 
 
 def share_out(budget: int, wanted: Items[int], weights: Items[float]) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Sequence as Items
 from typing import Final
 
@@ -65,14 +64,19 @@ class Times:
 
     def spoke(self, sequences: Items[Sequence], now: float) -> None:
         """A step gave each of them a token, or several at once."""
-        # Most had their last one from the same step: 0.13 µs a sequence in a batch of 64 instead of 0.26.
-        for last, replies in Counter([sequence.last_token for sequence in sequences]).items():
-            if last is not None:
-                self._gap.add(now - last, replies)
+        before: float | None = (
+            None  # when those that are counted together had their last one: most in one step
+        )
+        replies = 0
         for sequence in sequences:
-            if sequence.last_token is None:
+            if sequence.last_token != before:
+                self._spoke_together(before, replies, now)
+                before, replies = sequence.last_token, 0
+            if before is None:
                 self._first(sequence, now)
+            replies += 1
             sequence.last_token = now
+        self._spoke_together(before, replies, now)
 
     def played(self, sequence: Sequence, output: int, now: float) -> None:
         """Its token number `output` came, those before it by themselves: their gaps count as the mean of them."""
@@ -103,6 +107,10 @@ class Times:
             "mean_gap": self._mean_gap.spread(),
             "step_tokens": self._step_tokens.spread(),
         }
+
+    def _spoke_together(self, before: float | None, replies: int, now: float) -> None:
+        if before is not None:
+            self._gap.add(now - before, replies)
 
     def _first(self, sequence: Sequence, now: float) -> None:
         sequence.first_token = now

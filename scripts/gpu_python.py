@@ -140,7 +140,8 @@ def stepping(rows: int, steps: int) -> tuple[Stepper, Timed]:
     stepper = Stepper(scheduler, timed, time.monotonic)  # type: ignore[arg-type]
     sampling = Sampling(temperature=0, ignore_eos=True)
     for number in range(rows):
-        prompt = [(number + place) % VOCAB for place in range(PROMPT)]
+        # Of any length: each step some rows come to a new page.
+        prompt = [(number + place) % VOCAB for place in range(PROMPT - number % PAGE)]
         request = EngineRequest(f"r{number}", prompt, "", sampling, session=f"s{number}")
         scheduler.enter(scheduler.prepare(request, lambda output: None, 0.0))
     for _ in range(20):

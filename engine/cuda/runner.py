@@ -111,12 +111,19 @@ class GraphRunner:
         self._cache.close()
 
     def _step(self, rows: Sequence[Row]) -> list[Result]:
+        patches = self._slots.go_on(rows)
+        if patches is not None and rows:
+            self._state.apply(patches)
+            self._launch(mixed=False)
+            return self._receive(rows)
         results = self._faults(rows)
         decodes, chunks = self._parted(rows, results)
-        places = self._send([rows[index] for index in decodes], mixed=bool(chunks))
+        mine = [rows[index] for index in decodes]
+        self._send(mine, mixed=bool(chunks))
         self._fill(results, rows, chunks)
         if decodes:
-            self._receive(results, rows, decodes, places)
+            for index, result in zip(decodes, self._receive(mine), strict=True):
+                results[index] = result
         return results
 
     def _faults(self, rows: Sequence[Row]) -> list[Result]:
@@ -137,46 +144,48 @@ class GraphRunner:
                 (decodes if plain and len(decodes) < self._most else chunks).append(index)
         return decodes, chunks
 
-    def _send(self, rows: Sequence[Row], *, mixed: bool) -> list[int]:
-        """See that the rows' next tokens are on their way. Returns their slots.
-
-        None run ahead while prompts are computed: they would hold up the newcomer, and be dropped when it joins.
-        """
-        places, patches = self._slots.arrange(rows)
+    def _send(self, rows: Sequence[Row], *, mixed: bool) -> None:
+        """See that the rows' next tokens are on their way."""
+        _, patches = self._slots.arrange(rows)
         if not self._slots.ahead:
             self._on_way.clear()
         self._state.apply(patches)
-        if not rows:
-            return places
-        alone = mixed or any(row.shaping is not None and _is_shaped_here(row) for row in rows)
-        wanted = 1 if alone else 1 + self._ahead
+        if rows:
+            self._launch(mixed=mixed)
+
+    def _launch(self, *, mixed: bool) -> None:
+        """None run ahead while prompts are computed: they would hold up the newcomer, and be dropped when it joins."""
+        wanted = 1 + self._ahead if self._slots.plain and not mixed else 1
         while not self._on_way or (len(self._on_way) < wanted and self._slots.can_advance):
             self._replays.launch(self._slots.bucket, self._slots.kind)
             self._on_way.append(self._device.fetch(self._state.tokens))
             self._slots.launched()
-        return places
 
-    def _receive(
-        self, results: list[Result], rows: Sequence[Row], decodes: list[int], places: list[int]
-    ) -> None:
-        """Wait for the oldest replay."""
-        chosen = self._on_way.popleft().wait()
+    def _receive(self, rows: Sequence[Row]) -> list[Result]:
+        """Wait for the oldest replay, which has computed all of them."""
+        chosen, places = self._on_way.popleft().wait(), self._slots.latest
         tokens = [chosen[place] for place in places]
-        self._slots.arrived(places, tokens)
+        self._slots.arrived(tokens)
+        results: list[Result] = [*tokens]
+        if not self._slots.plain or min(tokens) < 0:
+            self._finish(results, rows, tokens, places)
+        return results
+
+    def _finish(
+        self, results: list[Result], rows: Sequence[Row], tokens: list[int], places: list[int]
+    ) -> None:
+        """See to those that the device could not finish."""
         shaped: list[int] = []
         again: list[int] = []
-        for index, token in zip(decodes, tokens, strict=True):
-            if token >= 0 and rows[index].shaping is None:
-                results[index] = token
-            elif _is_shaped_here(rows[index]):
+        for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+            if _is_shaped_here(row):
                 shaped.append(index)
             elif token == UNDECIDED:
                 again.append(index)
-            else:
-                results[index] = broken() if token == BROKEN else token
+            elif token == BROKEN:
+                results[index] = broken()
         if shaped:
-            homes = dict(zip(decodes, places, strict=True))
-            logits = self._replays.logits[[homes[index] for index in shaped]]
+            logits = self._replays.logits[[places[index] for index in shaped]]
             self._sample(results, rows, shaped, logits)
         self._fill(results, rows, again)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import mul, sub
 from typing import Final, TypeAlias
 
 from engine.batch import Row
@@ -56,7 +58,8 @@ class _Slot:
     sampling: Sampling
     seed: int
     kind: Kind
-    token: int  # as the processor knows it: that of the next row
+    plain: bool  # whether the device's token is the row's
+    token: int  # as the processor knew it when the rows were last arranged: that of the next row
     position: int
     unsure: (
         tuple[int, ...] | None
@@ -77,9 +80,17 @@ class Slots:
         self._page_tokens = page_tokens
         self._slots: list[_Slot | None] = [None] * most
         self._buckets = [bucket for bucket in BUCKETS if bucket < most] + [most]
-        self._latest: list[int] = []  # the slots that are taken, in the order of the latest rows
-        self._reach = 0  # how many tokens behind its latest every row has pages for
+        self._forget()
         self._survey()
+
+    def _forget(self) -> None:
+        self.latest: list[int] = []  # the slots that are taken, in the order of the latest rows
+        self._rows: list[Row] = []  # which are these,
+        self._tokens: list[int] = []  # go on with these,
+        self._positions: list[int] = []  # here,
+        self._known: list[int] = []  # and have so many pages on the device
+        self._unsure = False  # whether some of those can still be changed
+        self._reach = 0  # how many tokens behind its latest every row has pages for, at the least
 
     def __repr__(self) -> str:
         live = sum(slot is not None for slot in self._slots)
@@ -97,9 +108,25 @@ class Slots:
     def clear(self) -> None:
         """Forget all rows, and what is on its way."""
         self._slots = [None] * len(self._slots)
-        self._latest = []
         self.ahead = 0
+        self._forget()
         self._survey()
+
+    def go_on(self, rows: Sequence[Row]) -> list[Patch] | None:
+        """`arrange` where the rows are the latest ones, each with the token that came for it; None where they are not.
+
+        Nearly all steps are like that, so whole lists are compared: at 256 rows every look at each of them counts.
+        """
+        if rows != self._rows:  # whether they are the same objects, as a rule
+            return None
+        if [row.tokens[0] for row in rows] != self._tokens or [row.start for row in rows] != self._positions:
+            return None
+        if self._unsure:
+            return None
+        known = [len(row.pages) for row in rows]
+        if known == self._known:
+            return []
+        return self._grown(known)
 
     def arrange(self, rows: Sequence[Row]) -> tuple[list[int], list[Patch]]:
         """The slot of each row of the next step, and the patches in the order to apply them.
@@ -107,10 +134,12 @@ class Slots:
         At most as many rows as there are slots, of one token each. Where `ahead` is 0 afterwards and was not before,
         what was on its way is dropped.
         """
-        if self._go_on(rows):
-            return self._latest, []
+        patches = self.go_on(rows)
+        if patches is not None:
+            return self.latest, patches
+        self._settle()
         places = self._keep(rows)
-        patches: list[Patch] = []
+        patches = []
         kept = {place for place in places if place is not None}
         for n, slot in enumerate(self._slots):
             if slot is not None and n not in kept:
@@ -132,7 +161,7 @@ class Slots:
                     patches.append(self._move(place, row))
                 patches += self._grow(place, row)
             final.append(place)
-        self._latest = final
+        self._remember(rows, final)
         self._survey()
         return final, patches
 
@@ -140,48 +169,57 @@ class Slots:
         """A replay is on its way."""
         self.ahead += 1
 
-    def arrived(self, places: Sequence[int], tokens: Sequence[int]) -> None:
-        """The oldest replay's tokens have come; those of `places` are handed out, below 0: none."""
+    def arrived(self, tokens: Sequence[int]) -> None:
+        """The oldest replay's tokens have come for the latest rows, in their order; below 0: none."""
         self.ahead -= 1
-        for place, token in zip(places, tokens, strict=True):
+        if min(tokens) >= 0:
+            self._tokens = [*tokens]
+            self._positions = [position + 1 for position in self._positions]
+        else:
+            both = list(zip(tokens, self._tokens, strict=True))
+            self._tokens = [token if token >= 0 else before for token, before in both]
+            self._positions = [
+                position + (token >= 0) for token, position in zip(tokens, self._positions, strict=True)
+            ]
+        self._reach -= 1  # or more than that is left
+
+    def _settle(self) -> None:
+        """Let each slot know where its row stands."""
+        told = zip(self.latest, self._tokens, self._positions, self._known, strict=True)
+        for place, token, position, known in told:
             slot = self._slots[place]
             assert slot is not None
-            if token >= 0:
-                slot.token = token
-                slot.position += 1
+            slot.token, slot.position, slot.known = token, position, known
 
-    def _go_on(self, rows: Sequence[Row]) -> bool:
-        """Whether they are the latest rows, each where the device thinks it is. Nearly all steps are like that."""
-        if len(rows) != len(self._latest):
-            return False
-        size = self._page_tokens
-        reach: int | None = None
-        for place, row in zip(self._latest, rows, strict=True):
-            slot, pages = self._slots[place], row.pages
-            if (
-                slot is None
-                or slot.pages is not pages
-                or slot.token != row.tokens[0]
-                or slot.position != row.start
-                or slot.known != len(pages)
-                or slot.unsure is not None
-                or slot.sampling is not row.sampling
-                or slot.seed != row.seed
-            ):
-                return False
-            left = slot.known * size - slot.position
-            if reach is None or left < reach:
-                reach = left
-        self._reach = reach or 0
-        return True
+    def _remember(self, rows: Sequence[Row], places: list[int]) -> None:
+        slots = [slot for place in places if (slot := self._slots[place]) is not None]
+        self.latest, self._rows = places, [*rows]
+        self._tokens, self._positions = [slot.token for slot in slots], [slot.position for slot in slots]
+        self._known = [slot.known for slot in slots]
+        self._unsure = any(slot.unsure is not None for slot in slots)
+
+    def _grown(self, known: list[int]) -> list[Patch]:
+        """Some rows have more pages than the device knows of."""
+        patches: list[Patch] = [
+            Grow(place, before, tuple(row.pages[before:]))
+            for place, row, before, now in zip(self.latest, self._rows, self._known, known, strict=True)
+            if now > before
+        ]
+        self._known = known
+        self._reach = self._least_reach()
+        return patches
+
+    def _least_reach(self) -> int:
+        ends = map(mul, self._known, repeat(self._page_tokens))
+        return min(map(sub, ends, self._positions), default=0)
 
     def _survey(self) -> None:
         """See what all rows together need of the next replay."""
         live = [slot for slot in self._slots if slot is not None]
-        size = self._page_tokens
-        self.bucket = self._bucket_of(max(self._latest, default=0) + 1)  # how many rows it has
+        self.bucket = self._bucket_of(max(self.latest, default=0) + 1)  # how many rows it has
         self.kind = max((slot.kind for slot in live), default=Kind.GREEDY)  # what choosing takes
-        self._reach = min((slot.known * size - slot.position for slot in live), default=0)
+        self.plain = all(slot.plain for slot in live)  # whether the device's tokens are all rows'
+        self._reach = self._least_reach()
 
     def _keep(self, rows: Sequence[Row]) -> list[int | None]:
         """Where the rows are already. None for those that are new, and for those beyond a bucket that would do."""
@@ -213,9 +251,11 @@ class Slots:
 
     def _join(self, place: int, row: Row) -> Join:
         pages = tuple(row.pages)
-        kind = Kind.SHAPED if on_device(row.shaping) else kind_of(row.sampling)
+        shaped = on_device(row.shaping)
+        kind = Kind.SHAPED if shaped else kind_of(row.sampling)
+        plain = shaped or row.shaping is None
         self._slots[place] = _Slot(
-            row.pages, len(pages), row.sampling, row.seed, kind, row.tokens[0], row.start, pages
+            row.pages, len(pages), row.sampling, row.seed, kind, plain, row.tokens[0], row.start, pages
         )
         return Join(place, row)
 

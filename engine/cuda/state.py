@@ -81,25 +81,31 @@ class BatchState:
         self.wishes.whole.index_copy_(1, slots, columns[4:])
         real = [[temperature, limit, least] for _, temperature, _, limit, least in wishes]
         self.wishes.real.index_copy_(1, slots, self._send(real, torch.float32).T)
-        self._write_pages((join.slot, 0, join.row.pages) for join in joins)
+        self._write_pages(self._send(self._entries((join.slot, 0, join.row.pages) for join in joins)))
         self.shaped.join([(join.slot, join.row) for join in joins])
 
     def _grow(self, grows: list[Grow]) -> None:
         if grows:
-            self._write_pages((grow.slot, grow.first, grow.pages) for grow in grows)
+            written = self._entries((grow.slot, grow.first, grow.pages) for grow in grows)
             ends = [[grow.slot, self._capacity(grow.first + len(grow.pages))] for grow in grows]
-            slots, capacities = self._send(ends).T
+            # One tensor crosses: this is done in most steps of a large batch.
+            told = self._send([*written, *ends])
+            self._write_pages(told[: len(written)])
+            slots, capacities = told[len(written) :].T
             self.capacities.index_copy_(0, slots, capacities)
 
-    def _write_pages(self, tables: Iterable[tuple[int, int, Sequence[int]]]) -> None:
+    def _entries(self, tables: Iterable[tuple[int, int, Sequence[int]]]) -> list[list[int]]:
+        """Where pages go in all slots' tables, and which they are. tables: (slot, place of the first, pages)."""
         width = self.tables.shape[1]
-        entries = [
+        return [
             [slot * width + first + place, page]
             for slot, first, pages in tables
             for place, page in enumerate(pages[: width - first])
         ]
-        indices, pages = self._send(entries).T
-        self.tables.view(-1).index_copy_(0, indices, pages.to(torch.int32))
+
+    def _write_pages(self, entries: Tensor) -> None:
+        """entries: int64 [N, 2], see `_entries`."""
+        self.tables.view(-1).index_copy_(0, entries[:, 0], entries[:, 1].to(torch.int32))
 
     def _capacity(self, pages: int) -> int:
         """How many positions so many pages cover, as far as a table goes."""

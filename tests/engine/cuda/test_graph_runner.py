@@ -188,7 +188,7 @@ def test_after_a_failure_every_row_is_told_anew(folder: Path, monkeypatch: pytes
         row = Row(tokens[-1:], position, pages, GREEDY, 0, True)
         if position == 3:
             with monkeypatch.context() as patched:
-                patched.setattr(runner._slots, "arrived", lambda places, tokens: 1 / 0)
+                patched.setattr(runner._slots, "arrived", lambda tokens: 1 / 0)
                 with pytest.raises(ZeroDivisionError):
                     runner.step([row])
         tokens.append(step(runner, row))
