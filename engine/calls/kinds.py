@@ -100,10 +100,10 @@ def kind_of(value: Any) -> str:
 
 def referred(reference: Any, root: Mapping[str, Any]) -> Any:
     """What a reference within `root` points to; None where that is not found."""
-    if not isinstance(reference, str) or not reference.startswith("#"):
+    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         return None
     found: Any = root
-    for part in reference[1:].split("/")[1:]:
+    for part in reference.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
         found = found.get(key) if isinstance(found, Mapping) else None
     return found

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from engine.calls.kinds import referred
 from engine.calls.syntax import SchemaError
+
+_ONE: Final = frozenset(
+    [
+        *(
+            "additionalItems",
+            "additionalProperties",
+            "contains",
+            "contentSchema",
+            "else",
+            "if",
+            "items",
+            "not",
+        ),
+        *("propertyNames", "then", "unevaluatedItems", "unevaluatedProperties"),
+    ]
+)
+_LISTED: Final = frozenset(["allOf", "anyOf", "items", "oneOf", "prefixItems"])
+_NAMED: Final = frozenset(["dependencies", "dependentSchemas", "patternProperties", "properties"])
+"""Keywords with schemas in them. All others have values, in which `$ref` is a key like any other; some stay behind."""
+_BEHIND: Final = frozenset(["$id", "$defs", "definitions"])
 
 
 class References:
@@ -38,14 +58,24 @@ class References:
         return alone
 
 
-def _moved(part: Any, names: dict[str, str]) -> Any:
+def _moved(schema: Any, names: dict[str, str]) -> Any:
     """With references to where `names` has them; it gets those that it lacks."""
-    if isinstance(part, list):
-        return [_moved(one, names) for one in part]
-    if not isinstance(part, Mapping):
-        return part
-    moved = {key: _moved(value, names) for key, value in part.items() if key != "$id"}
+    if not isinstance(schema, Mapping):
+        return schema
+    moved = {key: _moved_in(key, value, names) for key, value in schema.items() if key not in _BEHIND}
     reference = moved.get("$ref")
     if isinstance(reference, str):
         moved["$ref"] = f"#/$defs/{names.setdefault(reference, str(len(names)))}"
     return moved
+
+
+def _moved_in(keyword: str, value: Any, names: dict[str, str]) -> Any:
+    match value:
+        case Mapping() if keyword in _NAMED:
+            return {name: _moved(schema, names) for name, schema in value.items()}
+        case Mapping() if keyword in _ONE:
+            return _moved(value, names)
+        case list() if keyword in _LISTED:
+            return [_moved(schema, names) for schema in value]
+        case _:
+            return value
