@@ -109,7 +109,7 @@ def _computed(config: Config, folder: Path) -> Iterator[Finding]:
     ours = f"our own C, kept in {settings.native_dir} (compiler: {compiler})"
     yield Finding("computing", "keys and values", kv_words(form))
     theirs = "our own in Triton" if form.narrow else f"torch: {form.products_reason}"
-    yield Finding("computing", "products", theirs if form.products is None else ours)
+    yield Finding("computing", "products", ours if form.products or form.dense else theirs)
     yield Finding("computing", "kernels", f"torch: {form.kernels_reason}" if form.kernels is None else ours)
     yield Finding("computing", "threads", str(form.threads))
     budget = memory_budget(config, form.device, {})

@@ -11,6 +11,7 @@ import torch
 
 from engine.config import EngineSettings, ModelError
 from engine.crew import Crew
+from engine.dense import Dense
 from engine.kernels import Kernels
 from engine.library import LibraryError
 from engine.products import Products
@@ -36,7 +37,8 @@ class Form:
     kv: str = "auto"  # what keys and values are kept in
     kernels: Kernels | None = None
     kernels_reason: str = ""
-    products: Products | None = None
+    products: Products | None = None  # with weights in blocks
+    dense: Dense | None = None  # with others
     products_reason: str = ""
 
     @property
@@ -60,18 +62,21 @@ def form_of(settings: EngineSettings, *, holds_blocks: bool) -> Form:
     narrow = _narrow(settings.dtype, device)
     if settings.kv_dtype == FP8:
         _check_fp8("kv_dtype", device)
-    products, products_reason = (None, "") if narrow else _products(settings, device, holds_blocks, kernels)
+    products = None if narrow else _products(settings, device, holds_blocks, kernels)
+    dtype = computed_dtype(settings.dtype, device)
+    dense, dense_reason = _dense(settings, dtype, kernels) if kernels else (None, kernels_reason)
     return Form(
         device=device,
-        dtype=computed_dtype(settings.dtype, device),
-        threads=threads if kernels is None or products is None else kernels.crew.members,
+        dtype=dtype,
+        threads=threads if kernels is None or not (products or dense) else kernels.crew.members,
         bits=None if narrow else BITS.get(settings.dtype),
         narrow=narrow,
         kv=settings.kv_dtype,
         kernels=kernels,
         kernels_reason=kernels_reason,
         products=products,
-        products_reason=products_reason,
+        dense=dense,
+        products_reason=dense_reason,
     )
 
 
@@ -130,6 +135,15 @@ def _kernels(settings: EngineSettings, device: torch.device) -> tuple[Kernels | 
         return None, str(error)
 
 
+def _dense(settings: EngineSettings, dtype: torch.dtype, kernels: Kernels) -> tuple[Dense | None, str]:
+    """Our own products with weights in no blocks, where they can be had."""
+    assert settings.native_dir is not None
+    try:
+        return Dense.load(settings.native_dir, dtype, kernels.crew), ""
+    except LibraryError as error:
+        return None, str(error)
+
+
 def _narrow(dtype: str, device: torch.device) -> str | None:
     """Raises ModelError where the device does not compute it."""
     if dtype == FP8:
@@ -150,18 +164,18 @@ def _check_fp8(setting: str, device: torch.device) -> None:
 
 def _products(
     settings: EngineSettings, device: torch.device, holds_blocks: bool, kernels: Kernels | None
-) -> tuple[Products | None, str]:
+) -> Products | None:
     """Our own products, where weights in blocks are asked for, or there and not declined. Raises ModelError."""
     asked = settings.dtype in BITS
     if not asked and not (settings.dtype == "auto" and holds_blocks and device.type == "cpu"):
-        return None, "the weights are in no blocks"
+        return None
     if device.type != "cpu":
         raise ModelError(f"dtype {settings.dtype} is computed on a processor only; choose auto or device cpu")
     try:
-        return Products.load(settings.native_dir, kernels.crew if kernels else Crew(None, 1)), ""
+        return Products.load(settings.native_dir, kernels.crew if kernels else Crew(None, 1))
     except LibraryError as error:
         if asked:
             raise ModelError(f"dtype {settings.dtype} cannot be had: {error}; or choose auto") from error
         kept = str(computed_dtype("auto", device)).removeprefix("torch.")
         log.warning("weights=%s reason=%r", kept, str(error))
-        return None, str(error)
+        return None

@@ -15,6 +15,8 @@ from engine.adapters.modules import AdaptedModules
 from engine.adapters.targets import Targets
 from engine.attending import Attending
 from engine.config import ModelError
+from engine.dense import Dense
+from engine.dense_modules import take_over
 from engine.paged_cache import LayerShape
 
 ATTENTION: Final = "sluice_paged"
@@ -28,8 +30,15 @@ _HARMLESS: Final = frozenset(
 class GenericModel:
     """A causal language model on transformers' modules; `forward` as in `engine.decoder`."""
 
-    def __init__(self, folder: Path, config: Any, device: torch.device, dtype: torch.dtype) -> None:
-        """Raises ModelError if the architecture cannot run on our attention."""
+    def __init__(
+        self,
+        folder: Path,
+        config: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        dense: Dense | None = None,
+    ) -> None:
+        """`dense`: multiplies where it can. Raises ModelError if the architecture cannot run on our attention."""
         AttentionInterface.register(ATTENTION, _attend)
         self._family = config.model_type
         try:
@@ -45,6 +54,8 @@ class GenericModel:
         self._adapted = AdaptedModules(self._model, dtype, self._mixer)
         self._limits_logits = "logits_to_keep" in inspect.signature(self._model.forward).parameters
         self._shapes = self._probe(config)
+        if dense is not None:  # only now: what has no attention of ours reads its weights in ways of its own
+            take_over(self._model, dense)
 
     @property
     def shapes(self) -> list[LayerShape]:

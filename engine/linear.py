@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from engine.checkpoint import Checkpoint
+from engine.dense import Dense, Filled
 from engine.products import Packed, Products
 from engine.quantized import GROUP, Blocks, quantizable, quantize
 
@@ -58,11 +59,41 @@ class BlocksLinear:
         return self.packed.bits
 
     @property
+    def function(self) -> Any:
+        """Of C."""
+        return self.products.function
+
+    @property
     def inputs(self) -> int:
         return self.packed.groups * GROUP
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.products(x, self.packed, self.bias, self._dtype)
+
+
+class DenseLinear:
+    """Our own product over weights that are numbers.
+
+    The default model's layers, one thread, milliseconds at 1 / 8 rows: bfloat16 8.6 / 11.1, oneDNN's 15.6 / 17.0;
+    float32 15.6 / 21.1, oneDNN's 29.6 / 31.3.
+    """
+
+    def __init__(self, dense: Dense, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        """The outputs are in `dtype`."""
+        self.packed, self.bits, self.function = (
+            Filled(weight, dense.arena),
+            8 * weight.itemsize,
+            dense.function,
+        )
+        self.bias = None if bias is None else bias.float()
+        self._dense, self._dtype = dense, dtype
+
+    @property
+    def inputs(self) -> int:
+        return self.packed.inputs
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._dense(x, self.packed, self.bias, self._dtype)
 
 
 class Narrow(Protocol):
@@ -86,10 +117,13 @@ class Linears:
         products: Products | None = None,
         bits: int | None = None,
         narrow: Narrow | None = None,
+        dense: Dense | None = None,
     ) -> None:
         """With `products`, matrices that the folder holds in blocks stay in them, and with `bits` all others are
-        quantised to blocks of as many bits. With `narrow` it makes all of them."""
+        quantised to blocks of as many bits; those in no blocks are multiplied by `dense`. With `narrow` it makes all
+        of them."""
         self._weights, self._products, self._bits, self._narrow = weights, products, bits, narrow
+        self._dense = dense
 
     def begin(self, decoding: int) -> None:
         """Say what the next step is: so many replies and nothing else, or, with 0, prompts too."""
@@ -104,7 +138,7 @@ class Linears:
         return self._linear(names, lambda: weights.joined(names), bias, self._bits, weights.dtype)
 
     def head(self, name: str, weight: Tensor) -> Linear:
-        """The product that makes logits: from blocks in float32, and of 8 bits at least if they are not the folder's.
+        """The product that makes logits: by our own C in float32, and of 8 bits at least if they are not the folder's.
 
         `weight` is the matrix of that name, which may be the embedding's own memory.
         """
@@ -121,18 +155,25 @@ class Linears:
         dtype: torch.dtype,
     ) -> Linear:
         if self._products is None:
-            return linear(read(), bias)
+            return linear(read(), bias, dtype, self._dense)
         blocks = self._weights.blocks(names)
         if blocks is None or blocks.bits > (bits or blocks.bits):
             weight = read()
             if not bits or not quantizable(weight):
-                return linear(weight, bias)
+                return linear(weight, bias, dtype, self._dense)
             blocks = quantize(weight, bits)
         return BlocksLinear(self._products, blocks, bias, dtype)
 
 
-def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
-    """The fastest product we know for these weights on their device. weight: [out, in], bias: [out]."""
+def linear(
+    weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype | None = None, dense: Dense | None = None
+) -> Linear:
+    """The fastest product we know for these weights on their device. weight: [out, in], bias: [out].
+
+    dtype: of what `dense` gives, the weights' if it is not said; torch gives the weights'.
+    """
+    if dense is not None and dense.multiplies(weight):
+        return DenseLinear(dense, weight, bias, dtype or weight.dtype)
     return PackedLinear(weight, bias) if _packs(weight) else PlainLinear(weight, bias)
 
 

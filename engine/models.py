@@ -91,14 +91,16 @@ def load_model(folder: Path, settings: EngineSettings, narrow: Narrow | None = N
         if architecture is None:
             from engine.generic import GenericModel  # a second of imports that our own families do without
 
-            model = GenericModel(folder, config, form.device, form.dtype)
+            model = GenericModel(folder, config, form.device, form.dtype, form.dense)
+            own = form.dense is not None
         else:
             check_shapes(files, config, architecture)
             weights = Checkpoint(files, form.device, form.dtype)
-            linears = Linears(weights, form.products, form.bits, narrow or narrow_of(form))
+            linears = Linears(weights, form.products, form.bits, narrow or narrow_of(form), form.dense)
             model = Decoder(architecture, config, weights, linears, pointwise_of(form))
-            if model.is_in_c:  # torch has little to do, and its threads spin where the crew's work
-                torch.set_num_threads(1)
+            own = model.is_in_c
+        if own:  # torch has little to do, and its threads spin where the crew's work
+            torch.set_num_threads(1)
     limit = steady_context(config)
     return LoadedModel(
         model=model,

@@ -90,6 +90,8 @@ def _needs(
         }
     if architecture is None:
         weights = sum(one.elements for one in listed) * element
+        if form.dense is not None and getattr(config, "tie_word_embeddings", False):
+            weights += int(config.vocab_size) * int(config.hidden_size) * element  # as `weight_bytes` has it
     elif form.narrow:
         weights = narrow_bytes(listed, element, tied)
     else:

@@ -1,6 +1,8 @@
 /* Keys and values from pages into words, block by block, as prompts.c multiplies them. A word is a float32, or where
    `pairs` is set two bfloat16: neighbours of a key, or the values of two tokens. */
 
+#include "transpose.h"
+
 enum { LANES = 16, BLOCK = 64, PARTS = BLOCK / LANES };
 
 typedef struct {
@@ -12,31 +14,6 @@ typedef struct {
 
 INLINE long place(const Pages *p, long token) {
     return ((long)p->pages[token / p->page_tokens] * p->page_tokens + token % p->page_tokens) * p->dim;
-}
-
-/* Sixteen vectors of sixteen words: rows become columns. */
-INLINE void transpose(__m512i rows[LANES]) {
-    __m512i other[LANES];
-    for (int n = 0; n < LANES; n += 2) {
-        other[n] = _mm512_unpacklo_epi32(rows[n], rows[n + 1]);
-        other[n + 1] = _mm512_unpackhi_epi32(rows[n], rows[n + 1]);
-    }
-    for (int n = 0; n < LANES; n += 4) {
-        rows[n] = _mm512_unpacklo_epi64(other[n], other[n + 2]);
-        rows[n + 1] = _mm512_unpackhi_epi64(other[n], other[n + 2]);
-        rows[n + 2] = _mm512_unpacklo_epi64(other[n + 1], other[n + 3]);
-        rows[n + 3] = _mm512_unpackhi_epi64(other[n + 1], other[n + 3]);
-    }
-    for (int n = 0; n < 4; n++) {
-        other[n] = _mm512_shuffle_i32x4(rows[n], rows[n + 4], 0x88);
-        other[n + 4] = _mm512_shuffle_i32x4(rows[n], rows[n + 4], 0xdd);
-        other[n + 8] = _mm512_shuffle_i32x4(rows[n + 8], rows[n + 12], 0x88);
-        other[n + 12] = _mm512_shuffle_i32x4(rows[n + 8], rows[n + 12], 0xdd);
-    }
-    for (int n = 0; n < 8; n++) {
-        rows[n] = _mm512_shuffle_i32x4(other[n], other[n + 8], 0x88);
-        rows[n + 8] = _mm512_shuffle_i32x4(other[n], other[n + 8], 0xdd);
-    }
 }
 
 /* packed[step][key] of the block from token `block` on; nothing is read from token `end` on. */

@@ -30,16 +30,16 @@ class Products:
     """The compiled products, for a crew. Used by one thread at a time."""
 
     def __init__(self, library: ctypes.CDLL, rows: Rows, crew: Crew) -> None:
-        self.library, self._rows = library, rows
+        self._rows = rows
         self._crew = crew
         self.arena = Arena()
         self.decoding = 0
         """How many replies the step goes on with, 0 if it has a prompt in it, however short: set before each."""
-        self._product = library.sluice_product
+        self.function = library.sluice_product
         pointer, whole, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_long
-        self._product.argtypes = [pointer, whole, pointer, whole, pointer, pointer, pointer, whole]
-        self._product.argtypes += [long, long, long, whole, pointer]
-        self._product.restype = None
+        self.function.argtypes = [pointer, whole, pointer, whole, pointer, pointer, pointer, whole]
+        self.function.argtypes += [long, long, long, whole, pointer]
+        self.function.restype = None
 
     @property
     def precise(self) -> bool:
@@ -63,7 +63,7 @@ class Products:
             self._rows(x, packed.data, packed.bits, bias, out)
             return out
         scratch = torch.empty(rows * packed.groups * _INPUTS_BYTES, dtype=torch.uint8)
-        self._product(
+        self.function(
             x.data_ptr(),
             x.dtype == torch.bfloat16,
             packed.data.data_ptr(),

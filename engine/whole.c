@@ -1,4 +1,4 @@
-/* A whole step of a decoder whose weights are all in blocks and whose rows are a token each: what decoder.py computes,
+/* A whole step of a decoder whose products are all our own and whose rows are a token each: what decoder.py computes,
    by the same functions, without a way back to Python between them. */
 
 #include "crew.h"
@@ -13,9 +13,10 @@ typedef void Attend(const void *qkv, const float *turns, void *pool, long pool_p
                     int bfloat16, long rows, long heads, long kv_heads, long dim, long page_tokens, long window,
                     float scale, Crew *crew);
 
-enum { GROUP = 32, INPUTS_BYTES = 80, LINE = 64 };
+enum { GROUP = 32, INPUTS_BYTES = 128, LINE = 64 }; /* what any product makes of a group of inputs, at the most */
 
 typedef struct {
+    Product *product;
     const uint8_t *weights;
     const float *bias;
     long bits, inputs, outputs;
@@ -31,7 +32,6 @@ typedef struct {
 } Layer;
 
 typedef struct {
-    Product *product;
     Norm *norm;
     Gate *gate;
     Attend *attend;
@@ -67,7 +67,7 @@ static Room room_of(const Model *model, const Step *step, char *at) {
     const Layer *layer = model->layers; /* all have the same shape */
     const long row = step->rows * (model->bfloat16 ? 2 : 4), size = layer->qkv.inputs;
     const long widest = layer->down.inputs > layer->attention_out.inputs ? layer->down.inputs : layer->attention_out.inputs;
-    const long groups = (widest > size ? widest : size) / GROUP;
+    const long groups = ((widest > size ? widest : size) + GROUP - 1) / GROUP;
     Room room = {.normed = at};
     room.qkv = after(room.normed, row * size);
     room.mixed = after(room.qkv, row * layer->qkv.outputs);
@@ -85,7 +85,7 @@ long sluice_step_room(const Model *model, const Step *step) { return (long)room_
 
 static void multiply(const Model *model, const Step *step, const Matrix *matrix, const void *x, const Room *room,
                      void *out, int out_bfloat16, long rows) {
-    model->product(x, (int)model->bfloat16, matrix->weights, (int)matrix->bits, matrix->bias, room->inputs, out,
+    matrix->product(x, (int)model->bfloat16, matrix->weights, (int)matrix->bits, matrix->bias, room->inputs, out,
                    out_bfloat16, rows, matrix->inputs, matrix->outputs, (int)step->precise, step->crew);
 }
 

@@ -1,4 +1,4 @@
-"""A whole step in one call of C (`whole.c`), where all weights are in blocks and every row is a token."""
+"""A whole step in one call of C (`whole.c`), where all products are our own and every row is a token."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from torch import Tensor
 from engine.architecture import GELU, Architecture
 from engine.kernels import Kernels, Tables
 from engine.layer import Layer
-from engine.linear import BlocksLinear, Linear
+from engine.linear import BlocksLinear, DenseLinear, Linear
 from engine.norm import Norm
 from engine.paged_cache import PagedCache
+from engine.products import Products
 from engine.rope import Rope, TurnTable
 
 _POINTER, _LONG, _REAL = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
+_OWN: Final = (BlocksLinear, DenseLinear)
 _PRODUCTS: Final = ("qkv", "attention_out", "gate_up", "down")
 
 
 class _Matrix(ctypes.Structure):
     _fields_ = [
-        *[(name, _POINTER) for name in ("weights", "bias")],
+        *[(name, _POINTER) for name in ("product", "weights", "bias")],
         *[(name, _LONG) for name in ("bits", "inputs", "outputs")],
     ]
 
@@ -42,7 +44,7 @@ class _Layer(ctypes.Structure):
 
 class _Model(ctypes.Structure):
     _fields_ = [
-        *[(name, _POINTER) for name in ("product", "norm", "gate", "attend", "layers", "last_norm")],
+        *[(name, _POINTER) for name in ("norm", "gate", "attend", "layers", "last_norm")],
         ("head", _Matrix),
         *[(name, _LONG) for name in ("count", "heads", "kv_heads", "dim", "bfloat16", "gelu")],
         *[(name, _REAL) for name in ("eps", "scale")],
@@ -72,11 +74,12 @@ class WholeStep:
         layers: Sequence[Layer],
         ropes: Mapping[str | None, Rope],
         last_norm: Norm,
-        head: BlocksLinear,
+        head: BlocksLinear | DenseLinear,
         kernels: Kernels,
         dtype: torch.dtype,
+        products: Products | None,
     ) -> None:
-        """All products of the layers are BlocksLinear."""
+        """All products of the layers are our own. `products`: of those in blocks, if there are any."""
         self._kept = layers, last_norm, head  # C has their addresses
         self._turns = [TurnTable(rope) for rope in ropes.values()]
         kinds = list(ropes)
@@ -84,7 +87,6 @@ class WholeStep:
             *[_layer(layer, kinds.index(layer.rope), architecture.heads) for layer in layers]
         )
         self._model = _Model(
-            product=_address(head.products.library.sluice_product),
             norm=_address(kernels.library.sluice_norm),
             gate=_address(kernels.library.sluice_gate),
             attend=_address(kernels.library.sluice_attend),
@@ -103,7 +105,7 @@ class WholeStep:
         self._step, self._room = kernels.steps.sluice_step, kernels.steps.sluice_step_room
         self._step.argtypes = self._room.argtypes = [_POINTER, _POINTER]
         self._step.restype, self._room.restype = None, _LONG
-        self._products, self._vocabulary = head.products, head.packed.outputs
+        self._products, self._vocabulary = products, head.packed.outputs
         self._crew = kernels.crew
         self._scratch = torch.empty(0, dtype=torch.uint8)
 
@@ -120,19 +122,17 @@ class WholeStep:
     ) -> WholeStep | None:
         """None where a part of the model is computed by something else than our own C."""
         linears = [head, *[getattr(layer, name) for layer in layers for name in _PRODUCTS]]
-        dim, products = (
-            architecture.head_dim,
-            [linear for linear in linears if isinstance(linear, BlocksLinear)],
-        )
-        sizes = {*(product.inputs for product in products), *([dim] if architecture.qk_norm else [])}
+        dim, own = architecture.head_dim, [linear for linear in linears if isinstance(linear, _OWN)]
+        sizes = {*(linear.inputs for linear in own), *([dim] if architecture.qk_norm else [])}
         if kernels is None or not (
-            len(products) == len(linears)
+            len(own) == len(linears)
             and kernels.attends(architecture.heads, architecture.kv_heads, dim, dtype)
             and all(kernels.norms(size, dtype) for size in sizes)
         ):
             return None
-        assert isinstance(head, BlocksLinear)
-        return cls(architecture, layers, ropes, last_norm, head, kernels, dtype)
+        assert isinstance(head, _OWN)
+        products = next((linear.products for linear in own if isinstance(linear, BlocksLinear)), None)
+        return cls(architecture, layers, ropes, last_norm, head, kernels, dtype, products)
 
     def __call__(self, hidden: Tensor, cache: PagedCache, tables: Tables, chosen: Tensor) -> Tensor:
         """Logits of the rows at `chosen`. hidden: the tokens' embeddings [B, N]; is changed -> float32 [R, V]."""
@@ -154,7 +154,7 @@ class WholeStep:
             longest=tables.longest,
             pool_pages=cache.pages + 1,
             page_tokens=cache.page_tokens,
-            precise=self._products.precise,
+            precise=self._products is not None and self._products.precise,
         )
         needed = self._room(ctypes.byref(self._model), ctypes.byref(step))
         if len(self._scratch) < needed:
@@ -169,10 +169,9 @@ def _address(function: Any) -> int | None:
 
 
 def _matrix(linear: Linear) -> _Matrix:
-    assert isinstance(linear, BlocksLinear)
-    packed = linear.packed
-    bias = _pointer(linear.bias)
-    return _Matrix(packed.data.data_ptr(), bias, packed.bits, linear.inputs, packed.outputs)
+    assert isinstance(linear, _OWN)
+    product, weights = _address(linear.function), linear.packed.data.data_ptr()
+    return _Matrix(product, weights, _pointer(linear.bias), linear.bits, linear.inputs, linear.packed.outputs)
 
 
 def _layer(layer: Layer, rope: int, heads: int) -> _Layer:

@@ -1,6 +1,6 @@
 """What a step of the default model costs, and what others feel of it.
 
-    python -m scripts.bench_step [--threads 1] [--torch] [--rest] [--live] [--prompts]
+    python -m scripts.bench_step [--threads 1] [--dtype auto] [--torch] [--rest] [--live] [--prompts]
 
 Milliseconds a decode step, median and least of 40, for 1 and 8 rows with contexts of 100 and 1,000 tokens. `--torch`
 leaves our kernels out, `--rest` the matrix products: each returns what it returned first, or nothing. `--live` runs
@@ -40,10 +40,12 @@ PROMPT = 1565
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench_step")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="auto")
     for name in ("torch", "rest", "live", "prompts"):
         parser.add_argument(f"--{name}", action="store_true")
     options = parser.parse_args()
-    settings = EngineSettings(threads=options.threads, native_dir=None if options.torch else CACHE / "native")
+    native = None if options.torch else CACHE / "native"
+    settings = EngineSettings(threads=options.threads, dtype=options.dtype, native_dir=native)
     folder = ensure_model(None, CACHE, ProgressBars())
     print(f"{DEFAULT_MODEL} threads={options.threads} kernels={'torch' if options.torch else 'own'}")
     if options.live:

@@ -90,7 +90,6 @@ def test_a_gguf_that_is_not_converted_yet_is_no_fault(doctor: Doctor) -> None:
 def test_a_model_of_transformers_own(doctor: Doctor) -> None:
     report = doctor("--model", str(save_tiny("gpt_neox", doctor.folder / "neox")), "--threads", "1")
     assert report["model"]["architecture"] == "gpt_neox, on transformers"
-    assert report["computing"]["products"] == "torch: the weights are in no blocks"
     assert report["computing"]["threads"] == "1"
 
 
@@ -98,6 +97,9 @@ def test_a_model_of_transformers_own(doctor: Doctor) -> None:
 def test_our_own_c_and_its_compiler_are_named(doctor: Doctor, chat_model: Path) -> None:
     report = doctor("--model", str(chat_model))
     assert "our own C, kept in " in report["computing"]["kernels"]
+    assert "our own C, kept in " in report["computing"]["products"]
+    narrow = doctor("--model", str(chat_model), "--dtype", "float16")
+    assert narrow["computing"]["products"] == "torch: our own products are not for float16"
 
 
 def test_without_what_our_own_c_needs_it_is_torch_and_the_report_says_why(
@@ -108,6 +110,7 @@ def test_without_what_our_own_c_needs_it_is_torch_and_the_report_says_why(
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     report = doctor("--model", str(chat_model))
     assert report["computing"]["kernels"] == "torch: the processor lacks avx512_f"
+    assert report["computing"]["products"] == "torch: the processor lacks avx512_f"
     assert report["computing"]["dtype"] == "float32: the processor has no bfloat16 products"
     assert report["machine"]["features"] == "none that is of use here"
     refused = doctor("--model", str(chat_model), "--dtype", "int4", code=1)

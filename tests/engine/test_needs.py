@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from engine.config import EngineSettings, ModelError
 from engine.form import Form
 from engine.needs import look_at, why_dtype
 from engine.weight_files import WeightFiles
-from tests.engine.tiny_models import save_tiny
+from tests.engine.tiny_models import VOCAB, save_tiny
 
 LARGE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 4, "vocab_size": 4096}
 
@@ -105,6 +106,18 @@ def test_the_reason_of_a_number_type(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     form = Form(torch.device(device), torch.float32, 1)
     assert why_dtype(EngineSettings(dtype=dtype), form) == why
+
+
+@pytest.mark.native
+def test_an_output_matrix_that_our_own_products_keep_beside_the_embedding(
+    tmp_path: Path, native_dir: Path
+) -> None:
+    folder = save_tiny("gpt2", tmp_path)
+    settings = EngineSettings(dtype="float32")
+    torchs, ours = (
+        look_at(folder, replace(settings, native_dir=own), "tiny").needs.weights for own in (None, native_dir)
+    )
+    assert ours - torchs == VOCAB * 48 * 4
 
 
 def test_a_gpu_is_asked_for_what_its_runner_takes_part_by_part(

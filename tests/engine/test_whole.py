@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.batch import Row
 from engine.decoder import Decoder
+from engine.linear import BlocksLinear, DenseLinear
 from engine.runner import TorchRunner
 from engine.whole import WholeStep
 from tests.engine.tiny_models import GREEDY, runner_for, save_tiny
@@ -18,6 +19,7 @@ from tests.engine.tiny_models import GREEDY, runner_for, save_tiny
 pytestmark = pytest.mark.native
 
 CONTEXTS = (1, 4, 30, 9, 17, 3)
+MAYBE = ["bfloat16"] if torch.cpu.get_capabilities().get("avx512_bf16") else []
 
 
 def runner_of(
@@ -50,7 +52,7 @@ def decoded(runner: TorchRunner, rows: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("dtype", ["int4", "int8"])
+@pytest.mark.parametrize("dtype", ["int4", "int8", "float32", *MAYBE])
 @pytest.mark.parametrize("name", ["llama-biased", "mistral", "qwen2", "qwen3", "gemma3_text"])
 def test_every_family_is_as_part_by_part(
     name: str, dtype: str, threads: int, tmp_path: Path, native_dir: Path
@@ -73,8 +75,8 @@ def test_every_family_is_as_part_by_part(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"dtype": "float32"},  # weights in no blocks
-        {"dtype": "int4", "hidden_size": 48},  # some cannot be in blocks
+        {"dtype": "float16"},  # for which there is no product of our own
+        {"dtype": "float32", "hidden_size": 42},  # vectors that no kernel norms
         {"dtype": "int4", "head_dim": 16},  # heads that no kernel attends to
     ],
 )
@@ -88,6 +90,21 @@ def test_what_c_cannot_compute_alone_is_computed_part_by_part(
     assert runner._model._whole is None
     decoded(runner, 3)
     assert all(bool(part.isfinite().all()) for part in logits)
+
+
+def test_some_weights_in_blocks_and_some_in_none(tmp_path: Path, native_dir: Path) -> None:
+    folder = save_tiny("llama-biased", tmp_path, hidden_size=48, intermediate_size=160, head_dim=32)
+    ours, found = runner_of(folder, native_dir, dtype="int8")
+    parts, expected = runner_of(folder, native_dir, whole=False, dtype="int8")
+    assert isinstance(ours._model, Decoder)
+    assert [type(getattr(ours._model._layers[0], name)) for name in ("qkv", "down")] == [
+        DenseLinear,
+        BlocksLinear,
+    ]
+    for runner in (ours, parts):
+        decoded(runner, len(CONTEXTS))
+    assert isinstance(ours._model._whole, WholeStep)
+    assert all(map(torch.equal, found, expected))
 
 
 def test_a_runner_that_is_closed_ends_its_helpers(tmp_path: Path, native_dir: Path) -> None:
