@@ -17,7 +17,7 @@ from app.finding import Finding
 from app.server import bind
 from app.settings import ConfigError
 from app.store.client import StoreUnavailable
-from app.store.opened import opened_store
+from app.store.opened import opened_store, store_begun
 from app.store.valkey import EmbeddedValkeyError
 from app.version import VERSION
 from engine.config import ModelError
@@ -150,7 +150,7 @@ def _writable(folder: Path) -> bool:
 
 
 async def _store(config: Config) -> Finding:
-    if config.redis_url is None and not (config.state_dir / "valkey").exists():
+    if config.redis_url is None and not store_begun(config.state_dir):
         return Finding("service", "store", "the embedded Valkey, which the first start begins")
     whose = "the Redis of SLUICE_REDIS_URL" if config.redis_url else "the embedded Valkey"
     try:

@@ -17,7 +17,7 @@ from app.principal import ROLES, check_tenant
 from app.settings import ConfigError
 from app.store.client import Store, StoreUnavailable
 from app.store.keys import FoundKey, KeyRecords
-from app.store.opened import opened_store
+from app.store.opened import opened_store, store_begun
 
 DEFAULT_NAME: Final = "unnamed"
 DEFAULT_ROLE: Final = "developer"
@@ -102,7 +102,10 @@ def _take_option(words: list[str], option: str) -> str | None:
 
 
 async def _run(config: Config, verb: str, name: str | None, role: str, tenant: str) -> int:
-    if verb != "create" and config.redis_url is None and not config.state_dir.is_dir():
+    if verb != "create" and config.redis_url is None and not store_begun(config.state_dir):
+        if verb == "list":
+            _say_none(config)
+            return 0
         raise ConfigError(f"there are no keys in {config.state_dir}: name a server's folder with --state-dir")
     async with _store(config) as store:
         pepper = load_pepper(config.state_dir, config.key_pepper)
@@ -118,8 +121,11 @@ async def _run(config: Config, verb: str, name: str | None, role: str, tenant: s
                 )
                 return 0
             case "list":
-                for found in await auth.list_keys():
+                keys = await auth.list_keys()
+                for found in keys:
                     print(_line(found))
+                if not keys:
+                    _say_none(config)
                 return 0
             case _:
                 assert name is not None
@@ -148,6 +154,15 @@ async def _store(config: Config) -> AsyncIterator[Store]:
 
 def _place(config: Config) -> str:
     return "the store of SLUICE_REDIS_URL" if config.redis_url is not None else str(config.state_dir)
+
+
+def _say_none(config: Config) -> None:
+    """Beside the output, which is a line for each key."""
+    elsewhere = "" if config.redis_url is not None else "; --state-dir names another server's folder"
+    print(
+        f"There are no keys in {_place(config)} yet: `sluice keys create` makes one{elsewhere}.",
+        file=sys.stderr,
+    )
 
 
 def _line(found: FoundKey) -> str:

@@ -10,6 +10,11 @@ from app.store.client import Store
 from app.store.valkey import EmbeddedValkey, StateFolderInUse
 
 
+def store_begun(state_dir: Path) -> bool:
+    """Whether an embedded store was ever started there."""
+    return (state_dir / "valkey").exists()
+
+
 @asynccontextmanager
 async def opened_store(redis_url: str | None, state_dir: Path) -> AsyncIterator[Store]:
     """The Redis that is named; else the embedded one of the running server, or one of our own for the moment.

@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from app.__main__ import main
+from app.store.valkey import EmbeddedValkey
 from engine.scripted import ScriptedEngine
 from tests.app.dialects import client_of
 from tests.app.serving import Served, serving
@@ -233,10 +234,30 @@ def test_what_was_asked_wrong_is_told_where_the_right_words_are(
     assert hint in said.by(*words, code=2)
 
 
-@pytest.mark.parametrize("words", [["list"], ["revoke", "x"]])
-def test_a_folder_without_keys_is_no_folder_of_a_server(said: Said, state: Path, words: list[str]) -> None:
-    assert f"there are no keys in {state}: name a server's folder" in said.by(*words, code=2)
-    assert not state.exists()
+@pytest.mark.parametrize("empty", [False, True])
+def test_in_a_folder_that_no_server_had_there_are_no_keys(
+    state: Path, empty: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if empty:
+        state.mkdir()
+    assert main(["keys", "list"]) == 0
+    none = f"There are no keys in {state} yet: `sluice keys create` makes one; --state-dir names another"
+    out, err = capsys.readouterr()
+    assert (out, err.startswith(none)) == ("", True)
+    assert main(["keys", "revoke", "x"]) == 2
+    assert f"there are no keys in {state}: name a server's folder" in capsys.readouterr().err
+    assert list(state.glob("*")) == []
+    assert state.exists() is empty
+
+
+@pytest.mark.anyio
+async def test_a_store_without_keys_is_said_to_have_none(
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with EmbeddedValkey(tmp_path / "store") as store:
+        assert await asyncio.to_thread(main, ["keys", "list", "--redis-url", store.url]) == 0
+    none = "There are no keys in the store of SLUICE_REDIS_URL yet: `sluice keys create` makes one.\n"
+    assert capsys.readouterr() == ("", none)
 
 
 def test_a_made_key_says_which_servers_take_it(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
