@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from engine.norm import HeadNorms
 from engine.rope import Turns
 
 
@@ -26,8 +27,9 @@ class Attending(Protocol):
         scale: float,
         window: int | None = None,
         softcap: float | None = None,
+        norms: HeadNorms | None = None,
     ) -> Tensor:
-        """Turn queries and keys if `turns` say so, store the tokens' keys and values, then attend.
+        """Norm and turn queries and keys if `norms` and `turns` say so, store the tokens' keys and values, then attend.
 
         qkv: [T, H + 2 Hkv, D], contiguous; may be changed -> [T, H, D].
         """

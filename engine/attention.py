@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.groups import Group, groups_of
+from engine.norm import HeadNorms
 from engine.paged_cache import PagedCache
 from engine.rope import Turns, rotate
 from engine.span import Span, prompt_tables_of, tables_of
@@ -43,11 +44,14 @@ class StepAttention:
         scale: float,
         window: int | None = None,
         softcap: float | None = None,
+        norms: HeadNorms | None = None,
     ) -> Tensor:
-        """Turn queries and keys if `turns` say so, store the tokens' keys and values, then attend.
+        """Norm and turn queries and keys if `norms` and `turns` say so, store the tokens' keys and values, then attend.
 
         qkv: [T, H + 2 Hkv, D], contiguous; may be changed -> [T, H, D].
         """
+        if norms is not None:
+            norms.apply(qkv)
         heads = qkv.shape[1] - 2 * kv_heads
         kernels, done = self.cache.kernels, self._decoded
         if (

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu, rms_norm, silu
+from torch.nn.functional import gelu, silu
 
 from engine.adapters.mixer import AdaptedLinear, Mixer
 from engine.adapters.targets import PRODUCTS, Targets, decoder_targets
@@ -18,7 +18,7 @@ from engine.checkpoint import Checkpoint
 from engine.kernels import Kernels
 from engine.layer import Layer, layer_of, norm_of
 from engine.linear import Linears
-from engine.norm import Pointwise
+from engine.norm import HeadNorms, Pointwise
 from engine.paged_cache import LayerShape
 from engine.rope import Rope, Turns, rope_for
 from engine.whole import WholeStep
@@ -43,6 +43,10 @@ class Decoder:
         }
         self._layers = [
             layer_of(architecture, weights, linears, kernels, index) for index in range(architecture.layers)
+        ]
+        self._head_norms = [
+            None if layer.head_norms is None else HeadNorms(layer.head_norms, architecture.norm_eps)
+            for layer in self._layers
         ]
         # A second set, so that a step without adapters asks for none at any product.
         self._mixer = Mixer(self._embedding.device)
@@ -133,12 +137,16 @@ class Decoder:
         attention: Attending,
     ) -> Tensor:
         shape = self._architecture
-        turning = shape.heads + shape.kv_heads
-        qkv = layer.qkv(normed).view(-1, turning + shape.kv_heads, shape.head_dim)
-        if layer.head_norms is not None:
-            heads = rms_norm(qkv[:, :turning].float(), (shape.head_dim,), eps=shape.norm_eps)
-            qkv[:, :turning] = heads * layer.head_norms
-        mixed = attention.attend(index, qkv, shape.kv_heads, turns, shape.attention_scale, layer.window)
+        qkv = layer.qkv(normed).view(-1, shape.heads + 2 * shape.kv_heads, shape.head_dim)
+        mixed = attention.attend(
+            index,
+            qkv,
+            shape.kv_heads,
+            turns,
+            shape.attention_scale,
+            layer.window,
+            norms=self._head_norms[index],
+        )
         out = layer.attention_out(mixed.flatten(1))
         return out if layer.attention_post_norm is None else layer.attention_post_norm(out)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -23,6 +24,19 @@ class Pointwise(Protocol):
     def gate(self, x: Tensor, gelu: bool) -> Tensor:
         """act(gate) * up. x: [T, 2 N], gate before up, contiguous -> [T, N]."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNorms:
+    """Norms of queries and keys, before they are turned to their positions."""
+
+    weight: Tensor  # float32 [H + Hkv, D]: a row a head
+    eps: float
+
+    def apply(self, qkv: Tensor) -> None:
+        """In place. qkv: [T, H + 2 Hkv, D]."""
+        heads, size = self.weight.shape
+        qkv[:, :heads] = rms_norm(qkv[:, :heads].float(), (size,), eps=self.eps) * self.weight
 
 
 class Norm:

@@ -101,7 +101,9 @@ def checks_of(device: str, cases: int, longest: int) -> Iterator[tuple[str, Call
 
         def stores(dtype: torch.dtype = dtype) -> str:
             for seed in range(cases):
-                check_store(random_case(seed, 50), dtype, device, turned=bool(seed % 2))
+                check_store(
+                    random_case(seed, 50), dtype, device, turned=bool(seed % 2), normed=bool(seed % 3)
+                )
             return f"{cases} shapes"
 
         yield f"store {dtype}".replace("torch.", ""), stores

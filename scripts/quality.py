@@ -29,6 +29,7 @@ from engine.cuda.processor import ProcessorProducts
 from engine.cuda.weights import NarrowWeights
 from engine.fetch import ensure_model
 from engine.models import LoadedModel, load_model
+from engine.norm import HeadNorms
 from engine.paged_cache import PagedCache
 from engine.progress import ProgressBars
 from engine.request import ChatMessage
@@ -100,7 +101,10 @@ class Fp8Attention(StepAttention):
         scale: float,
         window: int | None = None,
         softcap: float | None = None,
+        norms: HeadNorms | None = None,
     ) -> Tensor:
+        if norms is not None:
+            norms.apply(qkv)
         if turns is not None:
             rotate(qkv[:, :-kv_heads], turns)
         values, scales = scaled_to(qkv[:, -2 * kv_heads :], E4M3)

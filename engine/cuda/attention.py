@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.batch import Row
 from engine.cuda.device import Device
 from engine.cuda.state import table_of
+from engine.norm import HeadNorms
 from engine.paged_cache import Pool
 from engine.rope import Turns
 
@@ -18,7 +19,9 @@ from engine.rope import Turns
 class Kernels(Protocol):
     """What computes it; shapes as in `store`, `decoding` and `prefill`."""
 
-    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor: ...
+    def store(
+        self, qkv: Tensor, norms: HeadNorms | None, turns: Tensor | None, slots: Tensor, pool: Pool
+    ) -> Tensor: ...
 
     def decoding(
         self,
@@ -64,10 +67,11 @@ class DecodeAttention:
         scale: float,
         window: int | None = None,
         softcap: float | None = None,
+        norms: HeadNorms | None = None,
     ) -> Tensor:
         """qkv: [B, H + 2 Hkv, D], contiguous -> [B, H, D]."""
         pool = self._pools[layer]
-        query = self._kernels.store(qkv, None if turns is None else turns.exact, self._places, pool)
+        query = self._kernels.store(qkv, norms, None if turns is None else turns.exact, self._places, pool)
         return self._kernels.decoding(query, pool, self._tables, self._lengths, scale, window, softcap)
 
 
@@ -97,10 +101,11 @@ class ChunkAttention:
         scale: float,
         window: int | None = None,
         softcap: float | None = None,
+        norms: HeadNorms | None = None,
     ) -> Tensor:
         """qkv: [T, H + 2 Hkv, D], contiguous -> [T, H, D]."""
         pool = self._pools[layer]
-        query = self._kernels.store(qkv, None if turns is None else turns.exact, self._places, pool)
+        query = self._kernels.store(qkv, norms, None if turns is None else turns.exact, self._places, pool)
         tiles = self._tiles_for(query.shape[1] // kv_heads)
         return self._kernels.prefill(query, pool, self._tables, tiles, scale, window, softcap)
 

@@ -1,4 +1,4 @@
-"""Queries and keys turned to their positions, keys and values stored in their pages: one kernel."""
+"""Queries and keys normed and turned to their positions, keys and values stored in their pages: one kernel."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from torch import Tensor
 
 from engine.cuda.codes import LARGEST
 from engine.cuda.pieces import to_e4m3
+from engine.norm import HeadNorms
 from engine.paged_cache import FP8, Pool
 
 
 @triton.jit
 def _store(
     qkv,
+    norms,
     turns,
     slots,
     query,
@@ -24,7 +26,9 @@ def _store(
     kv_heads,
     head_stride,
     most,
+    eps,
     SCALED: tl.constexpr,
+    NORMS: tl.constexpr,
     TURNS: tl.constexpr,
     D: tl.constexpr,
     DIM: tl.constexpr,
@@ -34,28 +38,36 @@ def _store(
     inside = d < D
     source = qkv + (token * (heads + 2 * kv_heads) + head) * D
     x = tl.load(source + d, mask=inside, other=0.0)
-    if TURNS and head < heads + kv_heads:
-        across = tl.load(source + (d + D // 2) % D, mask=inside, other=0.0).to(tl.float32)
-        cos = tl.load(turns + token * 2 * D + d, mask=inside, other=0.0)
-        sin = tl.load(turns + token * 2 * D + D + d, mask=inside, other=0.0)
-        x = (x.to(tl.float32) * cos + across * sin).to(x.dtype)
+    if head < heads + kv_heads:
+        exact = x.to(tl.float32)
+        opposite = (d + D // 2) % D
+        across = tl.load(source + opposite, mask=inside, other=0.0).to(tl.float32)
+        if NORMS:
+            factor = 1.0 / tl.sqrt(tl.sum(exact * exact, 0) / D + eps)
+            exact = exact * factor * tl.load(norms + head * D + d, mask=inside, other=0.0)
+            across = across * factor * tl.load(norms + head * D + opposite, mask=inside, other=0.0)
+        if TURNS:
+            cos = tl.load(turns + token * 2 * D + d, mask=inside, other=0.0)
+            sin = tl.load(turns + token * 2 * D + D + d, mask=inside, other=0.0)
+            exact = exact * cos + across * sin
+        x = exact.to(x.dtype)
     if head < heads:
         tl.store(query + (token * heads + head) * D + d, x, mask=inside)
     else:
         slot = tl.load(slots + token)
         place = pool + (head - heads).to(tl.int64) * head_stride + slot * D
         if SCALED:
-            exact = x.to(tl.float32)
-            scale = tl.max(tl.abs(exact), 0) / most
-            codes = to_e4m3(exact / tl.where(scale == 0.0, 1.0, scale), pool)
+            stored = x.to(tl.float32)
+            scale = tl.max(tl.abs(stored), 0) / most
+            codes = to_e4m3(stored / tl.where(scale == 0.0, 1.0, scale), pool)
             tl.store(place + d, codes, mask=inside & (slot >= 0))
             tl.store(scales + (head - heads) * (head_stride // D) + slot, scale, mask=slot >= 0)
         else:
             tl.store(place + d, x, mask=inside & (slot >= 0))
 
 
-def store(qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor:
-    """The turned queries, [T, H, D]; keys and values go to the pool.
+def store(qkv: Tensor, norms: HeadNorms | None, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor:
+    """The normed and turned queries, [T, H, D]; keys and values go to the pool.
 
     qkv: [T, H + 2 Hkv, D], contiguous; turns: float32 [T, 2, D], cos and signed sin, or None if queries and keys are
     turned already; slots: int64 [T], where each token goes, -1: nowhere.
@@ -66,6 +78,7 @@ def store(qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tenso
     query = torch.empty(tokens, heads, dim, dtype=qkv.dtype, device=qkv.device)
     _store[(tokens, both)](
         qkv,
+        qkv if norms is None else norms.weight,
         qkv if turns is None else turns,
         slots,
         query,
@@ -75,7 +88,9 @@ def store(qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tenso
         kv_heads,
         pool.values.stride(0),
         LARGEST[FP8],
+        0.0 if norms is None else norms.eps,
         SCALED=pool.scales is not None,
+        NORMS=norms is not None,
         TURNS=turns is not None,
         D=dim,
         DIM=triton.next_power_of_2(dim),

@@ -9,6 +9,7 @@ from torch import Tensor
 from engine.cuda.decoding import attend_decoding, splits_for
 from engine.cuda.prefill import attend_prefill, tiles_of
 from engine.cuda.store import store
+from engine.norm import HeadNorms
 from engine.paged_cache import Pool
 
 
@@ -18,8 +19,10 @@ class TritonKernels:
     def __init__(self, processors: int, context_tokens: int) -> None:
         self._processors, self._context_tokens = processors, context_tokens
 
-    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor:
-        return store(qkv, turns, slots, pool)
+    def store(
+        self, qkv: Tensor, norms: HeadNorms | None, turns: Tensor | None, slots: Tensor, pool: Pool
+    ) -> Tensor:
+        return store(qkv, norms, turns, slots, pool)
 
     def decoding(
         self,

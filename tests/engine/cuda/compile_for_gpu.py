@@ -24,6 +24,7 @@ _COMMON: Final = {
     "masses": "*fp32",
     "parts": "*fp32",
     "turns": "*fp32",
+    "norms": "*fp32",
     "scales": "*fp32",
     "bias": "*fp32",
     "rows": "i32",
@@ -100,7 +101,7 @@ def compile_attention() -> None:
         decoded = shape | {"ROWS": 16, "SPLITS": splits}
         compile_one(decoding._attend, "bf16", decoded, fp8, num_warps=4, num_stages=3)
         compile_one(prefill._attend, "bf16", shape | {"ROWS": 128}, fp8, num_warps=8, num_stages=2)
-        stored = {"TURNS": odd, "D": dim, "DIM": padded, "SCALED": scaled}
+        stored = {"NORMS": not odd, "TURNS": odd or dim == 128, "D": dim, "DIM": padded, "SCALED": scaled}
         compile_one(store._store, "bf16", stored, fp8, num_warps=1)
     compile_one(decoding._join, "bf16", {"SPLITS": 48, "PARTS": 64, "D": 80, "DIM": 128})
 

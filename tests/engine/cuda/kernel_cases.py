@@ -19,6 +19,7 @@ from engine.cuda.decoding import attend_decoding
 from engine.cuda.pointwise import TritonPointwise
 from engine.cuda.prefill import attend_prefill, tiles_of
 from engine.cuda.store import store
+from engine.norm import HeadNorms
 from engine.paged_cache import FP8, Pool
 
 HEAD_DIMS = (64, 80, 96, 128, 256)
@@ -160,7 +161,7 @@ def check_prefill(case: Case, dtype: torch.dtype, device: str) -> None:
         near(out[first : first + count], scene.expected(row, queries[first : first + count]), case)
 
 
-def check_store(case: Case, dtype: torch.dtype, device: str, *, turned: bool) -> None:
+def check_store(case: Case, dtype: torch.dtype, device: str, *, turned: bool, normed: bool) -> None:
     scene = Scene(case, dtype, device)
     tokens, heads, dim = 5, case.kv_heads * case.group, case.head_dim
     qkv = scene.values(tokens, heads + 2 * case.kv_heads, dim)
@@ -169,13 +170,17 @@ def check_store(case: Case, dtype: torch.dtype, device: str, *, turned: bool) ->
     turns = torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), 1)
     places = torch.randperm(scene.pool.values.shape[1] * case.page_tokens)[:tokens].to(device)
     places[2] = -1
+    weight = torch.randn(heads + case.kv_heads, dim, generator=torch.Generator().manual_seed(2)).to(device)
+    norms = HeadNorms(weight, 1e-5) if normed else None
     given, before = qkv.clone(), [bytes_of(tensor).clone() for tensor in scene.pool if tensor is not None]
     with poisoned():
-        query = store(qkv, turns if turned else None, places, scene.pool)
+        query = store(qkv, norms, turns if turned else None, places, scene.pool)
     exact = qkv.double()
+    part = exact[:, : heads + case.kv_heads]
+    if normed:
+        part.mul_((part.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * weight.double())
     if turned:
         cos, sin = turns.double().unbind(1)
-        part = exact[:, : heads + case.kv_heads]
         part.copy_(part * cos[:, None] + part.roll(dim // 2, -1) * sin[:, None])
     assert torch.equal(qkv, given)
     near(query, exact[:, :heads], case)

@@ -33,11 +33,12 @@ def test_prefill_of_random_shapes(seed: int) -> None:
     check_prefill(random_case(100 + seed, 200), DTYPES[seed % 2], "cpu")
 
 
+@pytest.mark.parametrize("normed", [True, False])
 @pytest.mark.parametrize("turned", [True, False])
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
-def test_store_of_random_shapes(head_dim: int, turned: bool) -> None:
-    case = replace(random_case(head_dim, 50), head_dim=head_dim)
-    check_store(case, DTYPES[turned], "cpu", turned=turned)
+def test_store_of_random_shapes(head_dim: int, turned: bool, normed: bool) -> None:
+    case = replace(random_case(head_dim + normed, 50), head_dim=head_dim)
+    check_store(case, DTYPES[turned], "cpu", turned=turned, normed=normed)
 
 
 def test_a_long_context_in_many_splits() -> None:

@@ -8,11 +8,16 @@ import torch
 from torch import Tensor
 
 from engine.cuda.codes import scaled_to
+from engine.norm import HeadNorms
 from engine.paged_cache import FP8, Pool
 
 
 class TorchKernels:
-    def store(self, qkv: Tensor, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor:
+    def store(
+        self, qkv: Tensor, norms: HeadNorms | None, turns: Tensor | None, slots: Tensor, pool: Pool
+    ) -> Tensor:
+        if norms is not None:
+            norms.apply(qkv)
         both = len(pool.values)
         heads = qkv.shape[1] - both
         turning = heads + both // 2
