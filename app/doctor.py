@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import platform
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -11,11 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from app.config import Config
+from app.doctor_address import address_asked_for
 from app.doctor_further import adapters_asked_for, models_asked_for
 from app.engines import default_id, engine_settings, host_memory, memory_budget
 from app.finding import Finding
-from app.server import bind
-from app.settings import ConfigError
 from app.store.client import StoreUnavailable
 from app.store.opened import opened_store, store_begun
 from app.store.valkey import EmbeddedValkeyError
@@ -35,7 +33,7 @@ async def examine(config: Config) -> list[Finding]:
         *adapters_asked_for(config),
         *_folders(config),
         await _store(config),
-        _address(config),
+        await address_asked_for(config),
     ]
 
 
@@ -161,17 +159,3 @@ async def _store(config: Config) -> Finding:
         return Finding("service", "store", f"{whose} cannot be reached ({error.reason})", fault=True)
     except (EmbeddedValkeyError, ValueError, OSError) as error:
         return Finding("service", "store", f"{whose} cannot be used: {error}", fault=True)
-
-
-def _address(config: Config) -> Finding:
-    where = f"{config.host}:{config.port}"
-    try:
-        bind(config).close()
-    except ConfigError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
-            return Finding(
-                "service", "address", f"{where} is taken: by a running server, or by another program"
-            )
-        return Finding("service", "address", str(error), fault=True)
-    return Finding("service", "address", f"{where} is free")

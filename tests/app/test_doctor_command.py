@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import trustme
 
 from app.__main__ import main
 from app.doctor import examine
+from app.doctor_address import address_asked_for
 from tests.app.serving import config_for, serving
 from tests.engine.adapters.test_reader import tensors, write
 from tests.engine.tiny_chat import save_tiny_chat
@@ -180,10 +183,68 @@ def test_adapters_are_checked(doctor: Doctor) -> None:
     assert len(report["faults"]) == 1
 
 
-def test_a_taken_address_is_told_and_one_of_another_machine_is_a_fault(doctor: Doctor) -> None:
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_a_server_of_ours_that_runs_at_the_address_is_recognised(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving() as served:
+        config = config_for(tmp_path / "another", host=host, port=served.server.port)
+        found = await address_asked_for(config)
+        assert (found.value, found.fault) == (
+            f"{host}:{config.port} is taken: a Sluice server is running there",
+            False,
+        )
+        await served.service.hub.drain(0)
+        found = await address_asked_for(config)
+        assert found.value.endswith("running there, and not ready (engine ok, store ok, draining)")
+
+
+@pytest.mark.anyio
+async def test_a_server_with_tls_is_recognised_whatever_its_certificate_names(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("elsewhere.example")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    key.write_bytes(issued.private_key_pem.bytes())
+    tls = {"ssl_certfile": certificate, "ssl_keyfile": key}
+    async with serving(**tls) as served:
+        found = await address_asked_for(config_for(tmp_path / "another", port=served.server.port, **tls))
+        assert found.value.endswith("is taken: a Sluice server is running there")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"220 mail.example ESMTP\r\n",
+        b'HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\n{"status":"ok"}',
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5000,
+    ],
+)
+def test_another_program_at_the_address_is_told(answer: bytes, doctor: Doctor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        answering = threading.Thread(target=answer_once, args=(other, answer))
+        answering.start()
+        report = doctor("--engine", "scripted", "--port", str(other.getsockname()[1]))
+        answering.join()
+    assert "is taken: by another program, or a server that does not answer;" in report["service"]["address"]
+
+
+def test_a_program_that_says_nothing_holds_nobody_up(doctor: Doctor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         report = doctor("--engine", "scripted", "--port", str(other.getsockname()[1]))
-    assert "is taken: by a running server" in report["service"]["address"]
+    assert "is taken: by another program, or a server that does not answer;" in report["service"]["address"]
+
+
+def answer_once(other: socket.socket, answer: bytes) -> None:
+    connection, _ = other.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(answer)
+
+
+def test_an_address_of_another_machine_is_a_fault(doctor: Doctor) -> None:
     away = doctor("--engine", "scripted", "--host", "192.0.2.1", code=1)
     assert "cannot listen on 192.0.2.1" in away["service"]["address"]
 
