@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from app.auth import DEFAULT_TENANT, Authenticator
@@ -15,9 +14,8 @@ from app.keys import load_pepper
 from app.load_config import help_text
 from app.principal import ROLES, check_tenant
 from app.settings import ConfigError
-from app.store.client import Store, StoreUnavailable
 from app.store.keys import FoundKey, KeyRecords
-from app.store.opened import opened_store, store_begun
+from app.store.opened import named_by, opened_store, store_begun
 
 DEFAULT_NAME: Final = "unnamed"
 DEFAULT_ROLE: Final = "developer"
@@ -107,49 +105,40 @@ async def _run(config: Config, verb: str, name: str | None, role: str, tenant: s
             _say_none(config)
             return 0
         raise ConfigError(f"there are no keys in {config.state_dir}: name a server's folder with --state-dir")
-    async with _store(config) as store:
-        pepper = load_pepper(config.state_dir, config.key_pepper)
-        auth = Authenticator(KeyRecords(store), pepper, bootstrap_key=config.bootstrap_key)
-        match verb:
-            case "create":
-                key = await auth.create_key(name or DEFAULT_NAME, role=role, tenant=tenant)
-                print(key.value)
-                print(
-                    f"id {key.record.id}, role {role}, tenant {tenant}, for servers of {_place(config)}. "
-                    "It is shown this once.",
-                    file=sys.stderr,
-                )
-                return 0
-            case "list":
-                keys = await auth.list_keys()
-                for found in keys:
-                    print(_line(found))
-                if not keys:
-                    _say_none(config)
-                return 0
-            case _:
-                assert name is not None
-                if await auth.revoke_key(name):
-                    print(f"revoked {name}")
-                    return 0
-                print(
-                    f"sluice keys: there is no key {name!r}; `sluice keys list` shows them", file=sys.stderr
-                )
-                return 1
-
-
-@asynccontextmanager
-async def _store(config: Config) -> AsyncIterator[Store]:
-    """Raises ConfigError where the one that is named cannot be reached, EmbeddedValkeyError."""
-    try:
+    with named_by(config.redis_url):
         async with opened_store(config.redis_url, config.state_dir) as store:
-            yield store
-    except StoreUnavailable as error:
-        if config.redis_url is None:
-            raise
-        raise ConfigError(
-            f"SLUICE_REDIS_URL: the store that it names cannot be used ({error.reason})"
-        ) from error
+            pepper = load_pepper(config.state_dir, config.key_pepper)
+            auth = Authenticator(KeyRecords(store), pepper, bootstrap_key=config.bootstrap_key)
+            return await _done(auth, config, verb, name, role, tenant)
+
+
+async def _done(
+    auth: Authenticator, config: Config, verb: str, name: str | None, role: str, tenant: str
+) -> int:
+    match verb:
+        case "create":
+            key = await auth.create_key(name or DEFAULT_NAME, role=role, tenant=tenant)
+            print(key.value)
+            print(
+                f"id {key.record.id}, role {role}, tenant {tenant}, for servers of {_place(config)}. "
+                "It is shown this once.",
+                file=sys.stderr,
+            )
+            return 0
+        case "list":
+            keys = await auth.list_keys()
+            for found in keys:
+                print(_line(found))
+            if not keys:
+                _say_none(config)
+            return 0
+        case _:
+            assert name is not None
+            if await auth.revoke_key(name):
+                print(f"revoked {name}")
+                return 0
+            print(f"sluice keys: there is no key {name!r}; `sluice keys list` shows them", file=sys.stderr)
+            return 1
 
 
 def _place(config: Config) -> str:

@@ -35,8 +35,9 @@ from app.routes import service as service_routes
 from app.running_server import new_key
 from app.service import Service
 from app.settings import ConfigError
-from app.store.client import Store, StoreUnavailable
+from app.store.client import Store
 from app.store.keys import KeyRecords
+from app.store.opened import named_by
 from app.store.responses import ResponseStores
 from app.store.valkey import EmbeddedValkey
 from app.turns import Turns
@@ -98,7 +99,8 @@ async def running(
                 operator_key=operator_key,
                 ephemeral_ttl_s=config.ephemeral_key_ttl_s,
             )
-            first_key = await _prepare(auth, config)
+            with named_by(config.redis_url):
+                first_key = await auth.prepare()
         finally:
             served = await building  # a thread cannot be cancelled: wait for it, whatever happened here
             gc.enable()
@@ -183,17 +185,6 @@ def _policy(config: Config) -> CompiledPolicy:
         return compile_policy(load_policy(config.policy))
     except PolicyError as error:
         raise ConfigError(f"SLUICE_POLICY: {error}") from error
-
-
-async def _prepare(auth: Authenticator, config: Config) -> str | None:
-    try:
-        return await auth.prepare()
-    except StoreUnavailable as error:
-        if config.redis_url is None:
-            raise
-        raise ConfigError(
-            f"SLUICE_REDIS_URL: the store that it names cannot be used ({error.reason})"
-        ) from error
 
 
 @asynccontextmanager

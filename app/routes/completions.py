@@ -58,16 +58,7 @@ async def chat(request: Request) -> HttpResponse | EventStream:
         **_sampled(asked),
     )
     ask = Ask(create, principal, param="messages", keep=False)
-    if not asked.stream:
-        response = await run_turn(service, ask, request)
-        scored = asked.logprobs is not None
-        return json_answer(chat_completion(response, new_id("chatcmpl"), scored=scored))
-
-    def begin(created: ResponseCreated) -> ChatStream:
-        response = created.response
-        return ChatStream(new_id("chatcmpl"), response.created_at, response.model, asked.include_usage)
-
-    return await stream_turn(service, ask, lambda stream: DialectSink(stream, begin))
+    return await _answer(request, ask, asked, "chatcmpl", chat_completion, ChatStream)
 
 
 async def completion(request: Request) -> HttpResponse | EventStream:
@@ -76,14 +67,26 @@ async def completion(request: Request) -> HttpResponse | EventStream:
     asked = await service.read(request, principal.tenant, parse_completion)
     create = CreateResponse(messages=(), store=False, **_sampled(asked))
     ask = Ask(create, principal, plain=asked.prompt, param="prompt", keep=False)
+    return await _answer(request, ask, asked, "cmpl", text_completion, TextStream)
+
+
+async def _answer(
+    request: Request,
+    ask: Ask,
+    asked: ChatRequest | CompletionRequest,
+    prefix: str,
+    whole: Callable[..., bytes],
+    chunks: type[ChatStream | TextStream],
+) -> HttpResponse | EventStream:
+    """The turn's answer in its dialect, at once or in chunks; its id begins with the prefix."""
+    service = service_of(request)
     if not asked.stream:
         response = await run_turn(service, ask, request)
-        scored = asked.logprobs is not None
-        return json_answer(text_completion(response, new_id("cmpl"), scored=scored))
+        return json_answer(whole(response, new_id(prefix), scored=asked.logprobs is not None))
 
-    def begin(created: ResponseCreated) -> TextStream:
+    def begin(created: ResponseCreated) -> CompletionStream[Any]:
         response = created.response
-        return TextStream(new_id("cmpl"), response.created_at, response.model, asked.include_usage)
+        return chunks(new_id(prefix), response.created_at, response.model, asked.include_usage)
 
     return await stream_turn(service, ask, lambda stream: DialectSink(stream, begin))
 

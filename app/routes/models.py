@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec import structs
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
@@ -62,14 +63,8 @@ async def unload(request: Request) -> HttpResponse:
 
 
 def adapter_model(base: ModelInfo, adapter: Adapter) -> Model:
-    return Model(
-        id=full_name(base.id, adapter),
-        created=adapter.loaded_at,
-        context_tokens=base.context_tokens,
-        max_model_len=base.context_tokens,
-        defaults=_defaults(base),
-        root=base.id,
-        parent=base.id,
+    return structs.replace(
+        _shown(base), id=full_name(base.id, adapter), created=adapter.loaded_at, parent=base.id
     )
 
 

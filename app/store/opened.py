@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from app.store.client import Store
+from app.settings import ConfigError
+from app.store.client import Store, StoreUnavailable
 from app.store.valkey import EmbeddedValkey, StateFolderInUse
+
+
+@contextmanager
+def named_by(redis_url: str | None) -> Iterator[None]:
+    """Where the settings name the store it is their fault that it cannot be used: ConfigError."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        if redis_url is None:
+            raise
+        raise ConfigError(
+            f"SLUICE_REDIS_URL: the store that it names cannot be used ({error.reason})"
+        ) from error
 
 
 def store_begun(state_dir: Path) -> bool:

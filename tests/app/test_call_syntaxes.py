@@ -22,7 +22,7 @@ from tests.app.test_calls import ABOUT, ARGUMENTS, PARAMETERS, TOOL, sdk
 from tests.engine.calls import templates
 from tests.engine.calls.families import ALL, written
 from tests.engine.tiny_chat import save_tiny_chat
-from tests.engine.tiny_tokenizers import byte_level
+from tests.engine.tiny_tokenizers import CHATML, byte_level
 from tests.protocol.validation import validate_event
 
 pytestmark = pytest.mark.anyio
@@ -114,6 +114,7 @@ TEMPLATES = {
     "mistral-named-with-id": templates.MISTRAL_NAMED_WITH_ID,
     "qwen-coder": templates.QWEN_CODER,
     "deepseek": templates.DEEPSEEK,
+    "told-in-words": CHATML,
 }
 
 
@@ -193,17 +194,23 @@ async def test_forced_call_that_meets_a_limit_shows_no_markup(model: AsyncOpenAI
         assert (made.status, made.output_text) == ("incomplete", "")
 
 
-async def test_strict_function_whose_schema_cannot_be_held_is_refused_and_a_free_one_is_not(
-    model: AsyncOpenAI,
+@pytest.mark.parametrize("schema", [{"type": "string", "format": "nothing"}, {"type": "nothing"}])
+async def test_a_function_whose_schema_cannot_be_held_is_refused_where_it_must_be(
+    model: AsyncOpenAI, schema: dict[str, str]
 ) -> None:
-    parameters = {"type": "object", "properties": {"a": {"type": "string", "format": "nothing"}}}
-    tool: Any = {"type": "function", **ABOUT, "parameters": parameters, "strict": True}
-    with pytest.raises(openai.BadRequestError) as refused:
-        await model.responses.create(input="x", tools=[tool])
-    assert (refused.value.code, refused.value.param) == ("invalid_value", "tools")
-    assert "format" in str(refused.value)
-    free: Any = {**tool, "strict": False}
-    assert (await model.responses.create(input="x", tools=[free], max_output_tokens=2)).id
+    parameters = {"type": "object", "properties": {"a": schema}}
+    tool: Any = {"type": "function", **ABOUT, "parameters": parameters}
+    strict: Any = {**tool, "strict": True}
+    musts: list[tuple[str, Any]] = [
+        ("tools", {"tools": [strict]}),
+        ("tool_choice", {"tools": [tool], "tool_choice": "required"}),
+    ]
+    for param, fields in musts:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await model.responses.create(input="x", **fields)
+        assert (refused.value.code, refused.value.param) == ("invalid_value", param)
+        assert [*schema][-1] in str(refused.value)
+    assert (await model.responses.create(input="x", tools=[tool], max_output_tokens=2)).id
 
 
 async def test_schema_whose_branches_all_lead_back_to_it(model: AsyncOpenAI) -> None:

@@ -17,7 +17,6 @@ from engine.scripted import ScriptedEngine
 from tests.app.policies import FORBIDDEN, INPUT, NOTED, OUTPUT, UNSAID, rule, write_policy
 from tests.app.serving import Served, config_for, serving
 from tests.app.talk import talking
-from tests.engine.tiny_chat import save_tiny_chat
 from tests.needs import find_default_model
 from tests.protocol.validation import validate, validate_event
 
@@ -399,34 +398,6 @@ async def test_tools_count_as_input(client: AsyncOpenAI) -> None:
     plain = await client.responses.input_tokens.count(model="scripted", input="x")
     told = await client.responses.input_tokens.count(model="scripted", input="x", tools=[TOOL])
     assert told.input_tokens > plain.input_tokens + 20
-
-
-@pytest.fixture(scope="module")
-def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_chat(tmp_path_factory.mktemp("models") / "calls", max_position_embeddings=2048)
-
-
-async def test_random_model_must_call(random_model: Path, tmp_path: Path) -> None:
-    config = config_for(tmp_path, engine="torch", model=random_model, dtype="float32", kv_memory_mib=64)
-    async with serving(build_default(config).engine) as served, sdk(served) as client:
-        for choice in ("required", {"type": "function", "name": "weather"}):
-            made = await client.responses.create(
-                input="x",
-                tools=[TOOL],
-                tool_choice=choice,  # type: ignore[arg-type]
-                parallel_tool_calls=False,
-                max_output_tokens=400,
-            )
-            [call] = made.output
-            assert call.type == "function_call"
-            assert (made.status, call.status, call.name) == ("completed", "completed", "weather")
-            Draft202012Validator(PARAMETERS).validate(json.loads(call.arguments))
-        bad: Any = {**TOOL, "parameters": {"type": "object", "properties": {"a": {"type": "nothing"}}}}
-        with pytest.raises(openai.BadRequestError) as refused:
-            await client.responses.create(input="x", tools=[bad], tool_choice="required")
-        assert (refused.value.code, refused.value.param) == ("invalid_value", "tool_choice")
-        free = await client.responses.create(input="x", tools=[bad], max_output_tokens=4)
-        assert free.status in ("completed", "incomplete")
 
 
 @pytest.mark.model
