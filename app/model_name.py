@@ -32,10 +32,12 @@ def names_of(engine: Engine) -> list[str]:
     return [model, *(full_name(model, loan.adapter) for loan in engine.adapters)]
 
 
-def not_found(name: str, there: Iterable[str]) -> ProtocolError:
+def not_found(name: str, there: Iterable[str], default: str | None = None) -> ProtocolError:
+    """default: what a request gets that names none."""
     served = ", ".join(map(repr, there))
+    way_out = f" Name one of them, or leave 'model' out for {default!r}." if default is not None else ""
     return ProtocolError(
-        "model_not_found", f"No model is called {name!r}; this server has {served}.", param="model"
+        "model_not_found", f"No model is called {name!r}; this server has {served}.{way_out}", param="model"
     )
 
 

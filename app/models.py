@@ -137,10 +137,10 @@ class Models:
         model_id, adapter = split_name(asked, known)
         entry = known.get(model_id)
         if entry is None:
-            raise not_found(asked, self.names)
+            raise not_found(asked, self.names, self._default)
         if entry.model is not None:
             if adapter is not None and entry.model.engine.adapters.find(adapter) is None:
-                raise not_found(asked, self.names)
+                raise not_found(asked, self.names, self._default)
             return entry.model
         raise ProtocolError(
             "model_loading",

@@ -109,7 +109,7 @@ def parse_input_tokens(body: dict[str, Any], limits: Limits) -> InputTokens:
     """Check the body of POST /v1/responses/input_tokens."""
     fields = Fields(body)
     count = InputTokens(
-        model=fields.label("model", limits.max_label_chars),
+        model=fields.text("model", limits.max_label_chars),
         messages=read_input(fields, limits),
         instructions=fields.text("instructions"),
         offer=read_tools(fields, limits),

@@ -89,7 +89,7 @@ def read_sampled(
         raise invalid(fields.path("ignore_eos"), f"false, for '{asked.param}' says where the reply ends")
     user = fields.text("user", limits.max_label_chars)
     return {
-        "model": fields.label("model", limits.max_label_chars),
+        "model": fields.text("model", limits.max_label_chars),
         "temperature": fields.number("temperature", 0, 2),
         "top_p": fields.number("top_p", 0, 1),
         "top_k": fields.integer("top_k", 0, MAX_INT32),

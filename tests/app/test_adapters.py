@@ -109,7 +109,8 @@ async def test_an_unknown_one_is_refused_and_told_what_there_is(
     outcome = await take_turn(served, dialect, "hello", model=name)
     assert (outcome.code, outcome.status, outcome.error["param"]) == ("model_not_found", 404, "model")
     assert outcome.error["message"] == (
-        f"No model is called {name!r}; this server has 'scripted', 'scripted:poet'."
+        f"No model is called {name!r}; this server has 'scripted', 'scripted:poet'. "
+        "Name one of them, or leave 'model' out for 'scripted'."
     )
 
 

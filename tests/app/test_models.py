@@ -113,6 +113,27 @@ async def test_tokens_are_counted_by_the_model_that_is_named(served: Served) -> 
         assert refusal(answer)[:2] == (404, "model_not_found")
 
 
+@pytest.mark.parametrize("asked", ["", "gpt-9", "other:poet"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", {"input": "hi"}),
+        ("/v1/responses/input_tokens", {"input": "hi"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/completions", {"prompt": "hi"}),
+    ],
+)
+async def test_whoever_names_no_served_model_is_told_which_there_are(
+    path: str, body: dict[str, Any], asked: str, served: Served
+) -> None:
+    async with client_of(served) as client:
+        error = (await client.post(path, json=body | {"model": asked})).json()["error"]
+        assert (error["code"], error["param"]) == ("model_not_found", "model")
+        told = "this server has 'scripted', 'other'. Name one of them, or leave 'model' out for 'scripted'."
+        assert error["message"] == f"No model is called {asked!r}; {told}"
+        assert (await client.post(path, json=body | {"model": None})).status_code == 200
+
+
 async def test_a_conversation_goes_on_with_another_model_and_comes_back(folder: Path, tmp_path: Path) -> None:
     settings = {"cache_dir": tmp_path, "dtype": "float32", "kv_memory_mib": 16}
     async with serving(models=f"tiny={folder}", **settings) as served, client_of(served) as client:

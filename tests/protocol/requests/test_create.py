@@ -228,7 +228,6 @@ def test_the_least_length_is_within_the_token_limit() -> None:
     ("name", "bad"),
     [
         ("model", 1),
-        ("model", ""),
         ("instructions", ["Be brief."]),
         ("previous_response_id", ""),
         ("store", "true"),
