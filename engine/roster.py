@@ -10,7 +10,7 @@ from engine.blocks import BlockPool
 from engine.fairness import Accounts, Waiting
 from engine.limits import Limits
 from engine.sequence import Phase, Sequence
-from engine.step import Step, share_out
+from engine.step import Step, share_out, soonest_first
 
 SPARE_SHARE: Final = 16
 """Admission leaves a page for each running sequence to grow into, up to this part of the pool: without it a
@@ -107,7 +107,10 @@ class Roster:
         return min(guesses, sequence.granted - sequence.output - 1)
 
     def shares(self, chunk: int) -> list[tuple[Sequence, int]]:
-        """How many tokens of each prompt are for the next step: by weight between tenants, evenly within one."""
+        """How many tokens of each prompt are for the next step: by weight between tenants and tiers.
+
+        Within a tenant's tier those are first who are through the soonest.
+        """
         prefilling = self._ready()
         of_tenant = Counter(sequence.request.salt for sequence in prefilling)
         weights = [
@@ -115,7 +118,17 @@ class Roster:
             for sequence in prefilling
         ]
         wanted = [sequence.remaining for sequence in prefilling]
-        return list(zip(prefilling, share_out(chunk, wanted, weights), strict=True))
+        shares = share_out(chunk, wanted, weights)
+        equals: dict[tuple[str, int], list[int]] = {}
+        for index, sequence in enumerate(prefilling):
+            equals.setdefault((sequence.request.salt, sequence.rank), []).append(index)
+        for group in equals.values():
+            together = soonest_first(
+                sum(shares[index] for index in group), [wanted[index] for index in group]
+            )
+            for index, share in zip(group, together, strict=True):
+                shares[index] = share
+        return list(zip(prefilling, shares, strict=True))
 
     def _ready(self) -> list[Sequence]:
         """Those in prefill whose pages are there."""

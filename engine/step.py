@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
+from typing import Final
 
 from engine.batch import Result, Row
 from engine.moves import Moves
 from engine.sequence import Phase, Sequence
+
+EVEN_PART: Final = 4
+"""One part in so many of what equal prompts have is shared evenly, so that a long one gets on among short ones."""
 
 
 @dataclass(slots=True)
@@ -96,4 +100,18 @@ def share_out(budget: int, wanted: Items[int], weights: Items[float]) -> list[in
         shares[index] = min(wanted[index], part)
         budget -= shares[index]
         sharing -= weights[index]
+    return shares
+
+
+def soonest_first(budget: int, wanted: Items[int]) -> list[int]:
+    """Share the budget among equals: most of it to those who are through the soonest, so that few wait for a step more.
+
+    Prompts of a length are then read one after the other. Evenly, all of them would end when the last one does.
+    """
+    shares = share_out(budget // EVEN_PART, wanted, [1.0] * len(wanted))
+    budget -= sum(shares)
+    for index in sorted(range(len(wanted)), key=lambda index: wanted[index]):
+        more = min(budget, wanted[index] - shares[index])
+        shares[index] += more
+        budget -= more
     return shares

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.step import share_out
+from engine.step import EVEN_PART, share_out, soonest_first
 
 WANTED = st.lists(st.tuples(st.integers(1, 40), st.sampled_from([0.25, 0.5, 1.0, 1 / 3, 4.0])), max_size=6)
 
@@ -29,3 +31,24 @@ def test_a_budget_is_shared_by_weight_and_used_up(budget: int, claims: list[tupl
             assert other / others_weight <= (share + len(claims)) / weight + 1 / others_weight, (
                 "but for rounding"
             )
+
+
+def test_equal_prompts_are_read_one_after_the_other() -> None:
+    assert soonest_first(100, [49, 49, 49, 49]) == [49, 39, 6, 6]
+
+
+def test_a_long_prompt_gets_on_among_short_ones() -> None:
+    assert soonest_first(100, [4_000, 60, 80]) == [8, 60, 32]
+
+
+@given(st.integers(1, 200), st.lists(st.integers(1, 100), min_size=1, max_size=8))
+def test_the_soonest_is_through_first_and_nobody_stands_still(budget: int, wanted: list[int]) -> None:
+    shares = soonest_first(budget, wanted)
+    assert sum(shares) == min(budget, sum(wanted))
+    assert all(0 <= share <= want for share, want in zip(shares, wanted, strict=True))
+    even = share_out(budget // EVEN_PART, wanted, [1.0] * len(wanted))
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    for before, behind in pairwise(order):
+        assert shares[before] == wanted[before] or shares[behind] == even[behind]
+    if budget >= EVEN_PART * len(wanted):
+        assert all(shares)
