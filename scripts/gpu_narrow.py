@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts.gpu_sweep import Sweep
+
 Check = tuple[str, Callable[[], str]]
 
 
-def narrow_checks(given: Any) -> Iterator[Check]:
+def narrow_checks(given: Any, sweep: Sweep) -> Iterator[Check]:
     """Products of random shapes in every type that the device has, then whole models."""
     import torch
 
@@ -21,19 +23,18 @@ def narrow_checks(given: Any) -> Iterator[Check]:
     for dtype in dtypes:
 
         def products(dtype: torch.dtype = dtype) -> str:
-            for seed in range(given.cases):
+            def one(seed: int) -> None:
                 rows = random.Random(seed).choice((1, 2, 3, 4, 5, 16, 17, 64, 129, 300))
                 check_any_rows(seed, dtype, given.device, rows)
                 check_product(seed, dtype, given.device, rows=9, splits=1 + seed % 8)
                 check_squeezed(seed, dtype, given.device)
-            return f"{given.cases} shapes"
+
+            return sweep(one)
 
         yield f"products {dtype}".replace("torch.", ""), products
 
     def scaled() -> str:
-        for seed in range(given.cases):
-            check_scaled(seed, given.device, rows=16 + seed % 100)
-        return f"{given.cases} shapes"
+        return sweep(lambda seed: check_scaled(seed, given.device, rows=16 + seed % 100))
 
     yield "products of fp8 with fp8", scaled
     for name in given.weights:

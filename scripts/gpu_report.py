@@ -21,7 +21,15 @@ def options(name: str, about: str | None) -> argparse.ArgumentParser:
         "--weights", nargs="*", choices=["bfloat16", "int8", "fp8"], help="what they are kept in"
     )
     parser.add_argument("--kv", nargs="*", choices=["auto", "fp8"], help="what keys and values are kept in")
-    parser.add_argument("--json", type=Path, default=Path(f"{name}.json"), help="where all results go")
+    out = Path(os.environ.get("OUT") or ".")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=out / f"{name}.json",
+        help="where all results go; in $OUT, where that is set",
+    )
+    parser.add_argument("--minutes", type=float, default=8.5, help="after which no row begins")
+    parser.add_argument("--row-minutes", type=float, default=4.0, help="after which a row is given up")
     return parser
 
 
@@ -62,4 +70,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """All of it or nothing: whoever stops the run finds what was there before."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -70,6 +70,8 @@ def graph_runner(loaded: Any, given: Any, sizes: Sizes, kv: str) -> tuple[GraphR
     from engine.paged_cache import token_bytes
 
     gc.collect()
+    if given.device == "cuda":
+        torch.cuda.empty_cache()  # what is only kept for later counts as taken where memory is shared out
     device: Device = CudaDevice(torch.device("cuda")) if given.device == "cuda" else ProcessorDevice()
     settings = EngineSettings(
         device=given.device,
@@ -130,33 +132,36 @@ def decode(
     from engine.request import Sampling
 
     each = -(-(context + sizes.steps + 2) // sizes.page_tokens)
-    pages = [list(range(row * each, (row + 1) * each)) for row in range(rows)]
-    greedy, tokens = Sampling(temperature=0), [7] * rows
+    if rows * each > runner.pages_total:
+        raise MemoryError(f"{rows * each} pages are needed, and there are {runner.pages_total}")
+    greedy = Sampling(temperature=0)
+    asked = [
+        Row([7], context - 1, list(range(row * each, (row + 1) * each)), greedy, 0, True)
+        for row in range(rows)
+    ]
     steps: list[float] = []
     waits.clear()
     for position in range(context - 1, context - 1 + sizes.steps):
-        asked = [
-            Row([token], position, own, greedy, 0, True) for token, own in zip(tokens, pages, strict=True)
-        ]
         began = time.perf_counter()
         results = runner.step(asked)
         steps.append(time.perf_counter() - began)
-        tokens = [result if isinstance(result, int) else 7 for result in results]
+        for row, result in zip(asked, results, strict=True):
+            if not isinstance(result, int):
+                raise RuntimeError(f"a row's result is {result!r}")
+            row.tokens, row.start = [result], position + 1
     warm = sizes.steps // 6
     own = [step - wait for step, wait in zip(steps, waits, strict=True)]
     return statistics.median(steps[warm:]), statistics.median(own[warm:])
 
 
-def chat(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float | str]:
-    """A turn whose history is kept on the GPU, or in the host's memory, against computing it anew."""
+def moved(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float]:
+    """A turn whose history waits on the GPU, or in the host's memory, against computing it anew."""
     from engine.batch import Row
     from engine.moves import Moves
     from engine.request import Sampling
 
-    greedy, pages = (
-        Sampling(temperature=0),
-        list(range(-(-(sizes.history + sizes.turn + 16) // sizes.page_tokens))),
-    )
+    greedy = Sampling(temperature=0)
+    pages = list(range(-(-(sizes.history + sizes.turn + 16) // sizes.page_tokens)))
 
     def prefill(start: int, end: int) -> None:
         for first in range(start, end, sizes.chunk):
@@ -177,12 +182,12 @@ def chat(runner: GraphRunner, sizes: Sizes, device: str) -> dict[str, float | st
         prefill(sizes.history, sizes.history + sizes.turn)
 
     back = timed(come_back, device)
-    name = f"first token behind {sizes.history:,}"
     return {
-        f"{name}, anew, ms": anew * 1e3,
-        f"{name}, kept, ms": kept * 1e3,
-        f"{name}, kept of anew": kept / anew,
-        f"{name}, brought back, ms": back * 1e3,
-        f"{name}, brought back of anew": back / anew,
-        f"moving {sizes.history:,} tokens' pages out, GB/s": len(away) * mover.page_bytes / left / 1e9,
+        "first token anew, ms": anew * 1e3,
+        "prompt tokens/s": (sizes.history + sizes.turn) / anew,
+        "kept, ms": kept * 1e3,
+        "kept of anew": kept / anew,
+        "brought back, ms": back * 1e3,
+        "brought back of anew": back / anew,
+        "moving out, GB/s": len(away) * mover.page_bytes / left / 1e9,
     }
