@@ -35,6 +35,7 @@ from app.routes import service as service_routes
 from app.running_server import new_key
 from app.service import Service
 from app.settings import ConfigError
+from app.short_slices import take_short_slices
 from app.store.client import Store
 from app.store.keys import KeyRecords
 from app.store.opened import named_by
@@ -64,6 +65,7 @@ async def running(
     """
     loop = asyncio.get_running_loop()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    take_short_slices()
     policy = policy or _policy(config)
     metrics = Metrics()
     operator_key = new_key()
