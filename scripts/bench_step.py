@@ -1,9 +1,10 @@
 """What a step of the default model costs, and what others feel of it.
 
-    python -m scripts.bench_step [--threads 1] [--dtype auto] [--torch] [--rest] [--live] [--prompts]
+    python -m scripts.bench_step [--threads 1] [--dtype auto] [--torch] [--rest] [--modules] [--live] [--prompts]
 
 Milliseconds a decode step, median and least of 40, for 1 and 8 rows with contexts of 100 and 1,000 tokens. `--torch`
-leaves our kernels out, `--rest` the matrix products: each returns what it returned first, or nothing. `--live` runs
+leaves our kernels out, `--rest` the matrix products: each returns what it returned first, or nothing; `--modules` has
+transformers' modules compute instead of our decoder. `--live` runs
 the engine instead: 8 replies, a prompt of 1,565 tokens in their midst, and a ticker of 1 ms in the event loop beside.
 `--prompts` computes prompts alone.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine import models
 from engine.batch import Row
 from engine.config import EngineSettings
 from engine.fetch import DEFAULT_MODEL, ensure_model
@@ -41,11 +43,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench_step")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="auto")
-    for name in ("torch", "rest", "live", "prompts"):
+    for name in ("torch", "rest", "modules", "live", "prompts"):
         parser.add_argument(f"--{name}", action="store_true")
     options = parser.parse_args()
     native = None if options.torch else CACHE / "native"
     settings = EngineSettings(threads=options.threads, dtype=options.dtype, native_dir=native)
+    if options.modules:
+        vars(models)["architecture_of"] = lambda config: None
     folder = ensure_model(None, CACHE, ProgressBars())
     print(f"{DEFAULT_MODEL} threads={options.threads} kernels={'torch' if options.torch else 'own'}")
     if options.live:
