@@ -47,9 +47,6 @@ def machine(device: str) -> dict[str, str]:
     import transformers
     import triton
 
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
     return {
         "device": torch.cuda.get_device_name()
         if device == "cuda"
@@ -58,8 +55,18 @@ def machine(device: str) -> dict[str, str]:
         "triton": triton.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    """A bare machine may lack git, or the checkout its history."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

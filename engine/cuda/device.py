@@ -69,8 +69,9 @@ class CudaDevice:
             work()  # compiles kernels and sets up libraries, which a capture may not
         current.wait_stream(self._side)
         graph = torch.cuda.CUDAGraph()
-        # Of this thread alone: another model's engine allocates and waits meanwhile, which may not break the capture.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        # On the same stream, for which libraries have their memory by now. Of this thread alone: another model's
+        # engine allocates and waits meanwhile, which may not break the capture.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"):
             work()
         return graph.replay
 

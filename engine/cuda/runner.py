@@ -23,6 +23,7 @@ from engine.cuda.state import BatchState
 from engine.form import kv_dtype_of
 from engine.models import LoadedModel
 from engine.paged_cache import PagedCache
+from engine.request import Sampling
 from engine.runner import choices_of, fault_of, pages_for, positions_of, result_of, slots_of
 from engine.sampler import broken, sample
 
@@ -60,6 +61,7 @@ class GraphRunner:
             self._replays = Replays(
                 self._model, self._cache.layers, self._state, device, kernels, self._slots.buckets
             )
+            self._read_something()
 
     def __repr__(self) -> str:
         return f"<GraphRunner pages={self.pages_total}x{self.page_tokens} {self._slots}>"
@@ -125,6 +127,10 @@ class GraphRunner:
             for index, result in zip(decodes, self._receive(mine), strict=True):
                 results[index] = result
         return results
+
+    def _read_something(self) -> None:
+        """Compile what prompts need, which would hold up the first one for seconds. The pages are nobody's yet."""
+        self._fill([None], [Row([0, 0], 0, [0, 1], Sampling(temperature=0), 0, True)], [0])
 
     def _faults(self, rows: Sequence[Row]) -> list[Result]:
         """What keeps a row from being computed. Nearly all have one token, which is looked at without a call."""

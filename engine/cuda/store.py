@@ -61,7 +61,8 @@ def _store(
             scale = tl.max(tl.abs(stored), 0) / most
             codes = to_e4m3(stored / tl.where(scale == 0.0, 1.0, scale), pool)
             tl.store(place + d, codes, mask=inside & (slot >= 0))
-            tl.store(scales + (head - heads) * (head_stride // D) + slot, scale, mask=slot >= 0)
+            at = (head - heads).to(tl.int64) * (head_stride // D) + slot
+            tl.store(scales + at, scale, mask=slot >= 0)
         else:
             tl.store(place + d, x, mask=inside & (slot >= 0))
 

@@ -89,20 +89,27 @@ def compile_products() -> None:
 
 
 def compile_attention() -> None:
-    for dim, padded, odd, scaled, splits in (
-        (128, 128, False, False, 8),
-        (128, 128, False, True, 1),
-        (80, 128, True, True, 8),
-        (256, 256, True, False, 1),
+    for group, dim, padded, odd, scaled, splits in (
+        (4, 128, 128, False, False, 8),  # Llama 3 8B
+        (4, 128, 128, False, True, 1),
+        (4, 64, 64, False, False, 33),  # its 1B
+        (2, 128, 128, False, False, 64),  # Qwen3 0.6B
+        (3, 64, 64, False, True, 8),  # SmolLM2 135M
+        (3, 80, 128, True, True, 8),
+        (3, 256, 256, True, False, 1),
     ):
-        shape = {"GROUP": 3 if odd else 4, "D": dim, "DIM": padded, "PAGE": 16}
+        shape = {"GROUP": group, "D": dim, "DIM": padded, "PAGE": 16}
         shape |= {"BLOCK": 64 if padded == 128 else 32, "WINDOW": odd, "SOFTCAP": odd, "SCALED": scaled}
         fp8 = {"pool": "*fp8e4nv"} if scaled else None
         decoded = shape | {"ROWS": 16, "SPLITS": splits}
         compile_one(decoding._attend, "bf16", decoded, fp8, num_warps=4, num_stages=3)
         compile_one(prefill._attend, "bf16", shape | {"ROWS": 128}, fp8, num_warps=8, num_stages=2)
-        stored = {"NORMS": not odd, "TURNS": odd or dim == 128, "D": dim, "DIM": padded, "SCALED": scaled}
+        stored = {"NORMS": group == 2 or odd, "TURNS": True, "D": dim, "DIM": padded, "SCALED": scaled}
         compile_one(store._store, "bf16", stored, fp8, num_warps=1)
+    # What takes the most memory of a program: float32, in which models are compared with `generate`.
+    widest = {"GROUP": 1, "D": 256, "DIM": 256, "PAGE": 16, "BLOCK": 32, "WINDOW": False, "SOFTCAP": False}
+    widest |= {"SCALED": False, "ROWS": 128}
+    compile_one(prefill._attend, "fp32", widest, num_warps=8, num_stages=2)
     compile_one(decoding._join, "bf16", {"SPLITS": 48, "PARTS": 64, "D": 80, "DIM": 128})
 
 
