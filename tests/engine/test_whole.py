@@ -14,12 +14,13 @@ from engine.decoder import Decoder
 from engine.linear import BlocksLinear, DenseLinear
 from engine.runner import TorchRunner
 from engine.whole import WholeStep
+from tests.engine.test_dense import DTYPES
 from tests.engine.tiny_models import GREEDY, runner_for, save_tiny
 
 pytestmark = pytest.mark.native
 
 CONTEXTS = (1, 4, 30, 9, 17, 3)
-MAYBE = ["bfloat16"] if torch.cpu.get_capabilities().get("avx512_bf16") else []
+MAYBE = ["bfloat16"] if torch.bfloat16 in DTYPES else []
 
 
 def runner_of(
