@@ -21,7 +21,7 @@ _FEATURES: Final = ("avx512_f", "avx512_bw", "avx512_dq", "avx512_vl", "avx512_v
 # memory is what takes the time. Guesses do not count: with them a reply's numbers are to the bit what they are without.
 # A prompt is computed once and then attended to by all that follows: it gets 15 bits, or products of its own.
 _FEW: Final = 4
-_MANY: Final = 16  # rows; with fewer, unpacking the weights once for all of them gains nothing
+_MANY: Final = 64  # rows; with fewer, unpacking the weights once for all of them gains little
 _LANES: Final = 16  # outputs that lie together, see products.c
 _INPUTS_BYTES: Final = 80  # of a group of inputs, see products.c
 

@@ -55,7 +55,7 @@ def test_products_are_those_of_the_dequantised_weights(
     off = (out - exact).abs()
     of_groups = dequantize(blocks).abs().double().view(outputs, groups, 32).sum(-1).T
     reach = x.abs().view(rows, groups, 32).amax(-1).double() @ of_groups
-    if decoding or rows < 16:
+    if decoding or rows < 64:
         # 8 bits round an input by 1 / 254 of its group's greatest at most, 15 bits by a 254th of that.
         allowed = reach / 254 / (254 if decoding <= 4 else 1)
     else:
@@ -66,7 +66,7 @@ def test_products_are_those_of_the_dequantised_weights(
 
 
 @pytest.mark.native
-@pytest.mark.parametrize("rows", [1, 8, 16, 64])
+@pytest.mark.parametrize("rows", [1, 8, 64])
 def test_numbers_of_sixteen_bits_go_in_and_come_out(products: Products, rows: int) -> None:
     torch.manual_seed(rows)
     packed = Packed(quantize(torch.randn(50, 96), 4), Arena())
