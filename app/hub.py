@@ -119,11 +119,6 @@ class Hub:
             self._ring.discard(response_id)
         return any(connection.forget(response_id, tenant) for connection in self.connections) or known
 
-    def erase(self, response_id: str) -> None:
-        """Have the engines give up the keys and values of a deleted response's text."""
-        for model in self.models.ready:
-            model.engine.erase(response_id)
-
     def cancel(self, response_id: str, tenant: str) -> Turn:
         """Cancel a live response by id. Raises ProtocolError if there is none."""
         turn = self.live(response_id, tenant)

@@ -10,17 +10,16 @@ from engine.moves import Moves
 from engine.pages import Pages
 from engine.pins import Key, Pins
 from engine.prefixes import Node, PrefixTree
-from engine.texts import Texts
 from engine.transit import Transit
 
 
 class BlockPool:
     """A fixed number of pages with reference counts.
 
-    A page is used (held by leases), idle (held by nobody, with content that somebody may come back to) or free. Idle
-    pages are evicted least recently used first and leaves first, pinned ones after all others. Where the host has pages
-    their content moves there, and comes back with a prompt that finds it: `take_moves` says what to copy. The ancestors
-    of a page on the device are on the device. By `texts` what a request left is erased.
+    A page is used (held by leases), idle (held by nobody, free to take, but with content that somebody may come
+    back to) or free. Idle pages are evicted least recently used first and leaves first; pinned ones only when
+    no other is left. Where the host has pages their content moves there, and comes back with a prompt that finds it:
+    `take_moves` says what to copy. The ancestors of a page on the device are on the device.
     """
 
     def __init__(self, pages_total: int, page_tokens: int, host_pages: int = 0) -> None:
@@ -35,7 +34,6 @@ class BlockPool:
         self._transit = Transit(self._pages)
         self._tree = PrefixTree(page_tokens)
         self._pins = Pins(pages_total + host_pages)
-        self.texts = Texts(self._pages, self._forget, pages_total + host_pages)
 
     @property
     def available(self) -> int:
@@ -62,9 +60,10 @@ class BlockPool:
         return -(-tokens // self.page_tokens)
 
     def open(self, prompt: Sequence[int], total_tokens: int, salt: str, *, spare: int = 0) -> Opened | None:
-        """Pages for `total_tokens` positions that begin with `prompt`, as many as possible computed, but the last.
+        """Pages for `total_tokens` positions that begin with `prompt`, as many as possible already computed.
 
-        None, and nothing changed, if the pages are not there or fewer than `spare` would remain.
+        At least the last position is left to compute. None, and nothing changed, if the pages are not there
+        or fewer than `spare` would remain.
         """
         limit = min(len(prompt), total_tokens - 1)
         chain = self._tree.match(prompt, limit, salt)
@@ -119,8 +118,10 @@ class BlockPool:
             self._enter(lease, tail)
 
     def pin(self, lease: Lease, key: Key, until: float) -> None:
-        """Keep the known pages of the lease until then, which never falls, or memory pressure, instead of what `key`
-        kept before."""
+        """Keep the known pages of the lease until then or memory pressure, instead of what `key` kept before.
+
+        Calls come with times that do not fall.
+        """
         if lease._node is not None:
             self._loosen(self._pins.put(key, lease._node, until))
 
@@ -137,7 +138,6 @@ class BlockPool:
 
     def arrive(self) -> None:
         self._pages.arrive()
-        self.texts.erase_rest()
 
     def take_moves(self) -> Moves:
         """What to copy for all that was opened and grown since the last call; to be sent before the step."""
@@ -149,9 +149,8 @@ class BlockPool:
 
     def land(self, batch: int) -> None:
         """All batches up to this one have ended."""
-        for ended in self._transit.land(batch):
-            self.host.copied(ended.hosts, ended.number)
-        self.texts.erase_rest()
+        for landed in self._transit.land(batch):
+            self.host.copied(landed.hosts, landed.number)
 
     def lose_moves(self) -> None:
         """Moves have failed, and none is on its way any more: what the host has cannot be trusted.
@@ -170,14 +169,13 @@ class BlockPool:
 
     def leave(self, lease: Lease) -> Left:
         """Give back all pages of the lease, but remember the content of those that are not known, for `claim`."""
-        lives = tuple(self._pages.lives[page] for page in lease.pages)
-        left = Left(lease.salt, tuple(lease.pages), lives, lease.name)
+        left = Left(lease.salt, tuple(lease.pages), tuple(self._pages.lives[page] for page in lease.pages))
         self._give_back(lease, keep=True)
         return left
 
     def claim(self, left: Left) -> Lease:
         """The first of the pages that were left, as far as nobody has taken them since."""
-        lease = Lease(left.salt, [], 0, None, left.name)
+        lease = Lease(left.salt, [], 0, None)
         for page, life in zip(left.pages, left.lives, strict=True):
             if self._pages.lives[page] != life:
                 break
@@ -195,10 +193,10 @@ class BlockPool:
         return node, shared
 
     def _give_back(self, lease: Lease, *, keep: bool) -> None:
-        self.texts.ended(lease)
         self._pages.give_back(lease.pages, keep)
-        lease.pages, lease.known, lease._node = [], 0, None
-        self.texts.erase_rest()
+        lease.pages = []
+        lease._node = None
+        lease.known = 0
 
     def _enter(self, lease: Lease, tokens: tuple[int, ...]) -> None:
         parent = lease._node or self._tree.root(lease.salt)
@@ -217,7 +215,7 @@ class BlockPool:
             self._pages.hold(node.page)
             lease.pages[lease.known] = node.page
             self._pages.drop(page)
-        lease._node, lease._within = node, len(tokens)
+        lease._node = node
         lease.known += 1
 
     def _supersede(self, node: Node) -> None:
@@ -290,7 +288,6 @@ class BlockPool:
     def _forget(self, node: Node, heir: Node) -> None:
         """A page's content is given up; its pins go to `heir`."""
         self._pins.move(node, heir)
-        self.texts.move(node, heir)
         if node.page < 0:
             self.host.remove(node)
         else:

@@ -166,14 +166,6 @@ class Engine(Protocol):
         """
         ...
 
-    def erase(self, request_id: str) -> None:
-        """The text of an ended request was deleted: give up the keys and values that it and what goes on from it have.
-
-        What other requests' texts begin with too stays, and what a running one computes with until it ends. An unknown
-        id, or one that ended long ago, is ignored: little of it is left.
-        """
-        ...
-
     def prefill(self, draft: Draft) -> None:
         """Compute the pages of a prompt that is still being typed, in the time that nobody else needs.
 

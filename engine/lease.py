@@ -15,8 +15,6 @@ class Lease:
     pages: list[int]
     known: int  # the leading pages that are in the tree
     _node: Node | None  # the last of them
-    name: str = ""  # of its text, by which that can be erased
-    _within: int = 0  # how many of the last known page's tokens it entered; 0: it entered no page
 
     def __repr__(self) -> str:
         return f"<Lease pages={len(self.pages)} known={self.known}>"
@@ -37,4 +35,3 @@ class Left:
     salt: str
     pages: tuple[int, ...]
     lives: tuple[int, ...]
-    name: str = ""

@@ -159,9 +159,6 @@ class StepEngine:
     def commit(self, request_id: str, released: Items[int]) -> None:
         self._thread.put(lambda: self._scheduler.commit_reply(request_id, released, self._clock()))
 
-    def erase(self, request_id: str) -> None:
-        self._thread.put_hint(lambda: self._scheduler.pool.texts.erase(request_id))
-
     def prefill(self, draft: Draft) -> None:
         if self._refusal is not None:
             raise self._refusal

@@ -32,7 +32,6 @@ class Node:
     ends: dict[tuple[str, str], None] = field(
         default_factory=dict
     )  # keys of the pins whose deepest page this is
-    texts: dict[str, int] = field(default_factory=dict)  # that end here, and with how many of its tokens
 
     def to_root(self) -> Iterator[Node]:
         """This page and its ancestors, deepest first, without the root."""

@@ -164,7 +164,6 @@ class Roster:
         self.waiting.remove(sequence)
         self.running[request.id] = self.prefilling[request.id] = sequence
         sequence.lease, sequence.batch = opened.lease, opened.batch
-        sequence.lease.name = request.id
         sequence.computed = opened.cached_tokens
         sequence.charged = max(sequence.charged, opened.cached_tokens)
         self._charge(sequence, len(sequence.context))

@@ -1,6 +1,7 @@
 """An engine without a model: it echoes the last user message, under the same limits as any other.
 
-It runs on the event loop: scheduler and pages decide once a page, a token in between is a list access and a call.
+It runs on the event loop, for a thread's hops cost more than its work: scheduler and pages decide once a
+page, and a token in between is one list access and one call.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from engine.wheel import Wheel
 class ScriptedEngine:
     """Deterministic text at `tokens_per_s` for each sequence (0: as fast as asked, one token a step).
 
-    `split` cuts the text into tokens, `syntax` is how calls are written; `faults` names what goes wrong with a request.
+    `split` sets where the text is cut into tokens, `syntax` how calls are written; `faults` names what goes
+    wrong with a request, if anything.
     """
 
     def __init__(
@@ -61,11 +63,12 @@ class ScriptedEngine:
             step_tokens=step_tokens,
             pin_s=pin_s,
         )
+        pages_total = pages_total or max(65_536, -(-context_tokens // page_tokens))
+        pool = BlockPool(pages_total, page_tokens)
         self._model = ModelInfo(model_id, created_at, context_tokens)
         self._tokenizer = ScriptedTokenizer(split, syntax)
         self._adapters = AdapterStore(checked_adapter, adapter_limits)
         self._faults = faults or (lambda request: None)
-        pool = BlockPool(pages_total or max(65_536, -(-context_tokens // page_tokens)), page_tokens)
         self._scheduler = Scheduler(limits, pool, self._script, lambda: random.getrandbits(63))
         self._wheel = Wheel(1 / tokens_per_s if tokens_per_s else 0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,9 +134,6 @@ class ScriptedEngine:
     def commit(self, request_id: str, released: Items[int]) -> None:
         if self._loop is not None:
             self._scheduler.commit_reply(request_id, released, self._loop.time())
-
-    def erase(self, request_id: str) -> None:
-        self._scheduler.pool.texts.erase(request_id)
 
     def prefill(self, draft: Draft) -> None:
         loop = self._open_loop()

@@ -113,7 +113,6 @@ async def delete(request: Request) -> HttpResponse:
     forgotten = service.hub.forget(response_id, principal.tenant)
     if not (stored or forgotten or turn is not None):
         raise _not_found(response_id)
-    service.hub.erase(response_id)
     return json_answer(deleted_answer(response_id))
 
 

@@ -398,35 +398,6 @@ class EngineContract:
             await foreign.end()
             assert foreign.cached == 0
 
-    async def test_of_an_erased_reply_and_its_prompt_nothing_is_found(self) -> None:
-        async with self.serving() as engine:
-            first = self.request(engine, sampling=replace(ENDLESS, max_tokens=40))
-            heard = Heard()
-            engine.submit(first, heard)
-            await heard.end()
-            engine.commit(first.id, heard.ids)
-            engine.erase("somebody else")
-            engine.erase(first.id)
-            follow = self.follow_up(engine, first, heard.ids)
-            await follow.end()
-            assert follow.cached == 0
-
-    async def test_what_an_erased_follow_up_goes_on_from_is_still_found(self) -> None:
-        async with self.serving() as engine:
-            first = self.request(engine, sampling=replace(ENDLESS, max_tokens=40))
-            heard = Heard()
-            engine.submit(first, heard)
-            await heard.end()
-            engine.commit(first.id, heard.ids)
-            follow = self.follow_up(engine, first, heard.ids)
-            await follow.end()
-            engine.commit("follow", follow.ids)
-            engine.erase("follow")
-            again = self.follow_up(engine, first, heard.ids)
-            await again.end()
-            known = len(first.prompt_ids) + 39
-            assert again.cached == known - known % 16, "all but the page in which the follow-up begins"
-
     async def typed(self, engine: Engine, text: str, pages: int, *, id: str = "draft") -> tuple[int, ...]:
         """A draft's ids, once so many pages are kept."""
         ids = tuple(engine.tokenizer.encode(text))

@@ -384,7 +384,6 @@ class Life(RuleBasedStateMachine):
         self.landed = False
         self.live: list[Held] = []
         self.left: list[tuple[Left, list[int]]] = []
-        self.texts = 0  # how many there were
         self.findable: dict[str, set[tuple[int, ...]]] = {"a": set(), "b": set()}
 
     def content(self, pages: list[int], tokens: int) -> list[int]:
@@ -405,8 +404,6 @@ class Life(RuleBasedStateMachine):
             source, target = found.copy
             self.cells[target] = list(self.cells[source])
         held = Held(found.lease, prompt, len(prompt), salt, cached)
-        found.lease.name = str(self.texts)
-        self.texts += 1
         if self.pool.waits(found.batch):
             self.landing.append((held, prompt[:cached]))
         else:
@@ -498,11 +495,6 @@ class Life(RuleBasedStateMachine):
             self.pool.pin(lease, (left.salt, chance.choice("xyz")), self.now + 5)
         self.pool.close(lease)
 
-    @rule(chance=st.randoms(use_true_random=False))
-    def erase(self, chance: random.Random) -> None:
-        if self.texts:
-            self.pool.texts.erase(str(chance.randrange(self.texts)))
-
     @rule(seconds=st.integers(0, 4))
     def wait(self, seconds: int) -> None:
         self.now += seconds
@@ -533,14 +525,6 @@ class Life(RuleBasedStateMachine):
         assert all((page, -1) in counted for page in self.pool._pages.pinned)
         assert all((-1, page) in counted for page in host._pinned)
         assert not any((-1, page) in counted for page in host._loose)
-
-    @invariant()
-    def texts_end_in_known_pages(self) -> None:
-        known = [*self.pool._pages.nodes.values(), *self.pool.host.nodes()]
-        ends = {name: node for node in known for name in node.texts}
-        assert ends == self.pool.texts._ends
-        assert all(0 < tokens <= len(node.tokens) for node in known for tokens in node.texts.values())
-        assert self.pool.texts._pending.keys() <= ends.keys()
 
     @invariant()
     def every_host_page_is_in_one_place(self) -> None:
