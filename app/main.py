@@ -135,10 +135,7 @@ async def running(
             loop=loop,
         )
         await stack.enter_async_context(_tasks(hub.run, models.run, stores.run, *runs))
-        gc.freeze()  # what lives as long as the service need not be looked at again
-        stack.callback(
-            gc.unfreeze
-        )  # else what is garbage by then would never be found in a process that goes on
+        gc.freeze()  # what lives as long as the process need not be looked at again
         yield (
             Service(
                 config, hub, auth, store, metrics, _limits(config), _connection_limits(config), operator_key
