@@ -34,11 +34,13 @@ def names_of(engine: Engine) -> list[str]:
 
 def not_found(name: str, there: Iterable[str], default: str | None = None) -> ProtocolError:
     """default: what a request gets that names none."""
+    there = list(there)
+    model, _, adapter = name.rpartition(":")
+    known = adapter and model in there
+    what = f"The model {model!r} has no adapter {adapter!r}" if known else f"No model is called {name!r}"
     served = ", ".join(map(repr, there))
     way_out = f" Name one of them, or leave 'model' out for {default!r}." if default is not None else ""
-    return ProtocolError(
-        "model_not_found", f"No model is called {name!r}; this server has {served}.{way_out}", param="model"
-    )
+    return ProtocolError("model_not_found", f"{what}; this server has {served}.{way_out}", param="model")
 
 
 def named(engine: Engine, name: str | None) -> Named:

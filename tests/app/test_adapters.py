@@ -101,15 +101,23 @@ async def test_every_dialect_names_an_adapter_after_the_model(
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(
-    "name", ["scripted:nobody", "poet", "other:poet", "scripted:", ":poet", "scripted:poet:x"]
+    ("name", "told"),
+    [
+        ("scripted:nobody", "The model 'scripted' has no adapter 'nobody'"),
+        ("poet", "No model is called 'poet'"),
+        ("other:poet", "No model is called 'other:poet'"),
+        ("scripted:", "No model is called 'scripted:'"),
+        (":poet", "No model is called ':poet'"),
+        ("scripted:poet:x", "The model 'scripted:poet' has no adapter 'x'"),
+    ],
 )
 async def test_an_unknown_one_is_refused_and_told_what_there_is(
-    served: Served, dialect: str, name: str
+    served: Served, dialect: str, name: str, told: str
 ) -> None:
     outcome = await take_turn(served, dialect, "hello", model=name)
     assert (outcome.code, outcome.status, outcome.error["param"]) == ("model_not_found", 404, "model")
     assert outcome.error["message"] == (
-        f"No model is called {name!r}; this server has 'scripted', 'scripted:poet'. "
+        f"{told}; this server has 'scripted', 'scripted:poet'. "
         "Name one of them, or leave 'model' out for 'scripted'."
     )
 

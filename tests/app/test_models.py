@@ -113,7 +113,14 @@ async def test_tokens_are_counted_by_the_model_that_is_named(served: Served) -> 
         assert refusal(answer)[:2] == (404, "model_not_found")
 
 
-@pytest.mark.parametrize("asked", ["", "gpt-9", "other:poet"])
+@pytest.mark.parametrize(
+    ("asked", "what"),
+    [
+        ("", "No model is called ''"),
+        ("gpt-9", "No model is called 'gpt-9'"),
+        ("other:poet", "The model 'other' has no adapter 'poet'"),
+    ],
+)
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -124,13 +131,13 @@ async def test_tokens_are_counted_by_the_model_that_is_named(served: Served) -> 
     ],
 )
 async def test_whoever_names_no_served_model_is_told_which_there_are(
-    path: str, body: dict[str, Any], asked: str, served: Served
+    path: str, body: dict[str, Any], asked: str, what: str, served: Served
 ) -> None:
     async with client_of(served) as client:
         error = (await client.post(path, json=body | {"model": asked})).json()["error"]
         assert (error["code"], error["param"]) == ("model_not_found", "model")
         told = "this server has 'scripted', 'other'. Name one of them, or leave 'model' out for 'scripted'."
-        assert error["message"] == f"No model is called {asked!r}; {told}"
+        assert error["message"] == f"{what}; {told}"
         assert (await client.post(path, json=body | {"model": None})).status_code == 200
 
 
