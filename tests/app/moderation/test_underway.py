@@ -72,7 +72,8 @@ def test_a_match_that_lasts_over_many_deltas_is_noted_once(size: int) -> None:
 
 
 def test_what_is_under_way_shows_no_text() -> None:
-    scanner = Scanner(compile_policy(load_policy()).output)  # one that has read nothing: what is kept depends on it
+    fresh = compile_policy(load_policy())  # what is kept depends on what a policy has read
+    scanner = Scanner(fresh.output)
     scanner.walk("xyzzy sk-xyzzyxyzzy", 0, 19, pause=False)
     assert repr(scanner._underway) == "<Underway <Crowd of 0 in 0 slots, 1 lines> <Lines 1 of 1>>"
     assert repr(scanner._window) == "<Window of 18>"
