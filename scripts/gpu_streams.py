@@ -79,11 +79,11 @@ async def fourth_turn(engine: Any, sizes: Sizes) -> dict[str, float]:
         for turn in range(4):
             tokens = new if turn < 3 else sizes.turn
             prompt = [*history, *_prompt(number * 4 + turn, tokens)]
-            first_s = await _reply(engine, _request(f"k{number}.{turn}", prompt, 4, session=f"s{number}"))
+            first_s = await _reply(engine, _request(f"k{number}.{turn}", prompt, 1, session=f"s{number}"))
             history = [*prompt, 7]
         kept.append(first_s)
         other = _prompt(100 + number, len(prompt))
-        anew.append(await _reply(engine, _request(f"a{number}", other, 4)))
+        anew.append(await _reply(engine, _request(f"a{number}", other, 1)))
     return {
         "first token, kept, ms": min(kept[1:]) * 1e3,
         "first token, anew, ms": min(anew[1:]) * 1e3,

@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -157,6 +158,7 @@ def test_long_white_space_is_read_in_linear_time(syntax: CallSyntax) -> None:
     assert parsed(syntax, text) == [text]
 
 
+@pytest.mark.fuzz
 @SYNTAXES
 def test_long_white_space_in_many_pieces_is_read_in_linear_time(syntax: CallSyntax) -> None:
     spaces = [" "] * 400_000
@@ -168,6 +170,7 @@ def test_long_white_space_in_many_pieces_is_read_in_linear_time(syntax: CallSynt
     assert parsed(syntax, call, *spaces, "x") == [("f", "{}", True), "x"]
 
 
+@pytest.mark.fuzz
 def test_whatever_stands_between_arguments_is_read_in_linear_time() -> None:
     begun = "<tool_call>\n<function=f>\n"
     for between in (" ", "x", "<", " x", '"'):
