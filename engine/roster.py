@@ -10,7 +10,7 @@ from engine.blocks import BlockPool
 from engine.fairness import Accounts, Waiting
 from engine.limits import Limits
 from engine.sequence import Phase, Sequence
-from engine.step import Step, share_out, soonest_first
+from engine.step import FINE, Step, in_tokens, share_out, soonest_first
 
 SPARE_SHARE: Final = 16
 """Admission leaves a page for each running sequence to grow into, up to this part of the pool: without it a
@@ -32,6 +32,7 @@ class Roster:
         self._accounts = Accounts()
         self.waiting = Waiting(self._accounts, limits.patience_s)
         self.preemptions = 0
+        self._turn = 0  # of those that shares are rounded by
         # The head of the queue when it last did not fit, and the pool's releases then.
         self._blocked: tuple[Sequence, int] | None = None
 
@@ -117,8 +118,8 @@ class Roster:
             TIER_SHARES[sequence.rank] * sequence.request.weight / of_tenant[sequence.request.salt]
             for sequence in prefilling
         ]
-        wanted = [sequence.remaining for sequence in prefilling]
-        shares = share_out(chunk, wanted, weights)
+        wanted = [sequence.remaining * FINE for sequence in prefilling]
+        shares = share_out(chunk * FINE, wanted, weights)
         equals: dict[tuple[str, int], list[int]] = {}
         for index, sequence in enumerate(prefilling):
             equals.setdefault((sequence.request.salt, sequence.rank), []).append(index)
@@ -128,7 +129,8 @@ class Roster:
             )
             for index, share in zip(group, together, strict=True):
                 shares[index] = share
-        return list(zip(prefilling, shares, strict=True))
+        self._turn += 1
+        return list(zip(prefilling, in_tokens(shares, self._turn), strict=True))
 
     def _ready(self) -> list[Sequence]:
         """Those in prefill whose pages are there."""

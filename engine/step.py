@@ -14,6 +14,10 @@ from engine.sequence import Phase, Sequence
 EVEN_PART: Final = 4
 """One part in so many of what equal prompts have is shared evenly, so that a long one gets on among short ones."""
 
+FINE: Final = 1 << 16
+"""What prompts get of a step is counted in so many parts of a token."""
+_GOLDEN: Final = 40_503  # of FINE, the golden ratio's part
+
 
 @dataclass(slots=True)
 class Step:
@@ -95,8 +99,9 @@ def share_out(budget: int, wanted: Items[int], weights: Items[float]) -> list[in
     """Share the budget by weight, but give nobody more than wanted: short prompts are through at once."""
     shares = [0] * len(wanted)
     sharing = math.fsum(weights)
-    for index in sorted(range(len(wanted)), key=lambda index: wanted[index] / weights[index]):
-        part = math.ceil(budget * weights[index] / sharing - 1e-6)
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index] / weights[index])
+    for index in order:
+        part = budget if index == order[-1] else int(budget * weights[index] / sharing)
         shares[index] = min(wanted[index], part)
         budget -= shares[index]
         sharing -= weights[index]
@@ -115,3 +120,18 @@ def soonest_first(budget: int, wanted: Items[int]) -> list[int]:
         shares[index] += more
         budget -= more
     return shares
+
+
+def in_tokens(shares: Items[int], turn: int) -> list[int]:
+    """Shares in `FINE` parts of a token as whole tokens: the next lower or the next higher number of them.
+
+    Over many turns everybody has on average what it was given: no part of a token is so small that nothing comes of it,
+    however many share a step of few tokens. Which ones are rounded up goes round by the golden ratio, with which
+    nothing that comes and goes keeps step. Where all shares together are whole tokens, all of those are given.
+    """
+    given: list[int] = []
+    end = turn * _GOLDEN % FINE
+    for share in shares:
+        start, end = end, end + share
+        given.append(end // FINE - start // FINE)
+    return given

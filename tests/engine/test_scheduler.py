@@ -175,6 +175,25 @@ def test_two_long_prompts_share_a_step_and_a_third_waits_its_turn() -> None:
     assert bench.heard["c"][1:2] == [Started(0)]
 
 
+@pytest.mark.parametrize(
+    ("others", "share"), [(["long"], 8 / 4 / 5), (["a", "b"], 8 / 3), (list("abcdefghi"), 8 / 10)]
+)
+def test_short_prompts_that_always_come_leave_a_long_one_its_share(others: list[str], share: float) -> None:
+    bench = Bench(pages=400, context=800, step_tokens=8, max_running=64)
+    long = bench.submit("long", [7] * 700, salt="long")
+    alive: list[Sequence] = []
+    for step in range(100):
+        alive = [sequence for sequence in alive if sequence.phase is not Phase.DONE]
+        for salt in others:
+            for n in range(4 - sum(sequence.request.salt == salt for sequence in alive)):
+                prompt = [1 + (step * 13 + place * (n + 1)) % 90 for place in range(12)]
+                alive.append(
+                    bench.submit(f"{salt}{step}.{n}", prompt, replace(ENDLESS, max_tokens=1), salt=salt)
+                )
+        bench.step()
+    assert long.computed == pytest.approx(100 * share, rel=0.25)
+
+
 def test_a_step_smaller_than_the_number_of_prompts_serves_some_of_them() -> None:
     bench = Bench(step_tokens=2, partial_prefills=4)
     for id in "abc":
