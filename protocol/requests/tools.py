@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
@@ -13,6 +13,8 @@ from protocol.requests.fields import Fields, invalid, missing, nested, unsupport
 from protocol.requests.message import read_function_name
 from protocol.requests.sampling import SampledFields
 from protocol.tools import FunctionTool, NamedFunction, ToolChoice
+
+MOST_TOLD: Final = 8  # function names, of at most 64 characters
 
 
 class Offer(Struct, frozen=True):
@@ -143,12 +145,19 @@ def _read_choice(fields: Fields, names: Sequence[str], inner: _Inner) -> ToolCho
             function.finish()
             choice.finish()
             if name not in names:
-                raise invalid(path, "a function that is in 'tools'")
+                raise invalid(path, f"a function that is in 'tools' ({_told(names)}), not {name!r}")
             return NamedFunction(name)
         case {"type": str()}:
             raise unsupported(path, "names a choice that is not supported")
         case _:
             raise invalid(path, "'auto', 'none', 'required' or a function")
+
+
+def _told(names: Sequence[str]) -> str:
+    """For an error, which must not be as long as the request."""
+    more = len(names) - MOST_TOLD
+    shown = ", ".join(map(repr, names[:MOST_TOLD])) or "none"
+    return f"{shown}{f' and {more} more' if more > 0 else ''}"
 
 
 def _function(fields: Fields) -> Fields:

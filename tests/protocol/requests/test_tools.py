@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from protocol.codec import encode
+from protocol.codes import ProtocolError
 from protocol.limits import Limits
 from protocol.requests.chat import parse_chat
 from protocol.requests.create import parse_create, parse_input_tokens
@@ -91,6 +92,22 @@ def test_one_call_at_most_can_be_asked_for() -> None:
 )
 def test_an_offer_that_is_refused(fields: dict[str, Any], code: str, param: str) -> None:
     assert refusal(lambda: offer(**fields)) == (code, param)
+
+
+@pytest.mark.parametrize(
+    ("count", "there"),
+    [
+        (0, "(none), not 'g'"),
+        (1, "('f0'), not 'g'"),
+        (8, "'f6', 'f7'), not 'g'"),
+        (9, "'f6', 'f7' and 1 more), not 'g'"),
+        (128, "'f6', 'f7' and 120 more), not 'g'"),
+    ],
+)
+def test_a_choice_that_is_not_on_offer_is_named_with_what_is(count: int, there: str) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        offer(tools=named(count), tool_choice={**F, "name": "g"})
+    assert there in str(refused.value)
 
 
 def test_a_chat_function_stands_in_its_own_object() -> None:
