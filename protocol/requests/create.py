@@ -100,6 +100,7 @@ def parse_create(body: dict[str, Any], limits: Limits, *, socket: bool) -> Creat
         prompt_cache_key=fields.text("prompt_cache_key", limits.max_label_chars),
         **sampled,
     )
+    _refuse_conversation(fields)
     fields.off(CREATE_OFF)
     fields.finish()
     return create
@@ -117,9 +118,16 @@ def parse_input_tokens(body: dict[str, Any], limits: Limits) -> InputTokens:
         truncation=fields.choice("truncation", "auto", "disabled") or "disabled",
     )
     read_text(fields, limits)  # a format takes no tokens
+    _refuse_conversation(fields)
     fields.off(INPUT_TOKENS_OFF)
     fields.finish()
     return count
+
+
+def _refuse_conversation(fields: Fields) -> None:
+    """Of all that is off the one that much was written for, and with another way to the same."""
+    if fields.peek("conversation") is not None:
+        raise unsupported("conversation", "is not supported: continue a response by 'previous_response_id'")
 
 
 def _read_include(fields: Fields) -> bool:

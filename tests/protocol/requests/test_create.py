@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
+from protocol.codes import ProtocolError
 from protocol.limits import Limits
 from protocol.requests.create import CreateResponse, parse_create, parse_input_tokens
 from protocol.requests.message import Message
@@ -297,6 +299,16 @@ def test_a_lane_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "x" * 257, "a b", "a\n", "ä", "a/b", 'a"', 1, True, []])
 def test_no_lane_name(name: Any) -> None:
     assert refusal(lambda: parse(socket=True, stream_id=name)) == ("invalid_value", "stream_id")
+
+
+@pytest.mark.parametrize("conversation", ["conv_1", {"id": "conv_1"}, []])
+def test_who_names_a_conversation_is_told_how_one_goes_on(conversation: Any) -> None:
+    body = {"input": "hi", "conversation": conversation}
+    for parse in (partial(parse_create, socket=False), parse_input_tokens):
+        with pytest.raises(ProtocolError) as refused:
+            parse(body, LIMITS)
+        assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "conversation")
+        assert "'previous_response_id'" in str(refused.value)
 
 
 def test_counting_tokens_reads_the_same_input() -> None:
