@@ -18,6 +18,7 @@ from app.service import service_of
 from app.sse import EventStream
 from protocol.dialects.chat import ChatStream, chat_completion
 from protocol.dialects.completions import TextStream, text_completion
+from protocol.dialects.outcome import broken_off
 from protocol.dialects.stream import CompletionStream
 from protocol.events import TERMINAL, ResponseCreated, ResponseEvent
 from protocol.requests.chat import ChatRequest, parse_chat
@@ -82,6 +83,8 @@ async def _answer(
     service = service_of(request)
     if not asked.stream:
         response = await run_turn(service, ask, request)
+        if (error := broken_off(response)) is not None:
+            raise error
         return json_answer(whole(response, new_id(prefix), scored=asked.logprobs is not None))
 
     def begin(created: ResponseCreated) -> CompletionStream[Any]:

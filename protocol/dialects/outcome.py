@@ -35,9 +35,9 @@ def output_logprobs(response: Response) -> tuple[TokenLogprob, ...]:
 
 
 def finish_reason(response: Response) -> FinishReason:
-    """Why a response that did not fail ended.
+    """Why a response that was not broken off ended.
 
-    These dialects have no word for a cancel or a redirection: the text up to there is whole, so it is "stop".
+    These dialects have no word for a cancel or a redirection by the client: it has what it wanted, so it is "stop".
     """
     details = response.incomplete_details
     match details.reason if details is not None else None:
@@ -57,3 +57,14 @@ def failure(response: Response) -> ProtocolError | None:
         return ProtocolError("internal_error", "The response failed.")
     code = response.error.code if response.error.code in ERRORS else "internal_error"
     return ProtocolError(code, response.error.message)
+
+
+def broken_off(response: Response) -> ProtocolError | None:
+    """The error of a response that failed or that the server ended, None for any other end.
+
+    Nothing of it is kept in these dialects, and none of their reasons tells a client that the text is not whole.
+    """
+    if response.status == "cancelled" and response.error is not None:
+        code = response.error.code
+        return ProtocolError(code, "The server ended the reply before it was whole. Send the request again.")
+    return failure(response)

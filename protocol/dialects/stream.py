@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from protocol.codec import SSE_DONE, encode, error_body, sse_data
 from protocol.codes import ProtocolError
-from protocol.dialects.outcome import failure
+from protocol.dialects.outcome import broken_off
 from protocol.events import (
     ErrorBody,
     OutputItemAdded,
@@ -64,12 +64,9 @@ class CompletionStream(ABC, Generic[Choice]):
                 return self._chunk(self._scored(event)) if event.logprobs else self.feed(event.delta)
             case OutputItemAdded():
                 return self._first()
-            case ResponseCompleted() | ResponseIncomplete():
-                return self._last(event.response) + SSE_DONE
-            case ResponseFailed():
-                error = failure(event.response)
-                assert error is not None
-                return error_data(error) + SSE_DONE
+            case ResponseCompleted() | ResponseIncomplete() | ResponseFailed():
+                error = broken_off(event.response)
+                return (self._last(event.response) if error is None else error_data(error)) + SSE_DONE
             case _:
                 return b""
 

@@ -16,7 +16,7 @@ from engine.playback import Fault
 from engine.request import EngineError, EngineRequest
 from engine.scripted import ScriptedEngine
 from engine.scripted_tokenizer import words
-from tests.app.dialects import DIALECTS, PATHS, body_of, client_of, take_turn
+from tests.app.dialects import DIALECTS, PATHS, STREAMS, body_of, client_of, take_turn
 from tests.app.serving import Served, serving
 from tests.app.talk import talking
 from tests.protocol.validation import validate
@@ -248,3 +248,17 @@ async def test_a_bug_in_a_route_is_answered_in_the_one_shape(buggy: Served) -> N
         assert answer.headers["x-request-id"] == answer.json()["request_id"]
         assert "words of the user" not in answer.text
         assert (await client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("dialect", ["chat", "chat-stream", "completion", "completion-stream"])
+async def test_a_reply_that_the_end_of_the_server_cuts_is_an_error_where_nothing_else_says_so(
+    served: Served, dialect: str
+) -> None:
+    task = asyncio.create_task(take_turn(served, dialect, "stall here and there"))
+    async with asyncio.timeout(10):
+        while not served.service.hub.engine.stats().running:
+            await asyncio.sleep(0.005)
+        await served.service.hub.drain(0)
+        outcome = await task
+    assert outcome.code == "draining"
+    assert outcome.status == (200 if dialect in STREAMS else 503)

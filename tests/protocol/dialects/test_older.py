@@ -179,6 +179,15 @@ def test_a_failure_without_a_name_of_ours_is_internal() -> None:
     assert streamed(chat(), [event])[0]["error"]["code"] == "internal_error"
 
 
+@pytest.mark.parametrize("make", [chat, text])
+def test_a_reply_that_the_server_ended_is_no_whole_one(make: Any) -> None:
+    why = ResponseError("draining", "The server shut down.")
+    end = ResponseIncomplete(sequence_number=3, response=response("cancelled", error=why))
+    *_, last = streamed(make(), [*begun(), end])
+    assert last["error"]["code"] == "draining"
+    assert "Send the request again" in last["error"]["message"]
+
+
 def test_a_whole_chat_completion() -> None:
     answer = json.loads(chat_completion(final(["Hel", "lo"]), "chatcmpl-1"))
     message = {"role": "assistant", "content": "Hello", "refusal": None, "annotations": []}
