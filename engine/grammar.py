@@ -70,8 +70,8 @@ class GrammarState:
         bits = np.unpackbits(np.frombuffer(mask, np.uint8), count=self._size, bitorder="little")
         allowed = torch.from_numpy(bits.view(np.bool_))
         if self._matcher.is_error() or not bits.any():
-            raise EngineError(
-                "model_error",
+            raise EngineError(  # the request's fault: asked again it would end like this again
+                "invalid_value",
                 "The reply cannot be continued in its format: the format is too complex, or this model's vocabulary "
                 "lacks what comes next. Simplify the format.",
             )

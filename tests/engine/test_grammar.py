@@ -230,7 +230,7 @@ def test_a_row_whose_format_grew_too_much_fails_alone(monkeypatch: pytest.Monkey
         assert shaping is not None
         shaping.follow(ord("a"))
     assert isinstance(failed, EngineError)
-    assert failed.code == "model_error"
+    assert failed.code == "invalid_value"
     assert "format" in failed.message
     assert "grammar>" not in failed.message
 
