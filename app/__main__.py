@@ -18,10 +18,11 @@ from app.version import VERSION
 USAGE: Final = """usage: sluice COMMAND [options]
 
   serve                 run the server (sluice serve --help lists every setting)
-  keys create [NAME]    make a key and show it once (--role admin|developer|read-only)
-  keys list             every key: id, role, state, day it was made, name
+  keys create [NAME]    make a key and show it once (--role admin|developer|read-only, --tenant TENANT)
+  keys list             every key: id, role, state, day it was made, tenant, name (--json)
   keys revoke ID        refuse a key from now on
-  models list|pull|load|unload   models in the cache and in the running server
+  models list           models in the cache and in the running server (--json)
+  models pull|load|unload   bring one into the cache, into the running server, out of it
   doctor                what a start would do here, and what stands in its way (--json)
 
   --version             which release this is
@@ -59,11 +60,11 @@ def _run(command: str, argv: list[str]) -> int:
     if command == "keys":
         from app.keys_command import keys_command
 
-        return keys_command(argv, _config(command, "--role", "--tenant"))
+        return keys_command(argv, _config(command, "--role", "--tenant", "--json"))
     if command == "models":
         from app.models_command import models_command
 
-        return models_command(argv, _config(command))
+        return models_command(argv, _config(command, "--json"))
     if command == "doctor":
         from app.doctor_command import doctor_command
 

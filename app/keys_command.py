@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from app.auth import DEFAULT_TENANT, Authenticator
 from app.config import Config
 from app.keys import load_pepper
+from app.listed_keys import keys_json, keys_table
+from app.listing import take_json_flag
 from app.load_config import help_text
 from app.principal import ROLES, check_tenant
 from app.settings import ConfigError
@@ -21,7 +22,7 @@ DEFAULT_NAME: Final = "unnamed"
 DEFAULT_ROLE: Final = "developer"
 
 USAGE: Final = """usage: sluice keys create [NAME] [--role ROLE] [--tenant TENANT]
-       sluice keys list
+       sluice keys list [--json]
        sluice keys revoke ID
 
 Settings may follow, as for serve; --help after one of the three says which matter.
@@ -33,7 +34,7 @@ FORMS: Final = {
 Make a key and print it. It is shown this once: the store keeps a hash of it. A running server takes it at once.
 
   NAME
-      what the list calls it (default: {DEFAULT_NAME})
+      what the list calls it, so that you know which to revoke (default: {DEFAULT_NAME})
   --role {"|".join(ROLES)}
       what it may do (default: {DEFAULT_ROLE})
       admin: everything; developer: responses, moderations, short-lived keys, deleting, figures;
@@ -41,9 +42,12 @@ Make a key and print it. It is shown this once: the store keeps a hash of it. A 
   --tenant TENANT
       whose it is (default: {DEFAULT_TENANT}): tenants see nothing of each other, and take turns
 """,
-    "list": """usage: sluice keys list [SETTING VALUE ...]
+    "list": """usage: sluice keys list [--json] [SETTING VALUE ...]
 
 Print a line for each key: its id, role, state (valid, revoked, expired), the day it was made, tenant, name.
+
+  --json
+      the same as one JSON array, with times in unix seconds
 """,
     "revoke": """usage: sluice keys revoke ID [SETTING VALUE ...]
 
@@ -58,6 +62,8 @@ Refuse a key from now on, on every server of the store, within a second; running
 SETTINGS: Final = ("config", "state_dir", "redis_url", "key_pepper")
 """Those that say where keys are kept."""
 
+Form: TypeAlias = Callable[[Sequence[FoundKey]], str]
+
 
 def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -> int:
     """Run one of the three. Settings may follow as flags. Raises ConfigError, StoreUnavailable, EmbeddedValkeyError."""
@@ -69,6 +75,7 @@ def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -
     if verb in FORMS and ("-h" in words or "--help" in words):
         print(f"{FORMS[verb]}\n{help_text(*SETTINGS)}")
         return 0
+    in_json = take_json_flag(words)
     role = _take_option(words, "--role")
     tenant = _take_option(words, "--tenant")
     if verb != "create" and (role is not None or tenant is not None):
@@ -84,7 +91,10 @@ def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -
     if verb not in FORMS or (verb == "list" and name is not None) or (verb == "revoke" and name is None):
         print(USAGE, file=sys.stderr, end="")
         return 2
-    return asyncio.run(_run(load(words), verb, name, role, tenant or DEFAULT_TENANT))
+    if in_json and verb != "list":
+        raise ConfigError("--json is for `sluice keys list`; leave it out")
+    form = keys_json if in_json else keys_table
+    return asyncio.run(_run(load(words), verb, name, role, tenant or DEFAULT_TENANT, form))
 
 
 def _take_option(words: list[str], option: str) -> str | None:
@@ -99,38 +109,35 @@ def _take_option(words: list[str], option: str) -> str | None:
     return None
 
 
-async def _run(config: Config, verb: str, name: str | None, role: str, tenant: str) -> int:
+async def _run(config: Config, verb: str, name: str | None, role: str, tenant: str, form: Form) -> int:
     if verb != "create" and config.redis_url is None and not store_begun(config.state_dir):
         if verb == "list":
-            _say_none(config)
+            _list((), config, form)
             return 0
         raise ConfigError(f"there are no keys in {config.state_dir}: name a server's folder with --state-dir")
     with named_by(config.redis_url):
         async with opened_store(config.redis_url, config.state_dir) as store:
             pepper = load_pepper(config.state_dir, config.key_pepper)
             auth = Authenticator(KeyRecords(store), pepper, bootstrap_key=config.bootstrap_key)
-            return await _done(auth, config, verb, name, role, tenant)
+            return await _done(auth, config, verb, name, role, tenant, form)
 
 
 async def _done(
-    auth: Authenticator, config: Config, verb: str, name: str | None, role: str, tenant: str
+    auth: Authenticator, config: Config, verb: str, name: str | None, role: str, tenant: str, form: Form
 ) -> int:
     match verb:
         case "create":
             key = await auth.create_key(name or DEFAULT_NAME, role=role, tenant=tenant)
             print(key.value)
             print(
-                f"id {key.record.id}, role {role}, tenant {tenant}, for servers of {_place(config)}. "
+                f"id {key.record.id}, name {key.record.name}, role {role}, tenant {tenant}, "
+                f"for servers of {_place(config)}. "
                 "It is shown this once.",
                 file=sys.stderr,
             )
             return 0
         case "list":
-            keys = await auth.list_keys()
-            for found in keys:
-                print(_line(found))
-            if not keys:
-                _say_none(config)
+            _list(await auth.list_keys(), config, form)
             return 0
         case _:
             assert name is not None
@@ -145,21 +152,16 @@ def _place(config: Config) -> str:
     return "the store of SLUICE_REDIS_URL" if config.redis_url is not None else str(config.state_dir)
 
 
+def _list(keys: Sequence[FoundKey], config: Config, form: Form) -> None:
+    print(form(keys), end="")
+    if not keys:
+        _say_none(config)
+
+
 def _say_none(config: Config) -> None:
-    """Beside the output, which is a line for each key."""
+    """Beside the output, which is of keys alone."""
     elsewhere = "" if config.redis_url is not None else "; --state-dir names another server's folder"
     print(
         f"There are no keys in {_place(config)} yet: `sluice keys create` makes one{elsewhere}.",
         file=sys.stderr,
     )
-
-
-def _line(found: FoundKey) -> str:
-    record = found.record
-    state = "valid"
-    if found.revoked_at is not None:
-        state = "revoked"
-    elif record.expires_at is not None and record.expires_at <= time.time():
-        state = "expired"
-    made = time.strftime("%Y-%m-%d", time.gmtime(record.created_at))
-    return f"{record.id}  {record.role:<9}  {state:<7}  {made}  {record.tenant}  {record.name}"

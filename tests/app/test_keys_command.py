@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -51,7 +52,8 @@ def said(state: Path, capsys: pytest.CaptureFixture[str]) -> Said:
 
 def listed(said: Said) -> dict[str, list[str]]:
     """Role, state and name of each key by its id; the date is today's, or yesterday's at midnight."""
-    rows = [line.split() for line in said.by("list").splitlines()]
+    head, *rows = [line.split() for line in said.by("list").splitlines()]
+    assert head == ["ID", "ROLE", "STATE", "MADE", "TENANT", "NAME"]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", row[3]) for row in rows)
     return {row[0]: [row[1], row[2], row[5]] for row in rows}
 
@@ -84,8 +86,29 @@ def test_keys_are_made_listed_and_revoked_without_a_server(said: Said, state: Pa
 def test_a_key_is_made_for_the_tenant_that_is_named(said: Said) -> None:
     said.by("create", "shop", "--tenant", "acme")
     said.by("create", "home")
-    tenants = {line.split()[5]: line.split()[4] for line in said.by("list").splitlines()}
+    tenants = {line.split()[5]: line.split()[4] for line in said.by("list").splitlines()[1:]}
     assert tenants == {"shop": "acme", "home": "default"}
+
+
+def test_programs_get_the_list_as_json(said: Said) -> None:
+    assert json.loads(said.by("list", "--json")) == []
+    said.by("create", "shop front", "--tenant", "acme")
+    said.by("revoke", json.loads(said.by("list", "--json"))[0]["id"])
+    said.by("create", "home", "--role", "admin")
+    shop, home = sorted(json.loads(said.by("list", "--json")), key=lambda key: key["state"])
+    assert shop["revoked_at"] >= shop["created_at"] > 0
+    del shop["id"], shop["created_at"], shop["revoked_at"]
+    facts = {"role": "developer", "state": "revoked", "expires_at": None, "tenant": "acme"}
+    assert shop == {**facts, "name": "shop front"}
+    assert (home["name"], home["state"], home["revoked_at"]) == ("home", "valid", None)
+
+
+def test_the_columns_of_the_list_stand_under_their_names(said: Said) -> None:
+    said.by("create", "laptop", "--tenant", "a-tenant-of-long-name")
+    said.by("create", "boss", "--role", "read-only")
+    head, *lines = said.by("list").splitlines()
+    at = [head.index(name) for name in ("ROLE", "STATE", "MADE", "TENANT", "NAME")]
+    assert all(line[start - 1] == " " != line[start] for line in lines for start in at)
 
 
 def test_a_key_that_is_not_there_cannot_be_revoked(said: Said) -> None:
@@ -199,7 +222,7 @@ async def test_a_key_past_its_time_is_listed_as_expired(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = await served.service.auth.create_key("old", expires_at=1)
-    (line,) = (await sluice_keys(capsys, "list")).splitlines()
+    _, line = (await sluice_keys(capsys, "list")).splitlines()
     assert line.split()[:3] == [made.record.id, "developer", "expired"]
 
 
@@ -226,6 +249,7 @@ async def test_a_revocation_ends_the_short_lived_keys_that_were_made_with_it(
         (["create", "my", "laptop"], "unknown argument laptop; `sluice keys --help`"),
         (["list", "--role", "admin"], "--role and --tenant are for `sluice keys create`"),
         (["revoke", "x", "--tenant=a"], "--role and --tenant are for `sluice keys create`"),
+        (["create", "laptop", "--json"], "--json is for `sluice keys list`"),
     ],
 )
 def test_what_was_asked_wrong_is_told_where_the_right_words_are(
@@ -262,4 +286,6 @@ async def test_a_store_without_keys_is_said_to_have_none(
 
 def test_a_made_key_says_which_servers_take_it(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "create"]) == 0
-    assert f"for servers of {state}." in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "name unnamed, role developer, tenant default, " in told
+    assert f"for servers of {state}." in told

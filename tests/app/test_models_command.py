@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from app.__main__ import main
 from app.running_server import RunningServer, announce, find_server, withdraw
 from tests.app.dialects import take_turn
 from tests.app.serving import KEY, Served, serving
+from tests.app.test_models import Gate
 from tests.engine.tiny_chat import save_tiny_chat
 from tests.engine.tiny_gguf import write_gguf
 from tests.engine.tiny_models import save_tiny
@@ -53,14 +55,14 @@ def test_models_are_pulled_and_listed_without_a_server(said: Said, folder: Path)
     tiny = save_tiny_chat(folder / "tiny.v1")
     gguf = write_gguf(save_tiny("llama", folder / "source"), folder / "small.gguf", "llama")
     assert said.by("list") == ""
-    pulled = said.by("pull", "tiny.v1").split("  ")
-    assert pulled[0] == "tiny.v1"
-    assert pulled[2:4] == ["llama", "f32"]
-    assert Path(pulled[4].strip()).is_relative_to(folder / "cache")
-    assert said.by("pull", str(gguf)).startswith("small  ")
-    assert [line.split()[1] for line in said.by("list").splitlines()] == ["small", "tiny.v1"]
-    again = said.by("pull", str(tiny))
-    assert again.split("  ") == pulled, "it is there already"
+    pulled = said.by("pull", "tiny.v1")
+    head, line = (line.split() for line in pulled.splitlines())
+    assert head[0] == "CACHED"
+    assert (line[0], line[-2]) == ("tiny.v1", "f32")
+    assert Path(line[-1]).is_relative_to(folder / "cache")
+    assert said.by("pull", str(gguf)).splitlines()[1].startswith("small  ")
+    assert [line.split()[0] for line in said.by("list").splitlines()] == ["CACHED", "small", "tiny.v1"]
+    assert said.by("pull", str(tiny)) == pulled, "it is there already"
     assert not (folder / "state").exists()
 
 
@@ -68,7 +70,7 @@ def test_of_several_versions_the_newest_is_listed_first(said: Said, folder: Path
     for number in range(2):
         save_tiny_chat(folder / f"{number}" / "tiny", num_hidden_layers=number + 1)
         said.by("pull", f"{number}/tiny")
-    sizes = [float(line.split()[2]) for line in said.by("list").splitlines()]
+    sizes = [float(line.split()[1]) for line in said.by("list").splitlines()[1:]]
     assert len(sizes) == 2
     assert sizes[0] > sizes[1]
 
@@ -80,6 +82,7 @@ def test_a_folder_that_cannot_be_loaded_is_not_pulled(said: Said, folder: Path) 
     assert said.by("list") == ""
 
 
+READY = 'mine is ready: requests that say "model": "mine" get it\n'
 IMPOSSIBLE = [("~nouser/x", "home directory"), ("x" * 4000, "File name too long")]
 
 
@@ -104,7 +107,7 @@ def test_what_was_cut_short_does_not_come_into_the_cache(said: Said, folder: Pat
 
 def test_a_model_in_the_cache_that_was_damaged_is_listed_as_such(said: Said, folder: Path) -> None:
     save_tiny_chat(folder / "tiny")
-    copy = Path(said.by("pull", "tiny").split("  ")[4].strip())
+    copy = Path(said.by("pull", "tiny").split()[-1])
     (copy / "config.json").write_text("[]")
     assert "unreadable" in said.by("list")
 
@@ -154,7 +157,15 @@ async def test_another_program_at_the_address_is_none_either(said: Said, folder:
 
 @pytest.mark.parametrize(
     "words",
-    [["nonsense"], ["pull"], ["load", "a"], ["load", "--state-dir", "x"], ["unload"], ["list", "--no"]],
+    [
+        ["nonsense"],
+        ["pull"],
+        ["load", "a"],
+        ["load", "--state-dir", "x"],
+        ["unload"],
+        ["list", "--no"],
+        ["unload", "a", "--json"],
+    ],
 )
 def test_what_was_asked_wrong_is_named(said: Said, words: list[str]) -> None:
     assert said.by(*words, code=2).strip()
@@ -163,6 +174,11 @@ def test_what_was_asked_wrong_is_named(said: Said, words: list[str]) -> None:
 @pytest.mark.parametrize("words", [[], ["-h"], ["load", "--help"]])
 def test_help_is_no_fault(said: Said, words: list[str]) -> None:
     assert said.by(*words).startswith("usage: sluice models list")
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(monkeypatch)
 
 
 @pytest.fixture
@@ -192,18 +208,44 @@ async def test_a_model_is_loaded_by_its_name_in_the_cache_and_unloaded(
     save_tiny_chat(folder / "tiny")
     await said.beside("pull", "tiny")
     (folder / "tiny").rename(folder / "moved")
-    assert (await said.beside("load", "mine", "tiny")).startswith("mine  ")
+    assert await said.beside("load", "mine", "tiny") == READY
     outcome = await take_turn(served, "json", "hello", model="mine", max_output_tokens=3, ignore_eos=True)
     assert outcome.end == "length"
-    lines = [line.split()[:2] for line in (await said.beside("list")).splitlines()]
-    assert lines == [["cached", "tiny"], ["ready", "scripted"], ["ready", "mine"]]
+    cached, served_ = (await said.beside("list")).split("\n\n")
+    assert [line.split()[0] for line in cached.splitlines()] == ["CACHED", "tiny"]
+    lines = [line.split()[:2] for line in served_.splitlines()]
+    assert lines == [["SERVED", "STATE"], ["scripted", "ready"], ["mine", "ready"]]
+    told = json.loads(await said.beside("list", "--json"))
+    assert [one["name"] for one in told["cached"]] == ["tiny"]
+    assert [(one["id"], one["state"], one["source"]) for one in told["served"]] == [
+        ("scripted", "ready", "scripted"),
+        ("mine", "ready", "tiny"),
+    ]
     assert await said.beside("unload", "mine") == "unloaded mine\n"
+
+
+@pytest.mark.anyio
+async def test_who_does_not_wait_for_a_model_is_told_where_to_see_it(
+    gate: Gate, served: Served, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        gate.asked.wait(20)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.models_command.time.sleep", interrupt)
+    told = await said.beside("load", "mine", "scripted", code=1)
+    assert told.endswith(
+        "sluice models: the server goes on loading mine: `sluice models list` shows how far it is\n"
+    )
+    assert "loading, 30 %" in await said.beside("list")
+    gate.open.set()
 
 
 @pytest.mark.anyio
 async def test_a_path_is_meant_where_the_command_stands(served: Served, said: Said, folder: Path) -> None:
     save_tiny_chat(folder / "allowed" / "tiny")
-    assert str(folder / "allowed" / "tiny") in await said.beside("load", "mine", "allowed/tiny")
+    await said.beside("load", "mine", "allowed/tiny")
+    assert str(folder / "allowed" / "tiny") in await said.beside("list")
 
 
 @pytest.mark.anyio
@@ -218,14 +260,14 @@ async def test_a_path_that_the_operator_did_not_name_is_refused_with_the_ways_ou
     await said.beside("pull", "tiny")
     assert await said.beside("load", "mine", "tiny", code=1), "the path is meant, as it is there"
     (folder / "tiny").rename(folder / "moved")
-    assert (await said.beside("load", "mine", "tiny")).startswith("mine  ")
+    assert await said.beside("load", "mine", "tiny") == READY
 
 
 @pytest.mark.anyio
 async def test_what_the_server_refuses_is_said(served: Served, said: Said) -> None:
     assert "letters, digits" in await said.beside("load", "a:b", "scripted", code=1)
     assert "stays while the server runs" in await said.beside("unload", "scripted", code=1)
-    assert await said.beside("load", "mine", "scripted") == "mine  from scripted\n"
+    assert await said.beside("load", "mine", "scripted") == READY
 
 
 @pytest.mark.anyio
