@@ -75,8 +75,10 @@ class Pages:
 
     def arrive(self) -> None:
         self._away = False
-        while self._parked:
-            self.drop_all(*self._parked.pop())
+        # In their order: who claims what was left may find its ancestors in other pages, and lets go of them later.
+        for pages, keep in self._parked:
+            self.drop_all(pages, keep)
+        self._parked.clear()
 
     def give_back(self, pages: list[int], keep: bool) -> None:
         if self._away:

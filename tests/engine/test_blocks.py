@@ -124,6 +124,24 @@ def test_pages_that_are_claimed_twice_are_shared() -> None:
     assert (pool.used, pool.cached) == (0, 2)
 
 
+def test_a_reply_that_is_claimed_before_its_step_is_back_goes_leaves_first_too() -> None:
+    pool, prompt, reply = pool_of(8), [1, 2, 3, 4], list(range(5, 14))
+    lease = pool.claim(left_behind(pool, prompt, reply[:4]))
+    pool.enter_all(lease, [*prompt, *reply[:4]])
+    pool.close(lease)
+    again = opened(pool, prompt).lease
+    assert pool.grow(again, 13)
+    pool.enter(again, prompt, 4)
+    pool.depart()
+    lease = pool.claim(pool.leave(again))
+    pool.enter_all(lease, [*prompt, *reply[:8]])  # its second page is the first reply's from now on
+    pool.close(lease)
+    pool.arrive()
+    for taken, known in ((5, 3), (6, 2), (7, 1), (8, 0)):
+        pool.close(opened(pool, [99] * PAGE * taken).lease)
+        assert len(pool._tree.match([*prompt, *reply], 12, "")) == known
+
+
 def test_a_longer_page_replaces_the_partial_ones_it_goes_on_from() -> None:
     pool = pool_of(16)
     for typed in range(5, 9):
