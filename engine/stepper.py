@@ -86,6 +86,7 @@ class Stepper:
         with self._turn:
             self._began = None
             self._scheduler.pool.arrive()
+            self._scheduler.pool.land(self._carrier.ended())  # somebody may wait for nothing but their pages
 
     def _learn(self, step: Step, decodes: int, prefills: int, took_s: float) -> None:
         self._budget.learn(decodes, prefills, took_s)

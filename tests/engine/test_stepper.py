@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence as Items
 
 from engine.batch import Row
 from engine.blocks import BlockPool
@@ -9,8 +9,10 @@ from engine.limits import Limits
 from engine.reply import Reply
 from engine.request import EngineRequest, Sampling
 from engine.scheduler import Scheduler
+from engine.sequence import Sequence
 from engine.stepper import Stepper
-from tests.engine.paged_runner import PagedRunner
+from tests.engine.late_mover import LateMover
+from tests.engine.paged_runner import PagedRunner, expected
 
 
 class SlowRunner(PagedRunner):
@@ -18,7 +20,7 @@ class SlowRunner(PagedRunner):
 
     now = 0.0
 
-    def step(self, rows: Sequence[Row]) -> list[int | Exception | None]:
+    def step(self, rows: Items[Row]) -> list[int | Exception | None]:
         self.now += 0.010 + sum(0.001 * len(row.tokens) for row in rows if len(row.tokens) > 1)
         return super().step(rows)
 
@@ -56,3 +58,47 @@ def test_a_long_prompt_beside_a_running_reply_holds_no_step_up() -> None:
         computed += chunk
     assert max(taken) < 0.052
     assert len(taken) < 16  # half of each step's time at least is the prompt's
+
+
+class Small:
+    """A stepper over pages that do not hold two of its requests at once."""
+
+    def __init__(self, pages: int, context: int) -> None:
+        self.runner = PagedRunner(pages, 4, context)
+        self.mover = self.runner.mover = LateMover(self.runner._cells, 64)
+        self.scheduler = Scheduler(
+            Limits(context),
+            BlockPool(pages, 4, 64),
+            lambda request, most: Reply(ByteStream(lambda token: b"a"), request.sampling, most, {-1}),
+            lambda: 0,
+        )
+        self.stepper = Stepper(self.scheduler, self.runner, lambda: 0.0)
+
+    def submit(self, id: str, prompt: list[int], most: int = 1, *, read: bool = False) -> Sequence:
+        sampling = Sampling(temperature=0, max_tokens=most, ignore_eos=True)
+        request = EngineRequest(id, prompt, "", sampling, prefill_only=read)
+        sequence = self.scheduler.prepare(request, lambda output: None, 0.0)
+        self.scheduler.enter(sequence)
+        return sequence
+
+    def run(self) -> None:
+        """As the engine's thread does, which sleeps where nothing is to be done."""
+        while self.scheduler.busy:
+            self.stepper.step()
+
+    def serve(self, id: str, prompt: list[int], *, read: bool = False) -> None:
+        self.submit(id, prompt, read=read)
+        self.run()
+
+
+def test_who_lacks_pages_that_are_on_their_way_for_nobody_gets_them_when_they_have_come() -> None:
+    small = Small(8, 32)
+    small.serve("x", [1] * 28)
+    small.serve("y", [2] * 28)
+    small.mover.lands = lambda: False
+    small.submit("d", [1] * 28)
+    small.stepper.step()
+    last = small.submit("e", [3] * 28)
+    small.scheduler.cancel("d")
+    small.run()
+    assert last.tokens == expected([3] * 28, 1)
