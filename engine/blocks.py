@@ -107,14 +107,16 @@ class BlockPool:
 
     def enter(self, lease: Lease, ids: Sequence[int], computed: int) -> None:
         """Make full pages of `ids` known, up to `computed` positions that have been written."""
-        size = self.page_tokens
-        while (end := (lease.known + 1) * size) <= min(computed, len(ids)):
-            self._enter(lease, tuple(ids[end - size : end]))
+        size, written = self.page_tokens, min(computed, len(ids))
+        while (end := (lease.known + 1) * size) <= written:
+            if not self._enter(lease, tuple(ids[end - size : end])):
+                return
 
     def enter_all(self, lease: Lease, ids: Sequence[int]) -> None:
         """Make all of the written `ids` known, the partial last page too: nothing may be written to it any more."""
         self.enter(lease, ids, len(ids))
-        if tail := tuple(ids[lease.known * self.page_tokens :]):
+        tail = tuple(ids[lease.known * self.page_tokens :])
+        if 0 < len(tail) < self.page_tokens:
             self._enter(lease, tail)
 
     def pin(self, lease: Lease, key: Key, until: float) -> None:
@@ -157,7 +159,7 @@ class BlockPool:
 
         Nobody may hold a page that should have come.
         """
-        coming = [self._pages.nodes[page] for page in self._transit.arriving() if page in self._pages.nodes]
+        coming = [self._pages.nodes[page] for page in self._transit.arriving if page in self._pages.nodes]
         for node in [*coming, *self.host.nodes()]:
             if node.page >= 0 or node.host >= 0:  # not gone with another one
                 self._uproot(node)
@@ -188,17 +190,15 @@ class BlockPool:
     def _closest(self, parent: Node, wanted: tuple[int, ...]) -> tuple[Node | None, int]:
         """As `PrefixTree.closest`. What the host has is moved, not copied, so it must be of use to the end."""
         node, shared = self._tree.closest(parent, wanted)
-        if node is not None and node.page < 0 and shared < len(node.tokens):
-            return None, 0
-        return node, shared
+        useless = node is not None and node.page < 0 and shared < len(node.tokens)
+        return (None, 0) if useless else (node, shared)
 
     def _give_back(self, lease: Lease, *, keep: bool) -> None:
         self._pages.give_back(lease.pages, keep)
-        lease.pages = []
-        lease._node = None
-        lease.known = 0
+        lease.pages, lease.known, lease._node = [], 0, None
 
-    def _enter(self, lease: Lease, tokens: tuple[int, ...]) -> None:
+    def _enter(self, lease: Lease, tokens: tuple[int, ...]) -> bool:
+        """Make the next page known; False, and nothing changed, while the same is on its way from the host."""
         parent = lease._node or self._tree.root(lease.salt)
         page = lease.pages[lease.known]
         node = self._tree.covering(parent, tokens)
@@ -210,6 +210,8 @@ class BlockPool:
             self._pages.place(node, page)
             self._supersede(node)
         elif node.page != page:
+            if node.page in self._transit.arriving:
+                return False
             # Someone else computed the same page meanwhile: share theirs, so that the holder of a page always
             # holds its ancestors, and give ours back.
             self._pages.hold(node.page)
@@ -217,6 +219,7 @@ class BlockPool:
             self._pages.drop(page)
         lease._node = node
         lease.known += 1
+        return True
 
     def _supersede(self, node: Node) -> None:
         """Free the partial pages beside it that hold a part of what it holds: a draft leaves one at each key."""
@@ -267,15 +270,14 @@ class BlockPool:
 
     def _bring(self, lease: Lease, nodes: Sequence[Node]) -> None:
         """Pages for what the host has of a prompt, behind those that the lease holds."""
-        transit = self._transit
         hosts = [node.host for node in nodes]
         for node in nodes:  # before pages are taken, for which the host may give up others
-            self.host.copying(node.host, transit.planned.number)
+            self.host.copying(node.host, self._transit.planned.number)
             self.host.remove(node)
         for node, host in zip(nodes, hosts, strict=True):
             self._pages.place(node, self._take())
             lease.pages.append(node.page)
-            transit.bring(host, node.page)
+            self._transit.bring(host, node.page)
         self.moved_back += len(nodes)
 
     def _uproot(self, node: Node) -> None:

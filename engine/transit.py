@@ -32,7 +32,9 @@ class Transit:
         self.landed = 0  # the number of the last that did
         self._pages = pages
         self._sent: deque[Batch] = deque()
-        self._arriving: dict[int, int] = {}  # by page: the batch that brings its content
+        self.arriving: dict[
+            int, int
+        ] = {}  # pages whose content is not there yet, and the batch that brings it
 
     def leave(self, page: int, host: int, at_once: bool) -> None:
         moves = self.planned.moves
@@ -40,7 +42,7 @@ class Transit:
 
     def bring(self, host: int, page: int) -> None:
         self.planned.moves.back.append((host, page))
-        self._arriving[page] = self.planned.number
+        self.arriving[page] = self.planned.number
 
     def join(self, pages: Sequence[int], copy: Pair | None, moved: int) -> tuple[int, Pair | None]:
         """Which batch a lease of these pages waits for, 0: none; and its copy, if that is for the step to do.
@@ -51,7 +53,7 @@ class Transit:
         """
         batch = self.planned
         involved = [*pages, *([] if copy is None else copy[:1])]
-        waits = max(self._arriving.get(page, 0) for page in involved)
+        waits = max(self.arriving.get(page, 0) for page in involved)
         if len(batch.moves.out) == moved and waits < batch.number and not (waits and copy):
             return waits, copy
         if copy is not None:
@@ -76,11 +78,7 @@ class Transit:
             batch = self._sent.popleft()
             self.landed = batch.number
             for _, page in batch.moves.back:
-                del self._arriving[page]
+                del self.arriving[page]
             for pages in reversed(batch.held):
                 self._pages.drop_all(pages)
             yield batch
-
-    def arriving(self) -> list[int]:
-        """Pages whose content is not there yet."""
-        return list(self._arriving)

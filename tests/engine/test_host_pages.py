@@ -136,6 +136,20 @@ def test_pages_on_their_way_are_nobodys_until_they_have_landed() -> None:
     assert pool.available == 3
 
 
+def test_what_is_on_its_way_is_not_taken_for_what_was_computed_meanwhile() -> None:
+    pool = BlockPool(4, PAGE, 8)
+    serve(pool, [1] * 4)
+    serve(pool, [2] * 16)
+    coming, beside = opened(pool, [1] * 5), opened(pool, [1] * 4)
+    assert pool.take_moves().back == [(0, coming.lease.pages[0])]
+    pool.enter_all(beside.lease, [1] * 4)
+    assert beside.lease.known == 0
+    assert beside.lease.pages != coming.lease.pages[:1], "nothing is there yet"
+    pool.land(coming.batch)
+    pool.enter(beside.lease, [1] * 4, 4)
+    assert beside.lease.pages == coming.lease.pages[:1]
+
+
 class Talk:
     """A prompt whose pages have left, on a bench whose moves end when they are let."""
 
