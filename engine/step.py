@@ -21,7 +21,7 @@ _GOLDEN: Final = 40_503  # of FINE, the golden ratio's part
 
 @dataclass(slots=True)
 class Step:
-    """One step's work: send the moves, do the copies in order, then compute the rows. `sequences` go with `rows`."""
+    """One step's work: do the copies in order, send the moves, then compute the rows. `sequences` go with `rows`."""
 
     sequences: list[Sequence] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)

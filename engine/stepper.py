@@ -44,8 +44,8 @@ class Stepper:
         if not step:
             self._wait_for_moves()  # there is nothing else to do
             return
+        self._copy_pages(step)  # first: another's content may come to where one is copied from
         self._move_pages(step)
-        self._copy_pages(step)
         decodes, prefills = step.counts()
         results = self._compute(step.rows) if step.rows else []
         with self._turn:
@@ -94,7 +94,7 @@ class Stepper:
             self._scheduler.speculation.learn(step.tokens, took_s)
 
     def _move_pages(self, step: Step) -> None:
-        """Before anything of the step is written."""
+        """Before any row of the step is computed."""
         if not step.moves:
             return
         try:

@@ -54,7 +54,11 @@ class Transit:
         batch = self.planned
         involved = [*pages, *([] if copy is None else copy[:1])]
         waits = max(self.arriving.get(page, 0) for page in involved)
-        if len(batch.moves.out) == moved and waits < batch.number and not (waits and copy):
+        if (
+            len(batch.moves.out) == moved
+            and waits < batch.number
+            and not (copy and (waits or self._clears(copy[1])))
+        ):
             return waits, copy
         if copy is not None:
             batch.moves.copies.append(copy)
@@ -82,3 +86,7 @@ class Transit:
             for pages in reversed(batch.held):
                 self._pages.drop_all(pages)
             yield batch
+
+    def _clears(self, page: int) -> bool:
+        """Whether its content has to leave before the step."""
+        return any(page == leaving for leaving, _ in self.planned.moves.at_once)

@@ -1,4 +1,5 @@
-"""A Mover whose copies beside the steps are made as late as they may be: what was wrongly touched meanwhile shows."""
+"""A Mover whose copies beside the steps are made as late as they may be: what was wrongly touched meanwhile shows. And
+one that makes them at once."""
 
 from __future__ import annotations
 
@@ -43,6 +44,15 @@ class LateMover:
                 self._cells[page] = list(self._host[host])
             for source, target in moves.copies:
                 self._cells[target] = list(self._cells[source])
+
+
+class SoonMover(LateMover):
+    """The copies are made as early as they may be."""
+
+    def send(self, moves: Moves) -> _Batch:
+        batch = super().send(moves)
+        self.carry_out(batch)
+        return batch
 
 
 class _Batch:

@@ -150,6 +150,22 @@ def test_what_is_on_its_way_is_not_taken_for_what_was_computed_meanwhile() -> No
     assert beside.lease.pages == coming.lease.pages[:1]
 
 
+def test_a_page_whose_content_has_to_leave_at_once_is_copied_to_behind_that() -> None:
+    pool = BlockPool(4, PAGE, 8)
+    warm_up(pool, [1, 1], until=100)
+    serve(pool, [2] * 8)
+    reply = opened(pool, [5])
+    assert pool.grow(reply.lease, 2 * PAGE)
+    leaving = reply.lease.pages[1]
+    pool.close(reply.lease)  # in the same plan: somebody else's next page was more urgent
+    opened(pool, [7])
+    found = opened(pool, [1, 1, 1])
+    assert found.lease.pages == [leaving]
+    assert (found.cached_tokens, found.copy, pool.waits(found.batch)) == (2, None, True)
+    moves = pool.take_moves()
+    assert [page for page, _ in moves.at_once] == [target for _, target in moves.copies] == [leaving]
+
+
 class Talk:
     """A prompt whose pages have left, on a bench whose moves end when they are let."""
 

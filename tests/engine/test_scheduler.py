@@ -78,10 +78,10 @@ class Bench:
         for _ in range(times):
             self.pool.land(self.carrier.ended())
             self.last = step = self.scheduler.plan(self.now)
-            if step.moves:
-                self.carrier.send(step.moves)
             for _, copy in step.copies:
                 self.runner.copy_page(*copy)
+            if step.moves:
+                self.carrier.send(step.moves)
             if step.rows:
                 self.scheduler.commit(step, self.runner.step(step.rows), self.now)
             self.hand_out()

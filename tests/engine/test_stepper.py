@@ -11,7 +11,7 @@ from engine.request import EngineRequest, Sampling
 from engine.scheduler import Scheduler
 from engine.sequence import Sequence
 from engine.stepper import Stepper
-from tests.engine.late_mover import LateMover
+from tests.engine.late_mover import LateMover, SoonMover
 from tests.engine.paged_runner import PagedRunner, expected
 
 
@@ -63,9 +63,9 @@ def test_a_long_prompt_beside_a_running_reply_holds_no_step_up() -> None:
 class Small:
     """A stepper over pages that do not hold two of its requests at once."""
 
-    def __init__(self, pages: int, context: int) -> None:
+    def __init__(self, pages: int, context: int, mover: type[LateMover] = LateMover) -> None:
         self.runner = PagedRunner(pages, 4, context)
-        self.mover = self.runner.mover = LateMover(self.runner._cells, 64)
+        self.mover = self.runner.mover = mover(self.runner._cells, 64)
         self.scheduler = Scheduler(
             Limits(context),
             BlockPool(pages, 4, 64),
@@ -102,3 +102,17 @@ def test_who_lacks_pages_that_are_on_their_way_for_nobody_gets_them_when_they_ha
     small.scheduler.cancel("d")
     small.run()
     assert last.tokens == expected([3] * 28, 1)
+
+
+def test_a_page_is_copied_before_another_ones_content_comes_to_its_place() -> None:
+    small = Small(6, 24, SoonMover)
+    small.serve("long", [2] * 18, read=True)
+    small.submit("one", [3] * 9, 0)
+    small.submit("two", [4] * 9, 0)
+    small.run()
+    small.serve("short", [1, 1], read=True)
+    follow, back = small.submit("follow", [1, 1, 1]), small.submit("back", [*[2] * 18, 9])
+    small.run()
+    assert (follow.cached, back.cached) == (2, 18)
+    assert follow.tokens == expected([1, 1, 1], 1)
+    assert back.tokens == expected([*[2] * 18, 9], 1)
