@@ -52,5 +52,5 @@ class Mover(Protocol):
 
     def send(self, moves: Moves) -> Underway:
         """Begin; returns at once. What is beside the steps writes to no page that a step may touch meanwhile, and reads
-        none that it may write."""
+        none that it may write. If it raises, what it has begun has ended."""
         ...

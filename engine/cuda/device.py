@@ -48,7 +48,8 @@ class Device(Protocol):
         ...
 
     def beside(self, work: Work) -> Underway:
-        """Do what `work` asks for behind all that was sent so far, and beside what is sent from now on."""
+        """Do what `work` asks for behind all that was sent so far, and beside what is sent from now on. If it raises,
+        what it has asked for has ended."""
         ...
 
 
@@ -92,7 +93,11 @@ class CudaDevice:
         self._copies.wait_stream(torch.cuda.current_stream(self.torch))
         ended = torch.cuda.Event()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self._copies):
-            work()
+            try:
+                work()
+            except Exception:
+                self._copies.synchronize()
+                raise
             ended.record(self._copies)
         return ended
 
