@@ -38,6 +38,11 @@ class Decoder:
         """Raises ModelError if the checkpoint does not fit. Without `kernels` torch computes everything."""
         self._architecture, self._kernels, self._linears = architecture, kernels, linears
         self._embedding = weights.take("embed_tokens.weight")
+        scale = architecture.embedding_scale
+        # As the embedding's type has it, but no tensor: a graph takes nothing from the processor.
+        self._embedding_scale = (
+            None if scale is None else float(torch.tensor(scale, dtype=self._embedding.dtype))
+        )
         self._ropes: dict[str | None, Rope] = {
             kind: rope_for(config, kind, self._embedding.device) for kind in set(architecture.rope_kinds)
         }
@@ -107,8 +112,8 @@ class Decoder:
         """
         self._linears.begin(attention.decoding)
         hidden = self._embedding[tokens]
-        if self._architecture.embedding_scale is not None:
-            hidden = hidden * torch.tensor(self._architecture.embedding_scale, dtype=hidden.dtype)
+        if self._embedding_scale is not None:
+            hidden = hidden * self._embedding_scale
         whole = self._whole if len(chosen) and not adapted else None
         if whole is not None and isinstance(attention, StepAttention) and attention.tables is not None:
             return self._capped(whole(hidden, attention.cache, attention.tables, chosen))

@@ -229,7 +229,11 @@ def is_scalable(codes: Codes) -> bool:
 
 def scaled(x: Tensor, codes: Codes, bias: Tensor | None) -> Tensor:
     """The product of fp8 with fp8: each row of x is quantised with a scale of its own. -> bfloat16."""
-    values, scales = squeezed(x)
+    return multiplied(*squeezed(x), codes, bias)
+
+
+def multiplied(values: Tensor, scales: Tensor, codes: Codes, bias: Tensor | None) -> Tensor:
+    """torch's own product, as it wants to be asked. values: E4M3 [T, K]; scales: float32 [T] -> bfloat16 [T, N]."""
     out: Tensor = torch._scaled_mm(
         values,
         codes.values.t(),
