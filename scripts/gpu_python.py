@@ -131,7 +131,7 @@ def stepping(rows: int, steps: int) -> tuple[Stepper, Timed]:
     )
     model: Any = NoModel()
     loaded = LoadedModel(model, context, Sampling(), frozenset(), torch.device("cpu"), torch.float32)
-    kernels: Any = _NoKernels()
+    kernels: Any = NoKernels()
     runner = GraphRunner(loaded, settings, NoDevice(rows), kernels, ahead=1)
     timed = Timed(runner)
     limits = Limits(context, max_running=rows, step_tokens=1 << 20, ahead=runner.ahead, partial_prefills=rows)
@@ -152,7 +152,7 @@ def stepping(rows: int, steps: int) -> tuple[Stepper, Timed]:
     return stepper, timed
 
 
-class _NoKernels:
+class NoKernels:
     def tiles(self, spans: object, group: int) -> list[tuple[int, int, int, int]]:
         return []
 
