@@ -97,7 +97,8 @@ INLINE void add_group(int rows, int bits, int precise, const Inputs *in, int gro
     __m512i whole[TILE], fine[TILE], codes[2];
     fetch_ahead(weights, bits == 4 ? BYTES4 : BYTES8);
     for (int row = 0; row < rows; row++) {
-        whole[row] = _mm512_set1_epi32(-offset * in[row * groups].whole_sum);
+        /* Of an infinite input it is beyond an int. */
+        whole[row] = _mm512_set1_epi32((int)(-offset * (long)in[row * groups].whole_sum));
         fine[row] = _mm512_set1_epi32(-offset * in[row * groups].fine_sum);
     }
     for (int part = 0; part < 4; part++) {
