@@ -55,6 +55,11 @@ class Stepper:
                 self._learn(step, decodes, prefills, now - began)
             self._scheduler.commit(step, results, now)
 
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has something to do now; deadlines are no matter of this."""
+        return self._scheduler.busy or bool(self._carrier)
+
     def end_moves(self) -> None:
         """Wait for pages that are on their way, so that they are given back."""
         self._carrier.wait()

@@ -119,7 +119,7 @@ class EngineThread(threading.Thread):
 
     def _patience_s(self) -> float | None:
         """How long to wait for the next command: not at all with work or outputs at hand."""
-        if self._scheduler.busy or self._scheduler.outputs:
+        if self._stepper.busy or self._scheduler.outputs:
             return 0.0
         due = self._scheduler.next_deadline
         return None if due == math.inf else max(0.0, due - self._clock())

@@ -32,9 +32,7 @@ class Transit:
         self.landed = 0  # the number of the last that did
         self._pages = pages
         self._sent: deque[Batch] = deque()
-        self.arriving: dict[
-            int, int
-        ] = {}  # pages whose content is not there yet, and the batch that brings it
+        self.arriving: dict[int, int] = {}  # pages without their content yet, and the batch that brings it
 
     def leave(self, page: int, host: int, at_once: bool) -> None:
         moves = self.planned.moves

@@ -83,7 +83,7 @@ class Small:
 
     def run(self) -> None:
         """As the engine's thread does, which sleeps where nothing is to be done."""
-        while self.scheduler.busy:
+        while self.stepper.busy:
             self.stepper.step()
 
     def serve(self, id: str, prompt: list[int], *, read: bool = False) -> None:
@@ -102,6 +102,19 @@ def test_who_lacks_pages_that_are_on_their_way_for_nobody_gets_them_when_they_ha
     small.scheduler.cancel("d")
     small.run()
     assert last.tokens == expected([3] * 28, 1)
+
+
+def test_pages_that_moved_for_nobody_are_given_back_though_nothing_else_happens() -> None:
+    small = Small(8, 32)
+    small.serve("x", [1] * 28)
+    small.serve("y", [2] * 28)
+    small.mover.lands = lambda: False
+    small.submit("d", [1] * 28)
+    small.stepper.step()
+    small.scheduler.cancel("d")
+    assert small.scheduler.pool.used
+    small.run()
+    assert small.scheduler.pool.used == 0
 
 
 def test_a_page_is_copied_before_another_ones_content_comes_to_its_place() -> None:
