@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.setting_faults import adapter_fault, engine_fault, key_fault, redis_fault
 from app.settings import ConfigError, setting
+from protocol.limits import MAX_INT32
 
 __all__ = ["Config", "ConfigError"]
 
@@ -144,6 +145,12 @@ class Config:
     default_max_output_tokens: int | None = setting(
         None, "most tokens of a reply whose request names no limit; without it what the context holds", low=1
     )
+    max_output_tokens: int | None = setting(
+        None,
+        "most tokens of any reply: requests that ask for more are refused, those that name no limit get it",
+        low=1,
+        high=MAX_INT32,
+    )
     max_turns: int = setting(
         512, "most turns a context is rebuilt from", low=1
     )  # one read of a few MiB at the most
@@ -230,6 +237,12 @@ class Config:
     log_level: str = setting(
         "info", "least serious message logged", choices=("debug", "info", "warning", "error")
     )
+
+    @property
+    def reply_tokens(self) -> int | None:
+        """The most of a reply whose request names no limit; None where only the context bounds it."""
+        limits = (self.default_max_output_tokens, self.max_output_tokens)
+        return min((one for one in limits if one is not None), default=None)
 
     @property
     def tls(self) -> bool:

@@ -157,7 +157,7 @@ class Hub:
         on_ended: Callable[[], None],
     ) -> None:
         began = time.monotonic()
-        ask = ask.limited(self.config.default_max_output_tokens)
+        ask = ask.limited(self.config.reply_tokens)
         try:
             try:
                 await self.auth.recheck(ask.principal)  # a socket outlives a revocation, its turns do not

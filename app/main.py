@@ -46,7 +46,7 @@ from app.workers import Workers
 from engine.config import ModelError
 from engine.interface import Engine
 from protocol.codes import ProtocolError
-from protocol.limits import ConnectionLimits, Limits
+from protocol.limits import MAX_INT32, ConnectionLimits, Limits
 
 log = logging.getLogger("sluice")
 
@@ -225,6 +225,7 @@ def _limits(config: Config) -> Limits:
         max_schema_bytes=config.max_schema_bytes,
         max_tool_nesting=config.max_tool_nesting,
         max_stop=config.max_stop_strings,
+        max_output_tokens=config.max_output_tokens or MAX_INT32,
         max_metadata_pairs=config.max_metadata_pairs,
         max_containers=config.max_containers,
         max_moderation_inputs=config.max_moderation_inputs,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_CONTAINERS: Final = 65_536
+MAX_INT32: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Limits:
     """Levels of a function's parameters: the hosted API takes 5 of its strict ones, six times that."""
     max_regex_chars: int = 4096
     """Of a format's regular expression; what it may cost is bounded where it is compiled."""
+    max_output_tokens: int = MAX_INT32
+    """Of a reply, as far as a request may ask for it: a model's context bounds it anyway."""
     max_metadata_pairs: int = 16
     """As the standard has it, like the two below."""
     max_metadata_key_chars: int = 64

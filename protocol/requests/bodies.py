@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
+from protocol.limits import MAX_INT32
 from protocol.requests.body import Body, Label
 from protocol.requests.completion import MAX_COMPLETION_TOP
 from protocol.requests.format_bodies import (
@@ -23,7 +24,6 @@ from protocol.requests.message_bodies import ChatInputMessage, InputMessage
 from protocol.requests.sampling import (
     LEAST_FACTOR,
     MAX_BIAS,
-    MAX_INT32,
     MAX_PENALTY,
     MAX_TOP,
     MOST_FACTOR,

@@ -7,11 +7,10 @@ from typing import Final, Literal, TypeAlias, TypedDict
 
 from msgspec import Struct
 
-from protocol.limits import Limits
+from protocol.limits import MAX_INT32, Limits
 from protocol.requests.fields import Fields, invalid, nested
 from protocol.requests.format import AskedFormat, read_regex
 
-MAX_INT32: Final = 2**31 - 1
 _MIN_INT64: Final = -(2**63)
 MAX_TOP: Final = 20  # of the likeliest tokens, as OpenAI has it
 MAX_BIAS: Final = 100.0  # like the next, as OpenAI has it
@@ -82,7 +81,7 @@ def read_sampled(
 ) -> SampledFields:
     """All of `Sampled`; `max_tokens` are the dialect's names of the token limit, `format` and `logprobs` what its
     own fields say."""
-    most = _read_max_tokens(fields, *max_tokens)
+    most = _read_max_tokens(fields, limits, *max_tokens)
     ignore_eos = fields.flag("ignore_eos") or False
     asked = _one_format(format, read_regex(fields, limits))
     if asked is not None and ignore_eos:
@@ -101,7 +100,7 @@ def read_sampled(
         "frequency_penalty": fields.number("frequency_penalty", -MAX_PENALTY, MAX_PENALTY),
         "repetition_penalty": fields.number("repetition_penalty", LEAST_FACTOR, MOST_FACTOR),
         "logit_bias": _read_logit_bias(fields, limits),
-        "min_tokens": fields.integer("min_tokens", 0, most or MAX_INT32) or 0,
+        "min_tokens": fields.integer("min_tokens", 0, most or limits.max_output_tokens) or 0,
         "format": asked,
         "logprobs": logprobs,
         "max_output_tokens": most,
@@ -125,11 +124,11 @@ def _one_format(format: AskedFormat | None, regex: AskedFormat | None) -> AskedF
     return format or regex
 
 
-def _read_max_tokens(fields: Fields, *names: str) -> int | None:
+def _read_max_tokens(fields: Fields, limits: Limits, *names: str) -> int | None:
     """The token limit under any of its names; two that differ are refused."""
     found: int | None = None
     for name in names:
-        value = fields.integer(name, 1, MAX_INT32)
+        value = fields.integer(name, 1, limits.max_output_tokens)
         if value is None:
             continue
         if found is not None and value != found:

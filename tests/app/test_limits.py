@@ -192,6 +192,23 @@ async def test_a_reply_without_a_limit_of_its_own_has_the_servers(dialect: str) 
         assert (asked.text, asked.end) == ("one two three four", "length")
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_no_reply_is_longer_than_the_server_allows(dialect: str) -> None:
+    text, field = "one two three four five", limit_field(dialect)
+    async with serving(max_output_tokens=3, default_max_output_tokens=4) as served:
+        ended = await take_turn(served, dialect, text)
+        assert (ended.text, ended.end) == ("one two three", "length")
+        assert (await take_turn(served, dialect, text, **{field: 3})).end == "length"
+        refused = await take_turn(served, dialect, text, **{field: 4})
+        assert (refused.code, refused.error["param"]) == ("invalid_value", field)
+        assert "an integer from 1 to 3" in refused.error["message"]
+
+
+async def test_a_default_below_the_most_is_the_default() -> None:
+    async with serving(max_output_tokens=3, default_max_output_tokens=2) as served:
+        assert (await take_turn(served, "json", "one two three four")).text == "one two"
+
+
 async def test_the_limit_that_counts_is_shown() -> None:
     async with serving(default_max_output_tokens=3) as served, client_of(served) as client:
         shown = (await client.post("/v1/responses", json={"input": "one two three four"})).json()
