@@ -20,6 +20,14 @@ message by message."""
 MAX_BITS: Final = 4096
 """Of a whole number: products and powers of greater ones take seconds, in which nothing else has the interpreter."""
 
+MAX_PARTS: Final = 1 << 18
+"""Lists and mappings in a value, each as often as it stands there: to compare or hash it is one instruction, in which
+nothing else has the interpreter. A conversation has some thousand messages, and tools 65,536 parts at the most."""
+
+MAX_DEPTH: Final = 256
+"""Of lists in each other: hashing follows them on the thread's stack, which ends the process where it ends. Tools have
+32 levels."""
+
 _PERCENT: Final = re.compile(r"%(?:\(.*?\))?[-#0 +]*(\*|\d*)(?:\.(\*|\d*))?", re.DOTALL)
 _DIGITS: Final = re.compile(r"\d+")
 _LISTS: Final = (list, tuple, Set, KeysView, ValuesView, ItemsView)
@@ -52,6 +60,27 @@ class Budget(threading.local):
     def number(self, bits: int) -> None:
         if bits > MAX_BITS:
             raise TooMuch(f"it makes a number of more than {MAX_BITS:,} bits")
+
+
+def check_parts(value: Any) -> None:
+    """Raises TooMuch where it nests lists too deep, or to too many parts."""
+    if _parts(value, {}, 0) > MAX_PARTS:
+        raise TooMuch(f"it nests lists to more than {MAX_PARTS:,} parts")
+
+
+def _parts(value: Any, known: dict[int, tuple[int, list[Any]]], depth: int) -> int:
+    """known: of each list its parts, and what it holds, so that no id is given to another meanwhile."""
+    if isinstance(value, str | int | float) or not isinstance(value, (Mapping, *_LISTS)):
+        return 0
+    if depth > MAX_DEPTH:
+        raise TooMuch(f"it nests lists more than {MAX_DEPTH} deep")
+    if id(value) not in known:
+        inner = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
+        total = 1
+        for one in inner:
+            total += _parts(one, known, depth + 1)
+        known[id(value)] = total, inner
+    return known[id(value)][0]
 
 
 def weight(value: Any, enough: int) -> int:

@@ -13,11 +13,12 @@ from typing import Any, Final, TypeVar
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.environment import Template
-from jinja2.runtime import Context
+from jinja2.runtime import Context, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 
 from engine.template_budget import (
     Budget,
+    check_parts,
     of_arguments,
     of_joining,
     of_percent,
@@ -67,8 +68,12 @@ WALKING: Final = {
 """Filters that make no text of what they are given, which may be all messages."""
 
 
-class Concatenating(CodeGenerator):
-    """`a ~ b` is not among the operations that Jinja lets an environment do."""
+NESTING: Final = {"batch", "groupby", "slice"}
+"""Filters that put lists into lists."""
+
+
+class Counting(CodeGenerator):
+    """`a ~ b` and what a template writes as a list are not among the operations that Jinja lets an environment do."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("environment.concat(map(environment.shown, (")
@@ -77,12 +82,30 @@ class Concatenating(CodeGenerator):
             self.write(", ")
         self.write(")))")
 
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:
+        self.write("environment.nested(")
+        super().visit_List(node, frame)
+        self.write(")")
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        self.write("environment.nested(")
+        super().visit_Dict(node, frame)
+        self.write(")")
+
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
+        if node.ctx == "store":  # names that are set
+            super().visit_Tuple(node, frame)
+            return
+        self.write("environment.nested(")
+        super().visit_Tuple(node, frame)
+        self.write(")")
+
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
     """Thread-safe: each thread's rendering has a budget."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
-    code_generator_class = Concatenating
+    code_generator_class = Counting
 
     def __init__(self) -> None:
         from transformers.utils import chat_template_utils  # what it imports takes half a second
@@ -97,6 +120,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             finalize=self.written,
         )
         self.globals.update(theirs.globals)
+        del self.globals["lipsum"]  # it makes pages of nonsense, for web sites that are being designed
         self.filters = {name: self._counted(name, filter) for name, filter in theirs.filters.items()}
 
     def rendered(self, template: Template, given: int, **variables: Any) -> str:
@@ -141,7 +165,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             self._foresee(obj.__name__, owner, [*args, *kwargs.values()])
             if obj.__name__ == "join" and args:
                 self._join(owner, args[0])
-        return self._made(super().call(context, obj, *args, **kwargs))
+        if isinstance(obj, Macro):
+            self.nested([args, kwargs])  # which it has as lists
+        return self.nested(self._made(super().call(context, obj, *args, **kwargs)))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         if super().wrap_str_format(value) is None:
@@ -169,7 +195,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                     self.budget.spend(len(value) ** 2)
                 case "format":
                     self._format(str(value), others or kwargs)
-            return self._made(filter(*args[:first], value, *others, **kwargs))
+            made = self._made(filter(*args[:first], value, *others, **kwargs))
+            return self.nested(list(made)) if name in NESTING else made
 
         return counted
 
@@ -194,7 +221,13 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         text = text if isinstance(text, str) else text.decode("latin-1")
         self.budget.spend(of_percent(text, values, self.budget.left))
 
+    def nested(self, value: T) -> T:
+        check_parts(value)
+        return value
+
     def _made(self, result: Any) -> Any:
+        if isinstance(result, int):
+            self.budget.number(result.bit_length())
         if isinstance(result, str | bytes | list | tuple | dict):
             self.budget.spend(len(result))
         return result

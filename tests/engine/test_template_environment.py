@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from engine import template_budget
-from engine.template_budget import CHARS_A_CHAR, LEAST_CHARS, TooMuch, weight
+from engine.template_budget import CHARS_A_CHAR, LEAST_CHARS, MAX_DEPTH, TooMuch, weight
 from engine.template_environment import BoundedEnvironment
 
 HUGE = "3000000000"
@@ -22,7 +23,7 @@ TOOLS = [
 DOUBLING = "{% set ns = namespace(x='xxxxxxxxxx') %}{% for n in range(100) %}STEP{% endfor %}"
 LAUGHS = (
     "{% set a = ['ha'] %}"
-    + "".join(f"{{% set a = [{', '.join(['a'] * 20)}] %}}" for _ in range(12))
+    + "".join(f"{{% set a = [{', '.join(['a'] * 20)}] %}}" for _ in range(4))
     + "{% set found = a %}"
 )
 
@@ -137,6 +138,53 @@ def test_a_list_of_lists_of_the_same_lists_has_no_text(use: str, monkeypatch: py
 
 
 @pytest.mark.parametrize(
+    "step",
+    [
+        "(ns.t, ns.t)",
+        "[ns.t] + [ns.t]",
+        "{1: ns.t, 2: ns.t}",
+        "([ns.t] * 2) | batch(2) | list",
+        "([ns.t] * 2) | slice(1) | list",
+        "([[0, ns.t]] * 2) | groupby(0)",
+        "{}.fromkeys([1, 2], ns.t)",
+        "dict(a=ns.t, b=ns.t)",
+    ],
+)
+def test_lists_that_double_in_each_other_are_refused(step: str) -> None:
+    template = DOUBLING.replace("x='xxxxxxxxxx'", "t=(1,)").replace("STEP", f"{{% set ns.t = {step} %}}")
+    with pytest.raises(TooMuch, match=r"^it nests lists"):
+        rendered(template)
+
+
+def test_lists_that_nest_deeper_than_the_interpreter_can_follow_are_refused() -> None:
+    deep = "{% set ns = namespace(t=()) %}{% for n in range(COUNT) %}{% set ns.t = (ns.t,) %}{% endfor %}"
+    deep += "{{ {ns.t: 1}[ns.t] }}"
+    assert rendered(deep.replace("COUNT", f"{MAX_DEPTH - 2}")) == "1"
+    with pytest.raises(TooMuch, match=f"more than {MAX_DEPTH} deep"):
+        rendered(deep.replace("COUNT", "99999"))
+
+
+def test_the_arguments_of_a_macro_double_no_more() -> None:
+    macro = "{% macro keep() %}{% set ns.t = varargs %}{% endmacro %}"
+    template = DOUBLING.replace("x='xxxxxxxxxx'", "t=(1,)").replace("STEP", "{{ keep(ns.t, ns.t) }}")
+    with pytest.raises(TooMuch, match=r"^it nests lists"):
+        rendered(template.replace("{% for", macro + "{% for", 1))
+
+
+@pytest.mark.parametrize(
+    "number", ["('f' * 4000) | int(0, 16)", "(5).from_bytes('x'.encode() * 4000, 'big')"]
+)
+def test_a_number_that_takes_seconds_to_divide_is_refused(number: str) -> None:
+    with pytest.raises(TooMuch, match=r"^it makes a number"):
+        rendered(f"{{{{ {number} }}}}")
+
+
+def test_nonsense_is_not_to_be_had() -> None:
+    with pytest.raises(UndefinedError, match="lipsum"):
+        rendered("{{ lipsum(1000000) }}")
+
+
+@pytest.mark.parametrize(
     "template",
     [
         "{{ messages | tojson(indent=4) }}{{ tools | tojson }}",
@@ -157,6 +205,8 @@ def test_a_list_of_lists_of_the_same_lists_has_no_text(use: str, monkeypatch: py
         "{% set text %}{% for m in messages %}{{ m.content }}{% endfor %}{% endset %}"
         "{{ text.split('t') | last | indent(2) }}",
         "{{ dict(a=1) | items | list }}{{ range(3) | batch(2, 'x') | list }}",
+        "{% for a, b in [(1, 2), (3, [4])] %}{% set c, d = b, a %}{{ (c, d) }}{{ {'a': c, 'b': [d]} }}{% endfor %}",
+        "{{ 7 // 2 }}{{ 7.5 // 2 }}{{ 'ff' | int(0, 16) }}{{ [3, 1] | slice(2) | list }}",
         "{{ [3, 1] | sort | first }}{{ 'ab' | list }}",
         "{{ strftime_now('%Y') }}{{ messages[::-1] | tojson }}{{ none is defined }}{{ 'x'.encode().hex() }}",
         "{{ (7).bit_length() }}{{ 'aXbX'.replace('X', '-', 1) }}{{ ['b', 'a'] | join }}{{ [1, 2] | sum }}",
