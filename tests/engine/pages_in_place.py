@@ -70,10 +70,15 @@ def _check_order(scheduler: Scheduler) -> None:
 
 
 def _check_host(scheduler: Scheduler) -> None:
+    """Each of the host's pages is in one place, and its ancestors are given up later."""
     host = scheduler.pool.host
     places = [*host._free, *host._loose, *host._pinned, *host._ended]
     assert sorted(places) == list(range(host.total))
     assert not host._copied.keys() & host._free
+    given_up = {page: place for place, page in enumerate([*host._loose, *host._pinned])}
+    for node in host.nodes():
+        assert node.parent is not None
+        assert node.parent.host < 0 or given_up[node.host] < given_up[node.parent.host]
 
 
 def _check_pins(scheduler: Scheduler) -> None:

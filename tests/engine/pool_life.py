@@ -87,17 +87,21 @@ class Life:
         assert self.scheduler.busy or not self.scheduler.live, "else nobody would step again"
 
     def finish(self) -> None:
-        """Nobody asks for anything more, and everything ends well."""
+        """Nobody asks for anything more: everything ends well, or the engine is closed at once."""
         self.runner.fails = self.stands_in = 0.0
         if self.runner.mover is not None:
             self.runner.mover.fails = 0.0
-        for _ in range(2000):
-            if not self.scheduler.busy:
-                break
-            self.step()
-        assert not self.open
+        if self.chance.random() < 0.7:
+            for _ in range(2000):
+                if not self.stepper.busy:
+                    break
+                self.step()
+            assert not self.open
+            assert not self.scheduler.pool.used
         self.scheduler.cancel_all()
         self.stepper.end_moves()
+        self.hand_out()
+        assert not self.open
         self.check()
         pool = self.scheduler.pool
         assert (pool.used, pool.available) == (0, pool.pages_total)
