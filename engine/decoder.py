@@ -36,7 +36,7 @@ class Decoder:
         kernels: Pointwise | None = None,
     ) -> None:
         """Raises ModelError if the checkpoint does not fit. Without `kernels` torch computes everything."""
-        self._architecture, self._kernels, self._linears = architecture, kernels, linears
+        self.architecture, self._kernels, self._linears = architecture, kernels, linears
         self._embedding = weights.take("embed_tokens.weight")
         scale = architecture.embedding_scale
         # As the embedding's type has it, but no tensor: a graph takes nothing from the processor.
@@ -46,28 +46,28 @@ class Decoder:
         self._ropes: dict[str | None, Rope] = {
             kind: rope_for(config, kind, self._embedding.device) for kind in set(architecture.rope_kinds)
         }
-        self._layers = [
+        self.layers = [
             layer_of(architecture, weights, linears, kernels, index) for index in range(architecture.layers)
         ]
-        self._head_norms = [
+        self.head_norms = [
             None if layer.head_norms is None else HeadNorms(layer.head_norms, architecture.norm_eps)
-            for layer in self._layers
+            for layer in self.layers
         ]
         # A second set, so that a step without adapters asks for none at any product.
         self._mixer = Mixer(self._embedding.device)
-        self._adapted = [_adapted(layer, index, self._mixer) for index, layer in enumerate(self._layers)]
+        self._adapted = [_adapted(layer, index, self._mixer) for index, layer in enumerate(self.layers)]
         self._intermediate = int(config.intermediate_size)
-        self._norm = norm_of(architecture, weights, kernels, "norm")
+        self.last_norm = norm_of(architecture, weights, kernels, "norm")
         if architecture.tied:
-            self._head = linears.head("embed_tokens.weight", self._embedding)
+            self.head = linears.head("embed_tokens.weight", self._embedding)
         else:
-            self._head = linears.head("lm_head.weight", weights.take("lm_head.weight"))
+            self.head = linears.head("lm_head.weight", weights.take("lm_head.weight"))
         self._whole = WholeStep.of(
             architecture,
-            self._layers,
+            self.layers,
             self._ropes,
-            self._norm,
-            self._head,
+            self.last_norm,
+            self.head,
             kernels if isinstance(kernels, Kernels) else None,
             self._embedding.dtype,
         )
@@ -79,16 +79,21 @@ class Decoder:
 
     @property
     def shapes(self) -> list[LayerShape]:
-        shape = LayerShape(self._architecture.kv_heads, self._architecture.head_dim)
-        return [shape] * self._architecture.layers
+        shape = LayerShape(self.architecture.kv_heads, self.architecture.head_dim)
+        return [shape] * self.architecture.layers
 
     @property
     def vocab(self) -> int:
         return self._embedding.shape[0]
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of what goes from layer to layer."""
+        return self._embedding.dtype
+
+    @property
     def targets(self) -> Targets:
-        shape = self._architecture
+        shape = self.architecture
         hidden = self._embedding.shape[1]
         return decoder_targets(
             shape.layers, hidden, self._intermediate, shape.heads, shape.kv_heads, shape.head_dim
@@ -111,26 +116,35 @@ class Decoder:
         `adapted`: what the mixer has is added.
         """
         self._linears.begin(attention.decoding)
-        hidden = self._embedding[tokens]
-        if self._embedding_scale is not None:
-            hidden = hidden * self._embedding_scale
+        hidden = self.embedded(tokens)
         whole = self._whole if len(chosen) and not adapted else None
         if whole is not None and isinstance(attention, StepAttention) and attention.tables is not None:
-            return self._capped(whole(hidden, attention.cache, attention.tables, chosen))
-        turns = {kind: rope.turns(positions, hidden.dtype) for kind, rope in self._ropes.items()}
+            return self.capped(whole(hidden, attention.cache, attention.tables, chosen))
+        turns = self.turns(positions)
         more: Tensor | None = None  # what the last layer adds
-        for index, layer in enumerate(self._adapted if adapted else self._layers):
+        for index, layer in enumerate(self._adapted if adapted else self.layers):
             normed = layer.attention_norm(hidden, more)
             mixed = self._attention(index, layer, normed, turns[layer.rope], attention)
             more = self._mlp(layer, layer.mlp_norm(hidden, mixed))
         if not len(chosen):
             return hidden.new_empty(0, self.vocab, dtype=torch.float32)
-        return self._capped(
-            self._head(self._norm(hidden[chosen], None if more is None else more[chosen])).float()
+        return self.capped(
+            self.head(self.last_norm(hidden[chosen], None if more is None else more[chosen])).float()
         )
 
-    def _capped(self, logits: Tensor) -> Tensor:
-        cap = self._architecture.logit_softcap
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """What the first layer gets. tokens: [T] -> [T, N]."""
+        hidden = self._embedding[tokens]
+        return hidden if self._embedding_scale is None else hidden * self._embedding_scale
+
+    def turns(self, positions: Tensor) -> dict[str | None, Turns]:
+        """By the layers' kinds. positions: [T]."""
+        dtype = self._embedding.dtype
+        return {kind: rope.turns(positions, dtype) for kind, rope in self._ropes.items()}
+
+    def capped(self, logits: Tensor) -> Tensor:
+        """As the model's authors bound them."""
+        cap = self.architecture.logit_softcap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def _attention(
@@ -141,7 +155,7 @@ class Decoder:
         turns: Turns,
         attention: Attending,
     ) -> Tensor:
-        shape = self._architecture
+        shape = self.architecture
         qkv = layer.qkv(normed).view(-1, shape.heads + 2 * shape.kv_heads, shape.head_dim)
         mixed = attention.attend(
             index,
@@ -150,7 +164,7 @@ class Decoder:
             turns,
             shape.attention_scale,
             layer.window,
-            norms=self._head_norms[index],
+            norms=self.head_norms[index],
         )
         out = layer.attention_out(mixed.flatten(1))
         return out if layer.attention_post_norm is None else layer.attention_post_norm(out)
@@ -160,7 +174,7 @@ class Decoder:
         return out if layer.mlp_post_norm is None else layer.mlp_post_norm(out)
 
     def _gated(self, gate_up: Tensor) -> Tensor:
-        is_gelu = self._architecture.activation == GELU
+        is_gelu = self.architecture.activation == GELU
         if self._kernels is not None and self._kernels.norms(gate_up.shape[1] // 2, gate_up.dtype):
             return self._kernels.gate(gate_up, is_gelu)
         gate, up = gate_up.chunk(2, dim=-1)

@@ -49,7 +49,7 @@ class Norm:
 
     def __init__(self, weight: Tensor, eps: float, kernels: Pointwise | None = None) -> None:
         """weight: [N]; in float32 it is multiplied before the result is rounded to x's type."""
-        self._weight, self._eps = weight, eps
+        self.weight, self.eps = weight, eps
         self._size = weight.shape[0]
         self._doubled = torch.cat((weight, weight)) if weight.device.type == "cpu" else None
         self._kernels, self.exact = kernels, weight.float()
@@ -57,14 +57,14 @@ class Norm:
     def __call__(self, x: Tensor, more: Tensor | None = None) -> Tensor:
         """Add `more` to x in place, then norm that. x, more: [T, N], contiguous -> [T, N], contiguous."""
         if self._kernels is not None and self._kernels.norms(self._size, x.dtype):
-            return self._kernels.norm(x, more, self.exact, self._eps)
+            return self._kernels.norm(x, more, self.exact, self.eps)
         return self._normed(x if more is None else x.add_(more))
 
     def _normed(self, x: Tensor) -> Tensor:
-        if x.dtype != self._weight.dtype:
+        if x.dtype != self.weight.dtype:
             return self._normed(x.float()).to(x.dtype)
         if self._doubled is None:
-            return rms_norm(x, self._weight.shape, self._weight, self._eps)
+            return rms_norm(x, self.weight.shape, self.weight, self.eps)
         beside = torch.cat((x, -x), -1)
-        both = torch.layer_norm(beside, (2 * self._size,), self._doubled, None, self._eps)
+        both = torch.layer_norm(beside, (2 * self._size,), self._doubled, None, self.eps)
         return both.narrow(1, 0, self._size).contiguous()

@@ -16,6 +16,6 @@ def runner_for(loaded: LoadedModel, settings: EngineSettings) -> Runner:
         from engine.cuda.triton_kernels import TritonKernels
 
         device = CudaDevice(loaded.device)
-        kernels = TritonKernels(device.processors, loaded.context_tokens)
+        kernels = TritonKernels(device.processors, loaded.context_tokens, device.overlaps)
         return GraphRunner(loaded, settings, device, kernels, settings.ahead)
     return TorchRunner(loaded, settings)

@@ -111,7 +111,7 @@ def leave_products_out(model: Any) -> None:
     if model._whole is not None:  # a function that does nothing with what it is given
         model._whole._model.product = ctypes.cast(ctypes.CDLL(None).labs, ctypes.c_void_p).value
         return
-    for layer in model._layers:
+    for layer in model.layers:
         for name in ("qkv", "attention_out", "gate_up", "down"):
             object.__setattr__(layer, name, remembering(getattr(layer, name)))
     model._head = remembering(model._head)

@@ -83,7 +83,7 @@ def graph_runner(loaded: Any, given: Any, sizes: Sizes, kv: str) -> tuple[GraphR
         host_kv_bytes=2 * sizes.history * token_bytes(loaded.model.shapes, loaded.dtype),
     )
     waits: list[float] = []
-    kernels = TritonKernels(device.processors, loaded.context_tokens)
+    kernels = TritonKernels(device.processors, loaded.context_tokens, device.overlaps)
     return GraphRunner(loaded, settings, Watched(device, waits), kernels, given.ahead), waits
 
 

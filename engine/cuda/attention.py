@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
+from engine.attending import Attending
 from engine.batch import Row
 from engine.cuda.device import Device
 from engine.cuda.state import table_of
+from engine.models import LanguageModel
 from engine.norm import HeadNorms
 from engine.paged_cache import Pool
 from engine.rope import Turns
+
+Forward: TypeAlias = Callable[[Tensor, Tensor, Attending], Tensor]
+"""tokens, positions: [B], one of each row -> float32 [B, V], the logits of all."""
 
 
 class Kernels(Protocol):
@@ -46,6 +52,19 @@ class Kernels(Protocol):
     ) -> Tensor: ...
 
     def tiles(self, spans: Sequence[tuple[int, int, int]], group: int) -> list[tuple[int, int, int, int]]: ...
+
+    def ways(self, model: LanguageModel, rows: int) -> Sequence[Way]:
+        """How a decode step of so many rows can be computed besides by `model.forward`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the decode steps of one size are computed."""
+
+    name: str
+    forward: Forward
+    kernels: Kernels
 
 
 class DecodeAttention:

@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from engine.cuda.dependent import await_earlier, launched_early
 from engine.cuda.pieces import scores_of, take_in
 from engine.paged_cache import Pool
 
@@ -42,7 +43,9 @@ def _attend(
     WINDOW: tl.constexpr,
     SOFTCAP: tl.constexpr,
     SCALED: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    await_earlier(DEPENDENT)
     row, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     kv_heads = tl.num_programs(1)
     length = tl.load(lengths + row).to(tl.int32)
@@ -99,7 +102,17 @@ def _attend(
 
 
 @triton.jit
-def _join(parts, masses, out, SPLITS: tl.constexpr, PARTS: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr):
+def _join(
+    parts,
+    masses,
+    out,
+    SPLITS: tl.constexpr,
+    PARTS: tl.constexpr,
+    D: tl.constexpr,
+    DIM: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    await_earlier(DEPENDENT)
     head = tl.program_id(0).to(tl.int64)
     s, d = tl.arange(0, PARTS), tl.arange(0, DIM)
     mass = tl.load(masses + head * SPLITS + s, mask=s < SPLITS, other=float("-inf"))
@@ -121,6 +134,7 @@ def attend_decoding(
     window: int | None = None,
     softcap: float | None = None,
     splits: int = 1,
+    dependent: bool = False,
 ) -> Tensor:
     """query: [B, H, D], contiguous; tables: int32 [B, P]; lengths: [B], tokens
     with the row's own, 0: no context -> [B, H, D], zeros where there is no context."""
@@ -156,8 +170,10 @@ def attend_decoding(
         WINDOW=window is not None,
         SOFTCAP=softcap is not None,
         SCALED=pool.scales is not None,
+        DEPENDENT=dependent,
         num_warps=4,
         num_stages=3,
+        **launched_early(dependent),
     )
     if splits > 1:
         _join[(rows * heads,)](
@@ -168,6 +184,8 @@ def attend_decoding(
             PARTS=triton.next_power_of_2(splits),
             D=dim,
             DIM=triton.next_power_of_2(dim),
+            DEPENDENT=dependent,
+            **launched_early(dependent),
         )
     return out
 

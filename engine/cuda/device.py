@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,10 @@ from torch import dtype as DType
 from engine.moves import Underway
 
 Work = Callable[[], None]
+
+_HOPPER: Final = 9  # the first of compute capability that overlaps kernels
+_ROUNDS: Final = 5
+_REPLAYS: Final = 4  # timed in a row, so that the launch of the first is a small part
 
 
 class Pending(Protocol):
@@ -31,8 +35,17 @@ class Device(Protocol):
         """How many programs run at once."""
         ...
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether a kernel can be launched before the one before it has ended."""
+        ...
+
     def capture(self, work: Work) -> Work:
         """A replay of what `work` does to tensors that stay where they are. May run `work`, several times."""
+        ...
+
+    def seconds(self, replay: Work) -> float:
+        """What a replay takes the device: the best of several."""
         ...
 
     def send(self, values: Tensor) -> Tensor:
@@ -58,7 +71,9 @@ class CudaDevice:
 
     def __init__(self, device: torch.device) -> None:
         self.torch = device
-        self.processors = torch.cuda.get_device_properties(device).multi_processor_count
+        properties = torch.cuda.get_device_properties(device)
+        self.processors = properties.multi_processor_count
+        self.overlaps = properties.major >= _HOPPER
         self._pool = torch.cuda.graph_pool_handle()
         self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -75,6 +90,20 @@ class CudaDevice:
         with torch.cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"):
             work()
         return graph.replay
+
+    def seconds(self, replay: Work) -> float:
+        stream = torch.cuda.current_stream(self.torch)
+        replay()
+        best = float("inf")
+        for _ in range(_ROUNDS):
+            began, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            began.record(stream)
+            for _ in range(_REPLAYS):
+                replay()
+            ended.record(stream)
+            ended.synchronize()
+            best = min(best, began.elapsed_time(ended) / 1e3 / _REPLAYS)
+        return best
 
     def send(self, values: Tensor) -> Tensor:
         return values.pin_memory().to(self.torch, non_blocking=True)

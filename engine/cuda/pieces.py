@@ -1,4 +1,4 @@
-"""What several kernels do: with a block of keys, scores, their running maximum, the weighted sum of values; fp8."""
+"""What several kernels do: scores with a block of keys, their running maximum, sums of values; gates; fp8."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def take_in(scores, values, scales, peak, total, mixed, SCALED: tl.constexpr):
         shares = shares * scales[None, :]
     more = tl.dot(shares.to(values.dtype), values, input_precision="ieee")
     return higher, total, mixed * fade[:, None] + more
+
+
+@triton.jit
+def active(gate, GELU: tl.constexpr):
+    if GELU:
+        # gate * (1 + tanh(z)) / 2 is gate * sigmoid(2 z)
+        argument = 1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)
+    else:
+        argument = gate
+    # An exponent beyond 80 would overflow, and changes nothing.
+    return gate / (1.0 + tl.exp(tl.minimum(-argument, 80.0)))
 
 
 @triton.jit

@@ -9,6 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from engine.cuda.pieces import active
+
 _MOST: Final = 16_384  # numbers of a row that one program holds
 _GATED: Final = 1024
 
@@ -36,14 +38,7 @@ def _gate(both, out, size, GELU: tl.constexpr, SIZE: tl.constexpr):
     inside = n < size
     gate = tl.load(both + 2 * row * size + n, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(both + 2 * row * size + size + n, mask=inside, other=0.0).to(tl.float32)
-    if GELU:
-        # gate * (1 + tanh(z)) / 2 is gate * sigmoid(2 z)
-        argument = 1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)
-    else:
-        argument = gate
-    # An exponent beyond 80 would overflow, and changes nothing.
-    active = gate / (1.0 + tl.exp(tl.minimum(-argument, 80.0)))
-    tl.store(out + row * size + n, (active * up).to(out.dtype.element_ty), mask=inside)
+    tl.store(out + row * size + n, (active(gate, GELU) * up).to(out.dtype.element_ty), mask=inside)
 
 
 class TritonPointwise:

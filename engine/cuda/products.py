@@ -11,9 +11,9 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.cuda.codes import E4M3, LARGEST, SCALED_ROWS, Codes
+from engine.cuda.few import MOST, Few, Matrix, cut_for
 from engine.cuda.pieces import to_e4m3
 
-_FEW: Final = 4  # rows; for more, multiplying outside of the matrix units would take longer than reading
 _ALIGNED: Final = 16  # what torch's fp8 product wants sizes to be multiples of
 _MOST_SPLITS: Final = 8
 STEPS: Final = (1, 2, 4, 16, 32, 64, 128)
@@ -33,43 +33,6 @@ class Shape:
 
 
 # Compiled once for all numbers of rows up to ROWS: a variant for a new one would hold up a running server.
-@triton.jit(do_not_specialize=["rows"])
-def _few(
-    x,
-    values,
-    scales,
-    bias,
-    out,
-    rows,
-    outputs,
-    INPUTS: tl.constexpr,
-    ROWS: tl.constexpr,
-    LINES: tl.constexpr,
-    DEPTH: tl.constexpr,
-    BIAS: tl.constexpr,
-    STAGES: tl.constexpr,
-):
-    m = tl.arange(0, ROWS)[:, None, None]
-    n = (tl.program_id(0) * LINES + tl.arange(0, LINES))[None, :, None]
-    k = tl.arange(0, DEPTH)[None, None, :]
-    line = values + n.to(tl.int64) * INPUTS
-    total = tl.zeros([ROWS, LINES, DEPTH], tl.float32)
-    for start in tl.range(0, INPUTS, DEPTH, num_stages=STAGES):
-        if INPUTS % DEPTH == 0:
-            weight = tl.load(line + (start + k), mask=n < outputs, other=0.0)
-            column = tl.load(x + m * INPUTS + (start + k), mask=m < rows, other=0.0)
-        else:
-            inside = start + k < INPUTS
-            weight = tl.load(line + (start + k), mask=(n < outputs) & inside, other=0.0)
-            column = tl.load(x + m * INPUTS + (start + k), mask=(m < rows) & inside, other=0.0)
-        total += weight.to(tl.float32) * column.to(tl.float32)
-    m, n = tl.arange(0, ROWS)[:, None], tl.program_id(0) * LINES + tl.arange(0, LINES)[None, :]
-    result = tl.sum(total, 2) * tl.load(scales + n, mask=n < outputs, other=0.0)
-    if BIAS:
-        result += tl.load(bias + n, mask=n < outputs, other=0.0)
-    tl.store(out + m * outputs + n, result.to(out.dtype.element_ty), mask=(m < rows) & (n < outputs))
-
-
 @triton.jit(do_not_specialize=["rows"])
 def _many(
     x,
@@ -149,6 +112,8 @@ class TritonProducts:
         """x: [T, K], contiguous; bias: float32 [N] -> [T, N] in `dtype`."""
         if len(x) >= SCALED_ROWS and dtype == torch.bfloat16 and is_scalable(codes):
             return scaled(x, codes, bias)
+        if len(x) <= MOST:
+            return Few(cut_for(len(x))).product(x, Matrix(codes.values, codes.scales, bias), dtype)
         shape = shape_for(len(x), len(codes.values), codes.values.shape[1], self._processors)
         return product(x, codes, bias, dtype, shape)
 
@@ -161,12 +126,7 @@ class TritonProducts:
 
 def shape_for(rows: int, outputs: int, inputs: int, processors: int) -> Shape:
     """How the work is cut, so that a device of so many processors has enough of it at once."""
-    step = next((step for step in STEPS if step >= rows), STEPS[-1])
-    if step <= _FEW:
-        lines = 16 if step == _FEW else 8
-        return Shape(
-            step, lines, max(16, min(256 if step == _FEW else 512, _padded(inputs))), warps=2 * lines // 4
-        )
+    step = next((step for step in STEPS if step >= max(rows, MOST + 1)), STEPS[-1])
     if step == STEPS[-1]:
         return Shape(step, 128, 64, warps=8, stages=3)
     depth = max(16, min(128, _padded(inputs)))
@@ -181,22 +141,6 @@ def product(x: Tensor, codes: Codes, bias: Tensor | None, dtype: torch.dtype, sh
     out = torch.empty(rows, outputs, dtype=dtype, device=x.device)
     lines = triton.cdiv(outputs, shape.lines)
     weights = (codes.values, codes.scales, codes.scales if bias is None else bias)
-    if shape.rows <= _FEW:
-        _few[(lines,)](
-            x,
-            *weights,
-            out,
-            rows,
-            outputs,
-            INPUTS=inputs,
-            ROWS=shape.rows,
-            LINES=shape.lines,
-            DEPTH=shape.depth,
-            BIAS=bias is not None,
-            STAGES=shape.stages,
-            num_warps=shape.warps,
-        )
-        return out
     split = shape.splits > 1
     parts = out.new_empty(shape.splits, rows, outputs, dtype=torch.float32) if split else out
     _many[(triton.cdiv(rows, shape.rows), lines, shape.splits)](

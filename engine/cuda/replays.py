@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Final
 
 import torch
+from torch import Tensor
 
-from engine.cuda.attention import DecodeAttention, Kernels
+from engine.attending import Attending
+from engine.cuda.attention import DecodeAttention, Kernels, Way
 from engine.cuda.choice import Kind, choose
 from engine.cuda.device import Device, Work
 from engine.cuda.state import BatchState
 from engine.models import LanguageModel
 from engine.paged_cache import Pool
+
+log = logging.getLogger(__name__)
+
+_PLAIN: Final = "plain"
+_WORTH: Final = 0.97  # of the plain way's time, that another may take at the most
 
 
 class Replays:
@@ -32,9 +41,10 @@ class Replays:
         place = device.torch
         self.logits = torch.zeros(buckets[-1], model.vocab, device=place)  # of the latest replay
         self._rows = torch.arange(buckets[-1], device=place)
+        self.seconds: dict[int, Mapping[str, float]] = {}  # by the ways there are, where there are several
         # The largest first: the others fit into the memory that it took.
         sizes = buckets[::-1]
-        self._models: dict[int, Work] = {rows: device.capture(partial(self._compute, rows)) for rows in sizes}
+        self._models: dict[int, Work] = {rows: self._fastest(rows, device) for rows in sizes}
         self._choices: dict[tuple[int, Kind], Work] = {
             (rows, kind): device.capture(partial(self._choose, rows, kind)) for rows in sizes for kind in Kind
         }
@@ -44,13 +54,29 @@ class Replays:
         self._models[rows]()
         self._choices[rows, kind]()
 
-    def _compute(self, rows: int) -> None:
+    def _fastest(self, rows: int, device: Device) -> Work:
+        """The model's step, by the fastest of its ways on this device."""
+        plain = Way(_PLAIN, partial(self._plain, rows), self._kernels)
+        ways = [plain, *self._kernels.ways(self._model, rows)]
+        replays = {way.name: device.capture(partial(self._compute, rows, way)) for way in ways}
+        if len(ways) == 1:
+            return replays[_PLAIN]
+        seconds = {name: device.seconds(replay) for name, replay in replays.items()}
+        name = chosen(seconds)
+        self.seconds[rows] = seconds
+        told = " ".join(f"{way.replace(' ', '_')}_ms={took * 1e3:.3f}" for way, took in seconds.items())
+        log.info("decode_step rows=%d way=%s %s", rows, name.replace(" ", "_"), told)
+        return replays[name]
+
+    def _plain(self, rows: int, tokens: Tensor, positions: Tensor, attention: Attending) -> Tensor:
+        return self._model.forward(tokens, positions, attention, self._rows[:rows])
+
+    def _compute(self, rows: int, way: Way) -> None:
         state = self._state
         attention = DecodeAttention(
-            self._kernels, self._pools, state.tables[:rows], state.lengths(rows), state.places(rows)
+            way.kernels, self._pools, state.tables[:rows], state.lengths(rows), state.places(rows)
         )
-        logits = self._model.forward(state.ids[:rows], state.positions[:rows], attention, self._rows[:rows])
-        self.logits[:rows] = logits
+        self.logits[:rows] = way.forward(state.ids[:rows], state.positions[:rows], attention)
 
     def _choose(self, rows: int, kind: Kind) -> None:
         state = self._state
@@ -61,3 +87,9 @@ class Replays:
         if kind is Kind.SHAPED:
             state.shaped.follow(tokens)
         state.advance(rows, tokens)
+
+
+def chosen(seconds: Mapping[str, float]) -> str:
+    """The fastest way, the plain one where it is nearly as fast."""
+    best = min(seconds, key=lambda name: seconds[name])
+    return best if seconds[best] <= _WORTH * seconds[_PLAIN] else _PLAIN

@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.cuda.codes import LARGEST
+from engine.cuda.dependent import await_earlier, launched_early
 from engine.cuda.pieces import to_e4m3
 from engine.norm import HeadNorms
 from engine.paged_cache import FP8, Pool
@@ -32,7 +33,9 @@ def _store(
     TURNS: tl.constexpr,
     D: tl.constexpr,
     DIM: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    await_earlier(DEPENDENT)
     token, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     d = tl.arange(0, DIM)
     inside = d < D
@@ -67,7 +70,14 @@ def _store(
             tl.store(place + d, x, mask=inside & (slot >= 0))
 
 
-def store(qkv: Tensor, norms: HeadNorms | None, turns: Tensor | None, slots: Tensor, pool: Pool) -> Tensor:
+def store(
+    qkv: Tensor,
+    norms: HeadNorms | None,
+    turns: Tensor | None,
+    slots: Tensor,
+    pool: Pool,
+    dependent: bool = False,
+) -> Tensor:
     """The normed and turned queries, [T, H, D]; keys and values go to the pool.
 
     qkv: [T, H + 2 Hkv, D], contiguous; turns: float32 [T, 2, D], cos and signed sin, or None if queries and keys are
@@ -95,6 +105,8 @@ def store(qkv: Tensor, norms: HeadNorms | None, turns: Tensor | None, slots: Ten
         TURNS=turns is not None,
         D=dim,
         DIM=triton.next_power_of_2(dim),
+        DEPENDENT=dependent,
         num_warps=1,
+        **launched_early(dependent),
     )
     return query

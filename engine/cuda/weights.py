@@ -28,10 +28,10 @@ class CodesLinear:
 
     def __init__(self, products: Products, codes: Codes, bias: Tensor | None, dtype: torch.dtype) -> None:
         """bias: float32 [N]; the outputs are in `dtype`."""
-        self.codes, self._products, self._bias, self._dtype = codes, products, bias, dtype
+        self.codes, self.bias, self._products, self._dtype = codes, bias, products, dtype
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._products(x.contiguous(), self.codes, self._bias, self._dtype)
+        return self._products(x.contiguous(), self.codes, self.bias, self._dtype)
 
 
 class NarrowWeights:

@@ -98,7 +98,7 @@ def test_some_weights_in_blocks_and_some_in_none(tmp_path: Path, native_dir: Pat
     ours, found = runner_of(folder, native_dir, dtype="int8")
     parts, expected = runner_of(folder, native_dir, whole=False, dtype="int8")
     assert isinstance(ours._model, Decoder)
-    assert [type(getattr(ours._model._layers[0], name)) for name in ("qkv", "down")] == [
+    assert [type(getattr(ours._model.layers[0], name)) for name in ("qkv", "down")] == [
         DenseLinear,
         BlocksLinear,
     ]

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from engine.cuda.attention import Way
 from engine.cuda.codes import scaled_to
+from engine.models import LanguageModel
 from engine.norm import HeadNorms
 from engine.paged_cache import FP8, Pool
 
@@ -69,6 +71,9 @@ class TorchKernels:
 
     def tiles(self, spans: Sequence[tuple[int, int, int]], group: int) -> list[tuple[int, int, int, int]]:
         return [(first, count, start, row) for row, (first, count, start) in enumerate(spans)]
+
+    def ways(self, model: LanguageModel, rows: int) -> Sequence[Way]:
+        return []
 
 
 def _attend(

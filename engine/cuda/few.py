@@ -1,0 +1,201 @@
+"""Products of few rows: the matrix streams by once, and what stands before and behind it is done on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from engine.cuda.dependent import await_earlier, launched_early
+from engine.cuda.pieces import active
+
+MOST: Final = 4
+"""Rows; for more, multiplying outside of the matrix units would take longer than reading."""
+_VECTOR: Final = 16  # bytes of inputs that a thread loads at once
+_WARP: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """What rows are multiplied with: `values`, times `scales[:, None]` where there are any."""
+
+    values: Tensor  # [N, K], contiguous
+    scales: Tensor | None = None  # float32 [N]
+    bias: Tensor | None = None  # [N]
+
+
+@dataclass(frozen=True, slots=True)
+class InNorm:
+    """The root mean square norm that inputs pass first."""
+
+    weight: Tensor  # [K], in the inputs' type
+    eps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What one program computes: so many lines of the matrix, by so many warps."""
+
+    lines: int
+    warps: int = 4
+
+
+@triton.jit
+def _ended(sums, line, there, scales, bias, SCALED: tl.constexpr, BIAS: tl.constexpr):
+    """sums: [ROWS, LINES]; line: [1, LINES], which lines they are of."""
+    if SCALED:
+        sums *= tl.load(scales + line, mask=there, other=0.0)
+    if BIAS:
+        sums += tl.load(bias + line, mask=there, other=0.0).to(tl.float32)
+    return sums
+
+
+# Compiled once, whatever the sizes are: only whether they are multiples of 16, and of what is read at once, counts.
+@triton.jit(do_not_specialize=["rows"])
+def _few(
+    x,
+    norm,
+    values,
+    scales,
+    bias,
+    out,
+    rows,
+    outputs,
+    inputs,
+    eps,
+    ROWS: tl.constexpr,
+    LINES: tl.constexpr,
+    CHUNKS: tl.constexpr,
+    EACH: tl.constexpr,
+    EVEN: tl.constexpr,
+    SCALED: tl.constexpr,
+    BIAS: tl.constexpr,
+    NORMED: tl.constexpr,
+    GATED: tl.constexpr,
+    GELU: tl.constexpr,
+    ADDED: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    # Inputs are [CHUNKS, EACH]: what a thread loads at once it sums up before it keeps anything.
+    m = tl.arange(0, ROWS)[:, None, None, None]
+    n = (tl.program_id(0) * LINES + tl.arange(0, LINES))[None, :, None, None]
+    k = tl.arange(0, CHUNKS)[None, None, :, None] * EACH + tl.arange(0, EACH)[None, None, None, :]
+    line = values + n.to(tl.int64) * inputs
+    upper_line = line + outputs.to(tl.int64) * inputs
+    total = tl.zeros([ROWS, LINES, CHUNKS], tl.float32)
+    upper = tl.zeros([ROWS, LINES, CHUNKS], tl.float32)
+    squares = tl.zeros([ROWS, 1, CHUNKS], tl.float32)
+    # Weights are always on their way one turn ahead; nobody writes them, so the first need no waiting.
+    there = (n < outputs) & (EVEN | (k < inputs))
+    weight = tl.load(line + k, mask=there, other=0.0, eviction_policy="evict_first")
+    if GATED:
+        upper_weight = tl.load(upper_line + k, mask=there, other=0.0, eviction_policy="evict_first")
+    await_earlier(DEPENDENT)
+    for start in range(0, inputs, CHUNKS * EACH):
+        at, next_at = start + k, start + CHUNKS * EACH + k
+        there, used = (n < outputs) & (next_at < inputs), (m < rows) & (EVEN | (at < inputs))
+        next_weight = tl.load(line + next_at, mask=there, other=0.0, eviction_policy="evict_first")
+        column = tl.load(x + m * inputs + at, mask=used, other=0.0).to(tl.float32)
+        if NORMED:
+            squares += tl.sum(column * column, 3)
+            column *= tl.load(norm + at, mask=EVEN | (at < inputs), other=0.0)
+        total += tl.sum(weight.to(tl.float32) * column, 3)
+        weight = next_weight
+        if GATED:
+            next_weight = tl.load(upper_line + next_at, mask=there, other=0.0, eviction_policy="evict_first")
+            upper += tl.sum(upper_weight.to(tl.float32) * column, 3)
+            upper_weight = next_weight
+    m, n = tl.arange(0, ROWS)[:, None], (tl.program_id(0) * LINES + tl.arange(0, LINES))[None, :]
+    sums, upper_sums = tl.sum(total, 2), tl.sum(upper, 2)
+    if NORMED:
+        factor = 1.0 / tl.sqrt(tl.sum(squares, 2) / inputs + eps)
+        sums, upper_sums = sums * factor, upper_sums * factor
+    result = _ended(sums, n, n < outputs, scales, bias, SCALED, BIAS)
+    if GATED:
+        result = active(result, GELU)
+        result *= _ended(upper_sums, outputs + n, n < outputs, scales, bias, SCALED, BIAS)
+    place, inside = out + m * outputs + n, (m < rows) & (n < outputs)
+    if ADDED:
+        result = result.to(out.dtype.element_ty).to(tl.float32)
+        result += tl.load(place, mask=inside, other=0.0).to(tl.float32)
+    tl.store(place, result.to(out.dtype.element_ty), mask=inside)
+
+
+DEEP: Final = Cut(4, 8)
+"""For one row: fewer lines, of each more at once."""
+
+
+def cut_for(rows: int) -> Cut:
+    """So that a thread's sums and the weights on their way to it fit into its registers."""
+    return Cut(8 if rows <= 2 else 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Few:
+    """The products, by programs of this cut. `dependent`: they begin while what was launched before them runs."""
+
+    cut: Cut
+    dependent: bool = False
+
+    def product(self, x: Tensor, matrix: Matrix, dtype: torch.dtype, norm: InNorm | None = None) -> Tensor:
+        """x: [T, K], contiguous -> [T, N] in `dtype`."""
+        out = torch.empty(len(x), len(matrix.values), dtype=dtype, device=x.device)
+        self._launch(x, matrix, out, norm)
+        return out
+
+    def gated(self, x: Tensor, matrix: Matrix, norm: InNorm | None, *, gelu: bool) -> Tensor:
+        """act(gate) * up, in x's type. matrix: gate's lines before up's. x: [T, K], contiguous -> [T, N / 2]."""
+        out = torch.empty(len(x), len(matrix.values) // 2, dtype=x.dtype, device=x.device)
+        self._launch(x, matrix, out, norm, gated=True, gelu=gelu)
+        return out
+
+    def add(self, x: Tensor, matrix: Matrix, onto: Tensor) -> None:
+        """Rounded to the type of `onto`, then added to it. x: [T, K], onto: [T, N], both contiguous."""
+        self._launch(x, matrix, onto, None, added=True)
+
+    def _launch(
+        self,
+        x: Tensor,
+        matrix: Matrix,
+        out: Tensor,
+        norm: InNorm | None,
+        *,
+        gated: bool = False,
+        gelu: bool = False,
+        added: bool = False,
+    ) -> None:
+        (rows, inputs), outputs, values = x.shape, out.shape[1], matrix.values
+        each = _VECTOR // x.itemsize
+        warps = max(1, min(self.cut.warps, triton.next_power_of_2(inputs) // (_WARP * each)))
+        lines = self.cut.lines // 2 if gated else self.cut.lines
+        _few[(triton.cdiv(outputs, lines),)](
+            x,
+            x if norm is None else norm.weight,
+            values,
+            x if matrix.scales is None else matrix.scales,
+            x if matrix.bias is None else matrix.bias,
+            out,
+            rows,
+            outputs,
+            inputs,
+            0.0 if norm is None else norm.eps,
+            ROWS=triton.next_power_of_2(rows),
+            LINES=lines,
+            CHUNKS=warps * _WARP,
+            EACH=each,
+            EVEN=inputs % (warps * _WARP * each) == 0,
+            SCALED=matrix.scales is not None,
+            BIAS=matrix.bias is not None,
+            NORMED=norm is not None,
+            GATED=gated,
+            GELU=gelu,
+            ADDED=added,
+            DEPENDENT=self.dependent,
+            num_warps=warps,
+            num_stages=1,
+            **launched_early(self.dependent),
+        )
