@@ -40,6 +40,11 @@ class Device(Protocol):
         """Whether a kernel can be launched before the one before it has ended."""
         ...
 
+    @property
+    def measures(self) -> bool:
+        """Whether `seconds` says which way to compute is the faster one."""
+        ...
+
     def capture(self, work: Work) -> Work:
         """A replay of what `work` does to tensors that stay where they are. May run `work`, several times."""
         ...
@@ -68,6 +73,8 @@ class Device(Protocol):
 
 class CudaDevice:
     """All work goes to the current stream; all graphs share one pool of memory, as they never run at once."""
+
+    measures: Final = True
 
     def __init__(self, device: torch.device) -> None:
         self.torch = device

@@ -38,7 +38,7 @@ class InNorm:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What one program computes: so many lines of the matrix, by so many warps."""
+    """What one program computes: so many lines of the matrix, twice as many of one in 8 bits, by so many warps."""
 
     lines: int
     warps: int = 4
@@ -85,14 +85,14 @@ def _few(
     n = (tl.program_id(0) * LINES + tl.arange(0, LINES))[None, :, None, None]
     k = tl.arange(0, CHUNKS)[None, None, :, None] * EACH + tl.arange(0, EACH)[None, None, None, :]
     line = values + n.to(tl.int64) * inputs
-    upper_line = line + outputs.to(tl.int64) * inputs
     total = tl.zeros([ROWS, LINES, CHUNKS], tl.float32)
-    upper = tl.zeros([ROWS, LINES, CHUNKS], tl.float32)
     squares = tl.zeros([ROWS, 1, CHUNKS], tl.float32)
     # Weights are always on their way one turn ahead; nobody writes them, so the first need no waiting.
     there = (n < outputs) & (EVEN | (k < inputs))
     weight = tl.load(line + k, mask=there, other=0.0, eviction_policy="evict_first")
     if GATED:
+        upper_line = line + outputs.to(tl.int64) * inputs
+        upper = tl.zeros([ROWS, LINES, CHUNKS], tl.float32)
         upper_weight = tl.load(upper_line + k, mask=there, other=0.0, eviction_policy="evict_first")
     await_earlier(DEPENDENT)
     for start in range(0, inputs, CHUNKS * EACH):
@@ -110,14 +110,13 @@ def _few(
             upper += tl.sum(upper_weight.to(tl.float32) * column, 3)
             upper_weight = next_weight
     m, n = tl.arange(0, ROWS)[:, None], (tl.program_id(0) * LINES + tl.arange(0, LINES))[None, :]
-    sums, upper_sums = tl.sum(total, 2), tl.sum(upper, 2)
+    factor = 1.0
     if NORMED:
         factor = 1.0 / tl.sqrt(tl.sum(squares, 2) / inputs + eps)
-        sums, upper_sums = sums * factor, upper_sums * factor
-    result = _ended(sums, n, n < outputs, scales, bias, SCALED, BIAS)
+    result = _ended(tl.sum(total, 2) * factor, n, n < outputs, scales, bias, SCALED, BIAS)
     if GATED:
-        result = active(result, GELU)
-        result *= _ended(upper_sums, outputs + n, n < outputs, scales, bias, SCALED, BIAS)
+        up = _ended(tl.sum(upper, 2) * factor, outputs + n, n < outputs, scales, bias, SCALED, BIAS)
+        result = active(result, GELU) * up
     place, inside = out + m * outputs + n, (m < rows) & (n < outputs)
     if ADDED:
         result = result.to(out.dtype.element_ty).to(tl.float32)
@@ -171,7 +170,7 @@ class Few:
         (rows, inputs), outputs, values = x.shape, out.shape[1], matrix.values
         each = _VECTOR // x.itemsize
         warps = max(1, min(self.cut.warps, triton.next_power_of_2(inputs) // (_WARP * each)))
-        lines = self.cut.lines // 2 if gated else self.cut.lines
+        lines = self.cut.lines * max(1, 2 // values.itemsize) // (2 if gated else 1)
         _few[(triton.cdiv(outputs, lines),)](
             x,
             x if norm is None else norm.weight,

@@ -20,6 +20,7 @@ class ProcessorDevice:
     torch: Final = torch.device("cpu")
     processors: Final = 2
     overlaps: Final = False
+    measures: bool = False  # Triton's interpreter says nothing of a GPU
 
     def capture(self, work: Work) -> Work:
         work()

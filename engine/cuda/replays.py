@@ -57,7 +57,7 @@ class Replays:
     def _fastest(self, rows: int, device: Device) -> Work:
         """The model's step, by the fastest of its ways on this device."""
         plain = Way(_PLAIN, partial(self._plain, rows), self._kernels)
-        ways = [plain, *self._kernels.ways(self._model, rows)]
+        ways = [plain, *(self._kernels.ways(self._model, rows) if device.measures else [])]
         replays = {way.name: device.capture(partial(self._compute, rows, way)) for way in ways}
         if len(ways) == 1:
             return replays[_PLAIN]

@@ -128,9 +128,10 @@ def compile_few() -> None:
         ("*bf16", 2, usual[2], True, True, False),
         ("*bf16", 4, usual[4], True, True, False),
         ("*i8", 4, usual[4], True, True, False),
-        ("*fp8e4nv", 4, usual[4], False, False, False),
+        ("*fp8e4nv", 1, usual[1], True, False, False),
     ):
-        constants = {"ROWS": rows, "LINES": cut.lines // (1 + gated), "CHUNKS": 32 * cut.warps, "EACH": 8}
+        lines = cut.lines * (1 if values == "*bf16" else 2) // (1 + gated)
+        constants = {"ROWS": rows, "LINES": lines, "CHUNKS": 32 * cut.warps, "EACH": 8}
         constants |= {"EVEN": rows == 1, "SCALED": values != "*bf16", "BIAS": rows == 4, "NORMED": normed}
         constants |= {"GATED": gated, "GELU": rows == 4, "ADDED": added, "DEPENDENT": normed or added}
         types = {"values": values, "norm": "*bf16", "bias": "*bf16" if values == "*bf16" else "*fp32"}

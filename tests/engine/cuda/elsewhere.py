@@ -22,6 +22,7 @@ class ElsewhereDevice:
 
     torch: Final = ELSEWHERE
     processors: Final = 132
+    measures: Final = True
 
     def __init__(self) -> None:
         self.captured = 0
@@ -31,6 +32,9 @@ class ElsewhereDevice:
         captured(work)
         self.captured += 1
         return work
+
+    def seconds(self, replay: Work) -> float:
+        return 1.0
 
     def send(self, values: Tensor) -> Tensor:
         return values.to(ELSEWHERE)

@@ -12,13 +12,17 @@ from transformers import AutoConfig
 
 from engine.architecture import architecture_of
 from engine.checkpoint import Checkpoint
+from engine.cuda.attention import Kernels, Way
 from engine.cuda.choice import Kind
 from engine.cuda.codes import E4M3, Codes
+from engine.cuda.few import InNorm, Matrix
+from engine.cuda.fused import FusedStep, fuses
 from engine.cuda.products import multiplied
 from engine.cuda.replays import Replays
 from engine.cuda.state import BatchState
 from engine.decoder import Decoder
 from engine.linear import Linears
+from engine.models import LanguageModel
 from engine.norm import HeadNorms
 from engine.paged_cache import LayerShape, Pool
 from scripts.gpu_shapes import RandomWeights
@@ -48,6 +52,24 @@ class Launches:
     def gate(self, x: Tensor, gelu: bool) -> Tensor:
         return x.new_empty(len(x), x.shape[1] // 2)
 
+    def ways(self, model: LanguageModel, rows: int) -> list[Way]:
+        assert isinstance(model, Decoder)
+        few: Any = FewLaunches()
+        return [Way("fused", FusedStep(model, few), cast(Kernels, self))] if fuses(model) else []
+
+
+class FewLaunches:
+    """`few.Few` likewise."""
+
+    def product(self, x: Tensor, matrix: Matrix, dtype: torch.dtype, norm: InNorm | None = None) -> Tensor:
+        return x.new_empty(len(x), len(matrix.values), dtype=dtype)
+
+    def gated(self, x: Tensor, matrix: Matrix, norm: InNorm, *, gelu: bool) -> Tensor:
+        return x.new_empty(len(x), len(matrix.values) // 2)
+
+    def add(self, x: Tensor, matrix: Matrix, onto: Tensor) -> None:
+        onto += x.new_empty(len(x), len(matrix.values))
+
 
 def model_elsewhere(family: str) -> Decoder:
     options = dict(LEAN[family])
@@ -72,7 +94,8 @@ def test_every_graph_of_a_decode_step(family: str) -> None:
         state = BatchState(device, BUCKETS[-1], 8, 16, model.vocab)
         kernels: Any = Launches()
         Replays(model, [pool_of(shape) for shape in model.shapes], state, device, kernels, BUCKETS)
-    assert device.captured == len(BUCKETS) * (1 + len(Kind))
+    ways = 1 if model.architecture.post_norms else 2
+    assert device.captured == len(BUCKETS) * (ways + len(Kind))
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ def test_which_ways_there_are(tmp_path: Path) -> None:
 class Timed(ProcessorDevice):
     """Says what replays take, in the order in which it is asked."""
 
+    measures = True
+
     def __init__(self, seconds: Iterator[float]) -> None:
         self._seconds = seconds
 
