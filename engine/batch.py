@@ -23,8 +23,8 @@ class Row:
 
     Keys and values of `tokens` go to positions `start … start + len(tokens) - 1`; position p lives in page
     `pages[p // page_tokens]` at offset `p % page_tokens`. `pages` covers at least `start + len(tokens)` positions and
-    everything before `start` has been written by earlier steps. A reply may have one row for all its steps: its
-    tokens and its start are those of the latest step that was planned.
+    everything before `start` has been written by earlier steps. A reply may have one row for all its steps: when a
+    step is committed its tokens and its start become those of the next one.
     """
 
     tokens: Sequence[int]

@@ -18,7 +18,7 @@ def plan_decodes(step: Step, roster: Roster, speculation: Speculation, ahead: in
         if sequence.phase is decode and sequence.output >= sequence.granted:
             roster.grant(sequence)
     # Of those that were granted a token some may be preempted by now.
-    decoding = [sequence for sequence in roster.running.values() if sequence.phase is decode]
+    decoding = roster.decoding()
     if ahead:
         for sequence in short:
             if sequence.phase is decode and sequence.output + ahead >= sequence.granted:

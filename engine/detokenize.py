@@ -27,11 +27,28 @@ class TextStream(Protocol):
         ...
 
 
+class TokenTexts(dict[int, str | None]):
+    """What tokens say by themselves, looked up once each; None where their bytes are not whole characters."""
+
+    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
+        self.token_bytes = token_bytes
+
+    def __missing__(self, token: int) -> str | None:
+        text: str | None
+        try:
+            text = self.token_bytes(token).decode()
+        except UnicodeDecodeError:
+            text = None
+        self[token] = text
+        return text
+
+
 class ByteStream:
     """For vocabularies whose tokens are byte strings wherever they stand (byte-level BPE, byte fallback)."""
 
-    def __init__(self, token_bytes: Callable[[int], bytes], *, drops_first_space: bool = False) -> None:
-        self._token_bytes = token_bytes
+    def __init__(self, texts: TokenTexts, *, drops_first_space: bool = False) -> None:
+        """`texts` may be shared by all replies of a vocabulary."""
+        self._texts = texts
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._drop_space = drops_first_space
         self._holding = False
@@ -41,11 +58,9 @@ class ByteStream:
         return self._holding
 
     def push(self, token: int) -> str:
-        data = self._token_bytes(token)
-        if data.isascii() and not self._holding:  # nearly all tokens, in half the time
-            text = data.decode("ascii")
-        else:
-            text = self._decoder.decode(data)
+        text = self._texts[token]
+        if text is None or self._holding:
+            text = self._decoder.decode(self._texts.token_bytes(token))
             self._holding = bool(self._decoder.getstate()[0])
         return self._first(text) if self._drop_space and text else text
 

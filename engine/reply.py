@@ -33,6 +33,8 @@ class Reply:
             self.reason = FinishReason.STOP
             return self._last_text()
         text = self._stream.push(token)
+        if not self._has_stops and self._left > 0:  # nearly all tokens
+            return text
         if self._has_stops:
             text = self._stops.push(text)
         if self._left <= 0 and not self._stops.matched:

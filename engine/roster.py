@@ -113,6 +113,8 @@ class Roster:
         Within a tenant's tier those are first who are through the soonest.
         """
         prefilling = self._ready()
+        if not prefilling:
+            return []
         of_tenant = Counter(sequence.request.salt for sequence in prefilling)
         weights = [
             TIER_SHARES[sequence.rank] * sequence.request.weight / of_tenant[sequence.request.salt]
@@ -131,6 +133,13 @@ class Roster:
                 shares[index] = share
         self._turn += 1
         return list(zip(prefilling, in_tokens(shares, self._turn), strict=True))
+
+    def decoding(self) -> list[Sequence]:
+        """Those whose context is computed, the longest running first."""
+        running = self.running.values()
+        if not self.prefilling:  # as a rule, and then it takes no look at each
+            return list(running)
+        return [sequence for sequence in running if sequence.phase is Phase.DECODE]
 
     def _ready(self) -> list[Sequence]:
         """Those in prefill whose pages are there."""

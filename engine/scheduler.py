@@ -177,6 +177,7 @@ class Scheduler:
         for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
             if sequence.phase is decode and type(result) is int:  # nearly all
                 said += 1
+                row.tokens, row.start = [result], row.start + 1  # the reply's own, in the next step too
                 self._append(sequence, result)
                 continue
             if sequence.phase is done:

@@ -43,10 +43,10 @@ class Step:
         self._count(sequence, len(tokens))
 
     def go_on(self, sequences: Items[Sequence]) -> None:
-        """Let each compute its latest token: `add` for a whole batch, in rows that are made once and go on."""
+        """Let each compute its latest token: `add` for a whole batch, in rows that are made once."""
         self.sequences += sequences
         self.tokens += len(sequences)
-        self.rows += map(_next_row, sequences)
+        self.rows += [sequence.row or _own_row(sequence) for sequence in sequences]
 
     def counts(self) -> tuple[int, int]:
         """How many rows go on with a reply, and how many tokens the others have."""
@@ -85,13 +85,10 @@ def _row(sequence: Sequence, tokens: Items[int], start: int, *, sample: bool = T
     return Row(tokens, start, lease.pages, sampling, sequence.seed, sample, shaping, guesses, request.adapter)
 
 
-def _next_row(sequence: Sequence) -> Row:
-    """Of a reply's latest token."""
-    row, tokens = sequence.row, sequence.tokens[-1:]
-    position = len(sequence.request.prompt_ids) + sequence.output - 1
-    if row is None:
-        row = sequence.row = _row(sequence, tokens, position)
-    row.tokens, row.start = tokens, position
+def _own_row(sequence: Sequence) -> Row:
+    """Of a reply's latest token; who commits the next one lets it go on."""
+    position = len(sequence.prompt) + sequence.output - 1
+    row = sequence.row = _row(sequence, sequence.tokens[-1:], position)
     return row
 
 

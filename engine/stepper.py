@@ -111,6 +111,8 @@ class Stepper:
             step.drop_ended()
 
     def _copy_pages(self, step: Step) -> None:
+        if not step.copies:
+            return
         for sequence, (source, target) in step.copies:
             try:
                 self._runner.copy_page(source, target)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from tokenizers import Tokenizer
 
-from engine.detokenize import ByteStream, TextStream, WindowStream
+from engine.detokenize import ByteStream, TextStream, TokenTexts, WindowStream
 
 TokenBytes: TypeAlias = Callable[[int], bytes]
 
@@ -18,7 +18,8 @@ def streams_of(tokenizer: Tokenizer, token_bytes: TokenBytes | None) -> Callable
     if token_bytes is None:
         return lambda: WindowStream(lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)))
     drops = any(step["type"] == "Strip" for step in _decoder_steps(tokenizer))
-    return lambda: ByteStream(token_bytes, drops_first_space=drops)
+    texts = TokenTexts(token_bytes)
+    return lambda: ByteStream(texts, drops_first_space=drops)
 
 
 def token_bytes_of(tokenizer: Tokenizer, special_ids: frozenset[int]) -> TokenBytes | None:

@@ -26,7 +26,7 @@ from engine.config import EngineSettings
 from engine.cuda.device import Pending, Work
 from engine.cuda.processor import ProcessorDevice
 from engine.cuda.runner import GraphRunner
-from engine.detokenize import ByteStream
+from engine.detokenize import ByteStream, TokenTexts
 from engine.limits import Limits
 from engine.models import LoadedModel
 from engine.paged_cache import LayerShape
@@ -37,6 +37,7 @@ from engine.stepper import Stepper
 from scripts.gpu_report import table
 
 PROMPT, PAGE, VOCAB = 64, 16, 64
+TEXTS = TokenTexts(lambda token: b"a")
 
 
 class NoDevice(ProcessorDevice):
@@ -158,7 +159,7 @@ class NoKernels:
 
 
 def _reply(request: EngineRequest, most: int) -> Reply:
-    return Reply(ByteStream(lambda token: b"a"), request.sampling, most, frozenset())
+    return Reply(ByteStream(TEXTS), request.sampling, most, frozenset())
 
 
 def measured(stepper: Stepper, timed: Timed, steps: int) -> tuple[list[float], list[float]]:

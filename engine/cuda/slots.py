@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from operator import mul, sub
-from typing import Final, TypeAlias
+from itertools import compress
+from operator import gt, sub
+from typing import Final, NamedTuple, TypeAlias
 
 from engine.batch import Row
 from engine.cuda.choice import Kind, kind_of
@@ -34,8 +34,7 @@ class Move:
     row: Row | None = None  # where it changes its logits: what it has said was taken back
 
 
-@dataclass(frozen=True, slots=True)
-class Grow:
+class Grow(NamedTuple):
     """Pages that a row got; `first` is the place of the first of them in its table."""
 
     slot: int
@@ -88,7 +87,8 @@ class Slots:
         self._rows: list[Row] = []  # which are these,
         self._tokens: list[int] = []  # go on with these,
         self._positions: list[int] = []  # here,
-        self._known: list[int] = []  # and have so many pages on the device
+        self._known: list[int] = []  # and have so many pages on the device,
+        self._ends: list[int] = []  # for so many positions
         self._unsure = False  # whether some of those can still be changed
         self._reach = 0  # how many tokens behind its latest every row has pages for, at the least
 
@@ -196,22 +196,22 @@ class Slots:
         self.latest, self._rows = places, [*rows]
         self._tokens, self._positions = [slot.token for slot in slots], [slot.position for slot in slots]
         self._known = [slot.known for slot in slots]
+        self._ends = [known * self._page_tokens for known in self._known]
         self._unsure = any(slot.unsure is not None for slot in slots)
 
     def _grown(self, known: list[int]) -> list[Patch]:
         """Some rows have more pages than the device knows of."""
-        patches: list[Patch] = [
-            Grow(place, before, tuple(row.pages[before:]))
-            for place, row, before, now in zip(self.latest, self._rows, self._known, known, strict=True)
-            if now > before
-        ]
+        patches: list[Patch] = []
+        for n in compress(range(len(known)), map(gt, known, self._known)):
+            before, row = self._known[n], self._rows[n]
+            patches.append(Grow(self.latest[n], before, tuple(row.pages[before:])))
+            self._ends[n] = known[n] * self._page_tokens
         self._known = known
         self._reach = self._least_reach()
         return patches
 
     def _least_reach(self) -> int:
-        ends = map(mul, self._known, repeat(self._page_tokens))
-        return min(map(sub, ends, self._positions), default=0)
+        return min(map(sub, self._ends, self._positions), default=0)
 
     def _survey(self) -> None:
         """See what all rows together need of the next replay."""

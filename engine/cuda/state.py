@@ -23,6 +23,7 @@ class BatchState:
         self._whole = torch.zeros(3, slots, dtype=torch.int64, device=place)
         self.ids, self.positions, self.capacities = self._whole
         self.tables = torch.zeros(slots, table_pages, dtype=torch.int32, device=place)
+        self._table = self.tables.view(-1)
         self.wishes = Wishes.of(slots, place)
         self.shaped = Shaped(device, slots, vocab)
         self.tokens = torch.zeros(slots, dtype=torch.int64, device=place)  # what the last replay chose
@@ -81,31 +82,33 @@ class BatchState:
         self.wishes.whole.index_copy_(1, slots, columns[4:])
         real = [[temperature, limit, least] for _, temperature, _, limit, least in wishes]
         self.wishes.real.index_copy_(1, slots, self._send(real, torch.float32).T)
-        self._write_pages(self._send(self._entries((join.slot, 0, join.row.pages) for join in joins)))
+        places, pages = self._send(self._entries((join.slot, 0, join.row.pages) for join in joins))
+        self._table.index_copy_(0, places, pages.int())
         self.shaped.join([(join.slot, join.row) for join in joins])
 
     def _grow(self, grows: list[Grow]) -> None:
         if grows:
-            written = self._entries((grow.slot, grow.first, grow.pages) for grow in grows)
-            ends = [[grow.slot, self._capacity(grow.first + len(grow.pages))] for grow in grows]
-            # One tensor crosses: this is done in most steps of a large batch.
-            told = self._send([*written, *ends])
-            self._write_pages(told[: len(written)])
-            slots, capacities = told[len(written) :].T
-            self.capacities.index_copy_(0, slots, capacities)
+            # One flat list crosses, and is cut once: this is done in most steps of a large batch.
+            places, pages = self._entries(grows)
+            slots = [grow.slot for grow in grows]
+            ends = [self._capacity(grow.first + len(grow.pages)) for grow in grows]
+            told = self._send([*places, *pages, *slots, *ends])
+            sizes = (len(places), len(pages), len(slots), len(ends))
+            at, written, grown, capacities = told.split_with_sizes(sizes)
+            self._table.index_copy_(0, at, written.int())
+            self.capacities.index_copy_(0, grown, capacities)
 
-    def _entries(self, tables: Iterable[tuple[int, int, Sequence[int]]]) -> list[list[int]]:
+    def _entries(self, tables: Iterable[tuple[int, int, Sequence[int]]]) -> tuple[list[int], list[int]]:
         """Where pages go in all slots' tables, and which they are. tables: (slot, place of the first, pages)."""
         width = self.tables.shape[1]
-        return [
-            [slot * width + first + place, page]
-            for slot, first, pages in tables
-            for place, page in enumerate(pages[: width - first])
-        ]
-
-    def _write_pages(self, entries: Tensor) -> None:
-        """entries: int64 [N, 2], see `_entries`."""
-        self.tables.view(-1).index_copy_(0, entries[:, 0], entries[:, 1].to(torch.int32))
+        places: list[int] = []
+        written: list[int] = []
+        for slot, first, pages in tables:
+            fitting = pages[: width - first]
+            begin = slot * width + first
+            places += range(begin, begin + len(fitting))
+            written += fitting
+        return places, written
 
     def _capacity(self, pages: int) -> int:
         """How many positions so many pages cover, as far as a table goes."""

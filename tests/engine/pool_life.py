@@ -9,7 +9,7 @@ from typing import TypeAlias
 from engine.adapters.adapter import Adapter
 from engine.batch import Row
 from engine.blocks import BlockPool
-from engine.detokenize import ByteStream
+from engine.detokenize import ByteStream, TokenTexts
 from engine.limits import Limits
 from engine.reply import Reply
 from engine.request import Draft, EngineError, EngineRequest, Finished, Output, Sampling, Started
@@ -242,4 +242,4 @@ class Life:
 
 
 def _reply(request: EngineRequest, max_output: int) -> Reply:
-    return Reply(ByteStream(lambda token: b"a"), request.sampling, max_output, {EOS})
+    return Reply(ByteStream(TokenTexts(lambda token: b"a")), request.sampling, max_output, {EOS})

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from engine.detokenize import ByteStream, StopStrings, TextStream, WindowStream
+from engine.detokenize import ByteStream, StopStrings, TextStream, TokenTexts, WindowStream
 from engine.vocabulary import streams_of, token_bytes_of
 from tests.engine import tiny_tokenizers
 
@@ -116,7 +116,7 @@ def test_an_encoded_text_comes_back_character_by_character(text: str, kind: str)
 
 
 def test_only_an_incomplete_character_is_held() -> None:
-    stream = ByteStream(lambda token: bytes([token]))
+    stream = ByteStream(TokenTexts(lambda token: bytes([token])))
     spoken = [stream.push(byte) for byte in "a🌍b".encode()]
     assert spoken == ["a", "", "", "", "🌍", "b"]
     assert not stream.holding

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from engine.detokenize import ByteStream
+from engine.detokenize import ByteStream, TokenTexts
 from engine.fairness import FORGIVEN_PAST, Accounts, Waiting
 from engine.reply import Reply
 from engine.request import EngineRequest, Sampling, ServiceTier
@@ -28,7 +28,7 @@ def sequence(
     return Sequence(
         request=EngineRequest(id, [1], "", sampling, tenant, session, service_tier=tier),
         deliver=lambda output: None,
-        reply=Reply(ByteStream(lambda token: b""), sampling, 1, frozenset()),
+        reply=Reply(ByteStream(TokenTexts(lambda token: b"")), sampling, 1, frozenset()),
         seed=0,
         max_output=1,
         submitted=now,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.detokenize import ByteStream
+from engine.detokenize import ByteStream, TokenTexts
 from engine.reply import Reply
 from engine.request import FinishReason, Sampling
 
@@ -13,7 +13,7 @@ EOS = 3
 
 
 def reply(max_output: int = 100, **sampling: object) -> Reply:
-    stream = ByteStream(lambda token: b"" if token == EOS else bytes([token]))
+    stream = ByteStream(TokenTexts(lambda token: b"" if token == EOS else bytes([token])))
     return Reply(stream, Sampling(**sampling), max_output, {EOS})  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.blocks import BlockPool
 from engine.budget import Budget
 from engine.carrier import Carrier
-from engine.detokenize import ByteStream
+from engine.detokenize import ByteStream, TokenTexts
 from engine.limits import Limits
 from engine.reply import Reply
 from engine.request import (
@@ -56,7 +56,7 @@ class Bench:
         self.last = Step()
 
     def reply(self, request: EngineRequest, max_output: int) -> Reply:
-        stream = ByteStream(lambda token: b"" if token == EOS else bytes([31 + token]))
+        stream = ByteStream(TokenTexts(lambda token: b"" if token == EOS else bytes([31 + token])))
         return Reply(stream, request.sampling, max_output, {EOS})
 
     def submit(
@@ -75,6 +75,7 @@ class Bench:
 
     def step(self, times: int = 1) -> list[tuple[str, int, int]]:
         """(id, start, tokens) of the last step's rows."""
+        asked: list[tuple[str, int, int]] = []
         for _ in range(times):
             self.pool.land(self.carrier.ended())
             self.last = step = self.scheduler.plan(self.now)
@@ -82,13 +83,14 @@ class Bench:
                 self.runner.copy_page(*copy)
             if step.moves:
                 self.carrier.send(step.moves)
+            asked = [
+                (s.request.id, row.start, len(row.tokens))
+                for s, row in zip(step.sequences, step.rows, strict=True)
+            ]
             if step.rows:
                 self.scheduler.commit(step, self.runner.step(step.rows), self.now)
             self.hand_out()
-        return [
-            (s.request.id, row.start, len(row.tokens))
-            for s, row in zip(self.last.sequences, self.last.rows, strict=True)
-        ]
+        return asked
 
     def hand_out(self) -> None:
         for sequence, output in self.scheduler.outputs:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from engine.config import EngineSettings
-from engine.detokenize import ByteStream, WindowStream
+from engine.detokenize import ByteStream, TokenTexts, WindowStream
 from engine.loop import StepEngine
 from engine.request import EngineError, EngineRequest, FinishReason, OutputFormat, Sampling, Score, Scored
 from engine.scored_reply import ScoredReply
@@ -47,7 +47,7 @@ def reply(
     stream = (
         WindowStream(lambda ids: b"".join(map(data_of, ids)).decode(errors="replace"))
         if window
-        else ByteStream(data_of)
+        else ByteStream(TokenTexts(data_of))
     )
     return ScoredReply(
         stream,

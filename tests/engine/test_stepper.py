@@ -4,7 +4,7 @@ from collections.abc import Sequence as Items
 
 from engine.batch import Row
 from engine.blocks import BlockPool
-from engine.detokenize import ByteStream
+from engine.detokenize import ByteStream, TokenTexts
 from engine.limits import Limits
 from engine.reply import Reply
 from engine.request import EngineRequest, Sampling
@@ -30,7 +30,7 @@ def test_a_long_prompt_beside_a_running_reply_holds_no_step_up() -> None:
     scheduler = Scheduler(
         Limits(1000, step_tokens=256, gap_s=0.05),
         BlockPool(64, 16),
-        lambda request, most: Reply(ByteStream(lambda token: b"a"), request.sampling, most, {-1}),
+        lambda request, most: Reply(ByteStream(TokenTexts(lambda token: b"a")), request.sampling, most, {-1}),
         lambda: 0,
     )
     stepper = Stepper(scheduler, runner, lambda: runner.now)
@@ -69,7 +69,9 @@ class Small:
         self.scheduler = Scheduler(
             Limits(context),
             BlockPool(pages, 4, 64),
-            lambda request, most: Reply(ByteStream(lambda token: b"a"), request.sampling, most, {-1}),
+            lambda request, most: Reply(
+                ByteStream(TokenTexts(lambda token: b"a")), request.sampling, most, {-1}
+            ),
             lambda: 0,
         )
         self.stepper = Stepper(self.scheduler, self.runner, lambda: 0.0)

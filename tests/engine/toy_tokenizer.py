@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engine.calls.hermes import HERMES
 from engine.calls.syntax import CallSyntax
-from engine.detokenize import ByteStream, TextStream
+from engine.detokenize import ByteStream, TextStream, TokenTexts
 from engine.request import ChatMessage, Tool
 from tests.engine.paged_runner import EOS, VOCABULARY
 
@@ -39,7 +39,7 @@ class ToyTokenizer:
         return self.encode(text)
 
     def stream(self) -> TextStream:
-        return ByteStream(lambda token: b"" if token == EOS else bytes([31 + token]))
+        return ByteStream(TokenTexts(lambda token: b"" if token == EOS else bytes([31 + token])))
 
     def named(self, token: int) -> tuple[str, bytes]:
         data = b"" if token == EOS else bytes([31 + token])
