@@ -9,7 +9,7 @@ from types import FrameType
 import pytest
 
 from engine.blocks import BlockPool
-from engine.detokenize import ByteStream
+from engine.detokenize import ByteStream, TokenTexts
 from engine.limits import Limits
 from engine.reply import Reply
 from engine.request import EngineRequest, Sampling
@@ -45,7 +45,9 @@ class Replies:
         self.scheduler = Scheduler(
             Limits(PAGE * pages, max_running=count, step_tokens=2 * count * prompt),
             self.pool,
-            lambda request, most: Reply(ByteStream(lambda token: b"a"), request.sampling, most, {-1}),
+            lambda request, most: Reply(
+                ByteStream(TokenTexts(lambda token: b"a")), request.sampling, most, {-1}
+            ),
             lambda: 0,
         )
         self.batch = 0
