@@ -137,7 +137,8 @@ class Life:
         scheduler = self.scheduler
         for sequence in [*scheduler._live.values(), *scheduler._drafts._todo.values()]:
             if sequence.lease is not None and sequence.lease.pages is row.pages:
-                salt = sequence.request.cache_salt
+                request = sequence.request
+                salt = f"{request.salt}\n{request.adapter.identity}" if request.adapter else request.salt
                 return [(salt, token) for token in [*sequence.prompt, *sequence.tokens]]
         raise AssertionError("a row is somebody's")
 
