@@ -170,15 +170,25 @@ class Scheduler:
 
     def commit(self, step: Step, results: Items[Result], now: float) -> None:
         """Take a computed step's results; a row that failed ends its own sequence only."""
-        ledger, said = self.ledger, 0
+        ledger, outputs, said = self.ledger, self.outputs, 0
         self.pool.arrive()
         decode, done = Phase.DECODE, Phase.DONE
         ledger.times.spoke(step.spoken(results), now)
         for sequence, row, result in zip(step.sequences, step.rows, results, strict=True):
-            if sequence.phase is decode and type(result) is int:  # nearly all
+            if (
+                sequence.phase is decode and type(result) is int
+            ):  # nearly all: `_append`, without a call for each
                 said += 1
                 row.tokens, row.start = [result], row.start + 1  # the reply's own, in the next step too
-                self._append(sequence, result)
+                sequence.tokens.append(result)
+                sequence.output += 1
+                if sequence.lookup is not None:
+                    sequence.lookup.follow(result)
+                reply = sequence.reply
+                if text := reply.push(result):
+                    outputs.append((sequence, text))
+                if reply.reason is not None:
+                    self.finish(sequence, reply.reason)
                 continue
             if sequence.phase is done:
                 continue

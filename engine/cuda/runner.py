@@ -171,9 +171,9 @@ class GraphRunner:
         """Wait for the oldest replay, which has computed all of them."""
         chosen, places = self._on_way.popleft().wait(), self._slots.latest
         tokens = [chosen[place] for place in places]
-        self._slots.arrived(tokens)
+        whole = self._slots.arrived(tokens)
         results: list[Result] = [*tokens]
-        if not self._slots.plain or min(tokens) < 0:
+        if not (whole and self._slots.plain):
             self._finish(results, rows, tokens, places)
         return results
 

@@ -169,10 +169,11 @@ class Slots:
         """A replay is on its way."""
         self.ahead += 1
 
-    def arrived(self, tokens: Sequence[int]) -> None:
-        """The oldest replay's tokens have come for the latest rows, in their order; below 0: none."""
+    def arrived(self, tokens: Sequence[int]) -> bool:
+        """The oldest replay's tokens have come for the latest rows, in their order; below 0: none. Whether all have."""
         self.ahead -= 1
-        if min(tokens) >= 0:
+        whole = min(tokens) >= 0
+        if whole:
             self._tokens = [*tokens]
             self._positions = [position + 1 for position in self._positions]
         else:
@@ -182,6 +183,7 @@ class Slots:
                 position + (token >= 0) for token, position in zip(tokens, self._positions, strict=True)
             ]
         self._reach -= 1  # or more than that is left
+        return whole
 
     def _settle(self) -> None:
         """Let each slot know where its row stands."""
