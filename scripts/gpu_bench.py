@@ -157,7 +157,10 @@ def measure(rows: Rows, subject: Subject, copy: float) -> None:
 def start(subject: Subject) -> Figures:
     began = time.perf_counter()
     _, weight_bytes, runner, _ = subject.made()
-    return {
+    replays = runner._replays
+    found: Figures = {f"a step of {rows} goes": way for rows, way in sorted(replays.ways.items())}
+    found |= {f"a step of 1, {way}, ms": took * 1e3 for way, took in replays.seconds.get(1, {}).items()}
+    return found | {
         "made in, s": time.perf_counter() - began,
         "weights a step reads, GB": weight_bytes / 1e9,
         "tokens of context there is room for": float(runner.pages_total * runner.page_tokens),

@@ -25,6 +25,7 @@ from scripts.gpu_rows import Figures, Rows
 from scripts.gpu_sweep import Sweep
 
 if TYPE_CHECKING:
+    from engine.cuda.device import Device
     from engine.cuda.runner import GraphRunner
     from engine.linear import Narrow
     from tests.engine.driving import Run
@@ -69,6 +70,7 @@ def checks_of(device: str, sweep: Sweep, longest: int) -> Iterator[tuple[str, Ca
     """The kernels, each in every type that the device has."""
     import torch
 
+    from tests.engine.cuda.few_cases import check_few, check_few_added, check_few_gated
     from tests.engine.cuda.kernel_cases import (
         check_decoding,
         check_gate,
@@ -79,6 +81,7 @@ def checks_of(device: str, sweep: Sweep, longest: int) -> Iterator[tuple[str, Ca
     )
 
     dtypes = [torch.float32, torch.float16] + [torch.bfloat16] * (device == "cuda")
+    overlaps = place_of(device).overlaps
     for kernel in (check_decoding, check_prefill):
         for dtype in dtypes:
 
@@ -107,6 +110,16 @@ def checks_of(device: str, sweep: Sweep, longest: int) -> Iterator[tuple[str, Ca
 
         yield f"norms and gates {dtype}".replace("torch.", ""), between
 
+        def few(dtype: torch.dtype = dtype) -> str:
+            def one(seed: int) -> None:
+                early = overlaps and seed % 2 == 0
+                for check in (check_few, check_few_gated, check_few_added):
+                    check(seed, dtype, device, 1 + seed % 4, early)
+
+            return sweep(one)
+
+        yield f"few rows {dtype}".replace("torch.", ""), few
+
 
 def families(given: Any) -> Iterator[tuple[str, Callable[[], str]]]:
     from tests.engine.tiny_models import GENERIC, LEAN
@@ -114,12 +127,42 @@ def families(given: Any) -> Iterator[tuple[str, Callable[[], str]]]:
     device: str = given.device
     for family in given.families or [*LEAN, *GENERIC]:
         yield f"{family} greedy", lambda family=family: greedy(family, device)  # type: ignore[misc]
+    yield "ways of a step", lambda: ways(device)
     yield "seeds", lambda: seeds(device)
     yield "pages out and back", lambda: pages_out_and_back(device)
     for family in ("llama", "qwen3"):
         yield f"{family} in bfloat16", lambda family=family: random_in_bfloat16(family, device)  # type: ignore[misc]
     if given.model is not None:
         yield "bfloat16", lambda: real_in_bfloat16(given.model, device)
+
+
+def ways(device: str) -> str:
+    """Replayed many times, for what does not wait for another kernel goes wrong by chance."""
+    import torch
+
+    from scripts.gpu_ways import ways_agree
+
+    place = place_of(device)
+    if device != "cuda":
+        return ways_agree(place, "tiny", torch.float32, "int8", 1)
+    found = []
+    for shape, dtype, kept in (
+        ("smollm2-135m", torch.float32, "bfloat16"),
+        ("qwen3-0.6b", torch.bfloat16, "bfloat16"),
+        ("qwen3-0.6b", torch.bfloat16, "int8"),
+        ("tiny", torch.float32, "bfloat16"),
+    ):
+        found.append(f"{shape} {ways_agree(place, shape, dtype, kept, 50)}")
+    return "; ".join(found)
+
+
+def place_of(device: str) -> Device:
+    import torch
+
+    from engine.cuda.device import CudaDevice
+    from engine.cuda.processor import ProcessorDevice
+
+    return CudaDevice(torch.device("cuda")) if device == "cuda" else ProcessorDevice()
 
 
 def greedy(family: str, device: str) -> str:
@@ -162,12 +205,10 @@ def pages_out_and_back(device: str) -> str:
     """Pages leave for the host's memory and come back elsewhere while others are written, to the bit."""
     import torch
 
-    from engine.cuda.device import CudaDevice, Device
     from engine.cuda.mover import PageMover
-    from engine.cuda.processor import ProcessorDevice
     from engine.moves import Moves
 
-    place: Device = CudaDevice(torch.device("cuda")) if device == "cuda" else ProcessorDevice()
+    place = place_of(device)
     count = 512 if device == "cuda" else 6
     pools = [torch.randn(16, 3 * count, 16, 128, device=place.torch, dtype=torch.bfloat16) for _ in range(4)]
     before = [pool[:, :count].clone() for pool in pools]
@@ -194,21 +235,17 @@ def shorter(runs: list[Run], device: str) -> list[Run]:
 
 def graph_runner(folder: Path, device: str, ahead: int, narrow: Narrow | None = None) -> GraphRunner:
     """On the GPU, or its stand-in."""
-    import torch
-
     from engine.config import EngineSettings
-    from engine.cuda.device import CudaDevice, Device
-    from engine.cuda.processor import ProcessorDevice
     from engine.cuda.runner import GraphRunner
     from engine.cuda.triton_kernels import TritonKernels
     from engine.models import load_model
 
-    place: Device = CudaDevice(torch.device("cuda")) if device == "cuda" else ProcessorDevice()
+    place = place_of(device)
     rows = 12 if device == "cuda" else 4
     settings = EngineSettings(
         device=device, dtype="float32", page_tokens=4, kv_bytes=4 << 20, max_running=rows
     )
-    kernels = TritonKernels(place.processors, 128)
+    kernels = TritonKernels(place.processors, 128, place.overlaps)
     return GraphRunner(load_model(folder, settings, narrow), settings, place, kernels, ahead)
 
 

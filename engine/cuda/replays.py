@@ -41,7 +41,9 @@ class Replays:
         place = device.torch
         self.logits = torch.zeros(buckets[-1], model.vocab, device=place)  # of the latest replay
         self._rows = torch.arange(buckets[-1], device=place)
-        self.seconds: dict[int, Mapping[str, float]] = {}  # by the ways there are, where there are several
+        # By rows, where there are several ways: what each takes, and which was taken.
+        self.seconds: dict[int, Mapping[str, float]] = {}
+        self.ways: dict[int, str] = {}
         # The largest first: the others fit into the memory that it took.
         sizes = buckets[::-1]
         self._models: dict[int, Work] = {rows: self._fastest(rows, device) for rows in sizes}
@@ -63,7 +65,7 @@ class Replays:
             return replays[_PLAIN]
         seconds = {name: device.seconds(replay) for name, replay in replays.items()}
         name = chosen(seconds)
-        self.seconds[rows] = seconds
+        self.seconds[rows], self.ways[rows] = seconds, name
         told = " ".join(f"{way.replace(' ', '_')}_ms={took * 1e3:.3f}" for way, took in seconds.items())
         log.info("decode_step rows=%d way=%s %s", rows, name.replace(" ", "_"), told)
         return replays[name]

@@ -66,7 +66,7 @@ def test_the_checks_run_and_are_written_down(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     checks = json.loads(path.read_text())["rows"]
     assert all("detail" in check for check in checks.values())
-    assert {"fp8 greedy", "llama greedy", "seeds", "qwen3 in bfloat16"} < set(checks)
+    assert {"fp8 greedy", "llama greedy", "ways of a step", "seeds", "qwen3 in bfloat16"} < set(checks)
     assert done.stdout.splitlines()[-1].startswith(list(checks)[-1])
 
 
