@@ -2,7 +2,8 @@
 
 llguidance makes a state for each remainder of a `multipleOf`, before any of its own limits counts: 100,003 take 25 MB,
 1,000,003 take 9 s and 271 MB. Where schemas are combined it makes one for each pair of remainders (997 with 991: 4.3 s,
-238 MB), and asks of every pattern with every other whether both can match (20 of them: 3.2 s).
+238 MB), and asks of every pattern with every other whether both can match (20 of them: 3.2 s). A range that ends
+at the least integer of 64 bits it splits until the stack is full, which ends the process.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ MAX_COMBINED_MULTIPLE: Final = 100
 MAX_COMBINED_PATTERNS: Final = 4
 """`pattern`, `format` and `patternProperties` where schemas are combined."""
 
+LEAST_INTEGER: Final = -(2**63)
+NEAR_LEAST: Final = 1024
+"""Integers this near to it are rounded to it on their way."""
+
 _TOLD: Final = frozenset(
     ["title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"]
 )
@@ -38,8 +43,14 @@ def excess(schemas: Iterable[Mapping[str, Any]]) -> str | None:
     multiples: list[Decimal] = []
     patterns = 0
     combined = False
-    for count, part in enumerate(_objects(schemas), 1):
-        if count > MAX_OBJECTS:
+    objects = 0
+    for part in _parts(schemas):
+        if not isinstance(part, Mapping):
+            if _is_least(part):
+                return f"{part} is too near to the least integer of 64 bits. Leave it out, or take one that is greater"
+            continue
+        objects += 1
+        if objects > MAX_OBJECTS:
             return (
                 f"more than {MAX_OBJECTS} objects in a schema are too many. Ask for fewer properties at once"
             )
@@ -49,15 +60,23 @@ def excess(schemas: Iterable[Mapping[str, Any]]) -> str | None:
     return _too_many(multiples, combined) or _too_entangled(patterns, combined)
 
 
-def _objects(schemas: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _parts(schemas: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+    """All that stands in them but lists."""
     waiting: list[Any] = list(schemas)
     while waiting:
         value = waiting.pop()
-        if isinstance(value, Mapping):
-            yield value
-            waiting += value.values()
-        elif isinstance(value, list):
+        if isinstance(value, list):
             waiting += value
+            continue
+        yield value
+        if isinstance(value, Mapping):
+            waiting += value.values()
+
+
+def _is_least(value: Any) -> bool:
+    """Of a number, however it was written."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value - LEAST_INTEGER) <= NEAR_LEAST
 
 
 def _multiple(value: Any) -> list[Decimal]:

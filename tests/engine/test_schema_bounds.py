@@ -23,6 +23,9 @@ def multiples(*numbers: float) -> dict[str, Any]:
     ("schema", "words"),
     [
         ({"multipleOf": 99_999_989}, "'multipleOf'"),
+        ({"const": -(2**63)}, "least integer"),
+        ({"anyOf": [{"enum": [0, [-(2**63) + 1]]}]}, "least integer"),
+        ({"type": "integer", "minimum": -(2.0**63), "maximum": -(2**63)}, "least integer"),
         ({"multipleOf": 1e300}, "'multipleOf'"),
         ({"multipleOf": 10**300}, "'multipleOf'"),
         ({"multipleOf": 1.0003}, "'multipleOf'"),
