@@ -14,7 +14,7 @@ from engine.cached import cached_models, find_model, pull_model
 from engine.config import EngineSettings, ModelError
 from engine.fetch import ensure_model
 from engine.needs import look_at
-from engine.regular_files import check_files
+from engine.regular_files import MAX_TEXT_BYTES, check_files
 from engine.torch_engine import build_torch_engine, load_tokenizer
 from tests.engine.tiny_chat import save_tiny_chat
 
@@ -102,3 +102,12 @@ def test_what_leads_nowhere_or_is_of_no_loader_is_left_alone(folder: Path) -> No
 
 def progress(what: str, done: int, total: int) -> None:
     assert 0 <= done <= total
+
+
+def test_a_file_that_would_fill_the_memory_is_named(folder: Path) -> None:
+    with (folder / "generation_config.json").open("wb") as file:
+        file.truncate(MAX_TEXT_BYTES)
+        check_files(folder)
+        file.truncate(MAX_TEXT_BYTES + 1)
+    with pytest.raises(ModelError, match=r"generation_config\.json: 134,217,729 bytes"):
+        load_tokenizer(folder)
