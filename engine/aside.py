@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from engine.panics import as_exception
+
 T = TypeVar("T")
 
 
@@ -20,7 +22,7 @@ def aside(name: str, work: Callable[[], T]) -> Future[T]:
         try:
             result = work()
         except BaseException as error:
-            outcome.set_exception(error)
+            outcome.set_exception(as_exception(error))
         else:
             outcome.set_result(result)
 

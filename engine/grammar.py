@@ -18,6 +18,7 @@ from torch import Tensor
 
 from engine.json_rule import json_rule
 from engine.keeping import Keeping
+from engine.panics import LibraryPanic, panics_raised
 from engine.request import EngineError, OutputFormat
 from engine.schema_bounds import excess
 
@@ -66,7 +67,8 @@ class GrammarState:
 
     def allowed(self) -> Tensor:
         """Which tokens may come next, bool [V]. Raises EngineError where the format is too much for the limits."""
-        mask = self._matcher.compute_bitmask()
+        with panics_raised():
+            mask = self._matcher.compute_bitmask()
         bits = np.unpackbits(np.frombuffer(mask, np.uint8), count=self._size, bitorder="little")
         allowed = torch.from_numpy(bits.view(np.bool_))
         if self._matcher.is_error() or not bits.any():
@@ -122,7 +124,11 @@ class GrammarCompiler:
             raise _refused(format, fault)
         limits = LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
         source = LLMatcher.grammar_from_lark(f"{_OPTIONS}\n{_lark(format)}")
-        matcher = LLMatcher(self._vocabulary, source, log_level=0, limits=limits)
+        try:
+            with panics_raised():
+                matcher = LLMatcher(self._vocabulary, source, log_level=0, limits=limits)
+        except LibraryPanic as panic:
+            raise _refused(format, "it cannot be compiled") from panic
         if matcher.is_error():
             raise _refused(format, _reason(matcher.get_error()))
         grammar = Grammar(matcher, self._size)

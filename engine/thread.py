@@ -96,7 +96,7 @@ class EngineThread(threading.Thread):
             self._scheduler.cancel_all()
             self._stepper.end_moves()
             self._post()
-        except Exception:
+        except BaseException:  # whatever it is, who waits for a reply must hear of it
             log.critical("engine_stopped", exc_info=True)
             self._hop(self._on_death)
         finally:

@@ -18,6 +18,7 @@ from engine.interface import ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
 from engine.models import load_model
+from engine.panics import panics_raised
 from engine.regular_files import check_files
 from engine.request import ChatMessage, EngineError, Sampling
 from engine.runners import runner_for
@@ -103,7 +104,8 @@ def load_tokenizer(folder: Path) -> Any:
     """transformers' tokenizer of a model folder. Raises ModelError."""
     check_files(folder)
     try:
-        tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
+        with panics_raised():
+            tokenizer = _tokenizer_class(folder).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers lets through whatever the files' parsing meets
         raise ModelError(
             f"{folder}: no tokenizer that transformers can read ({error}); copy the model's tokenizer files there"
