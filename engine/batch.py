@@ -43,6 +43,10 @@ class Row:
         return 1 + self.guesses if self.sample else 0
 
 
+class DeviceLost(RuntimeError):
+    """Nothing can be computed any more: some errors end a GPU's context, and only a new process has another."""
+
+
 class Runner(Protocol):
     """Computes steps. Called from one thread only."""
 
@@ -70,7 +74,7 @@ class Runner(Protocol):
         For a row with guesses what `agreed` says.
 
         The token depends on (logits, sampling, shaping, seed, position) alone, so a row's neighbours never change its
-        text in fp32. A raised exception means that no row of the step was computed.
+        text in fp32. A raised exception means that no row of the step was computed, DeviceLost that none ever will.
         """
         ...
 

@@ -121,6 +121,11 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"device {name!r} cannot be used here ({error}); choose cpu") from error
+    if device.index:  # Triton's kernels go to the one that a thread has chosen, and none of ours chooses
+        raise ModelError(
+            f"device {name!r} cannot be used, only the first is; "
+            f"choose {device.type}, and which it is by CUDA_VISIBLE_DEVICES"
+        )
     return device
 
 

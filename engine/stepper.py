@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from engine.batch import Result, Row, Runner
+from engine.batch import DeviceLost, Result, Row, Runner
 from engine.budget import Budget
 from engine.carrier import Carrier
 from engine.scheduler import Scheduler
@@ -124,9 +124,14 @@ class Stepper:
         step.drop_ended()
 
     def _compute(self, rows: list[Row]) -> list[Result]:
-        """The step's results. If all of it fails, each row alone: a bad one does not harm the others."""
+        """The step's results. If all of it fails, each row alone: a bad one does not harm the others.
+
+        Raises DeviceLost, with which the engine ends: it would fail all that comes, and say that it is ready.
+        """
         try:
             return self._runner.step(rows)
+        except DeviceLost:
+            raise
         except Exception as error:
             log.exception("step_failed rows=%d", len(rows))
             return [error] if len(rows) == 1 else [self._compute([row])[0] for row in rows]

@@ -53,6 +53,10 @@ class Device(Protocol):
         """What a replay takes the device: the best of several."""
         ...
 
+    def works(self) -> bool:
+        """Whether anything can be computed on it still; after an error. Waits for what was sent."""
+        ...
+
     def send(self, values: Tensor) -> Tensor:
         """The same on the device, in the order of its work; returns at once."""
         ...
@@ -111,6 +115,13 @@ class CudaDevice:
             ended.synchronize()
             best = min(best, began.elapsed_time(ended) / 1e3 / _REPLAYS)
         return best
+
+    def works(self) -> bool:
+        try:
+            torch.cuda.synchronize(self.torch)
+        except RuntimeError:  # from the first such error on every call has it
+            return False
+        return True
 
     def send(self, values: Tensor) -> Tensor:
         return values.pin_memory().to(self.torch, non_blocking=True)

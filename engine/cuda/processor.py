@@ -31,6 +31,9 @@ class ProcessorDevice:
         replay()
         return time.perf_counter() - began
 
+    def works(self) -> bool:
+        return True
+
     def send(self, values: Tensor) -> Tensor:
         return values
 

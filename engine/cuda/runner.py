@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.adapters.adapter import Adapter
-from engine.batch import Result, Row
+from engine.batch import DeviceLost, Result, Row
 from engine.config import EngineSettings
 from engine.cuda.attention import ChunkAttention, Kernels
 from engine.cuda.choice import BROKEN, UNDECIDED
@@ -91,9 +91,11 @@ class GraphRunner:
         """See `Runner.step`. A token id outside the vocabulary fails its own row only."""
         try:
             return self._step(rows)
-        except Exception:
+        except Exception as error:
             self._slots.clear()  # nobody knows how far the device got
             self._on_way.clear()
+            if not self._device.works():
+                raise DeviceLost(f"the GPU has stopped working ({error})") from error
             raise
 
     def copy_page(self, source: int, target: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.batch import Row
+from engine.batch import DeviceLost, Row
 from engine.interface import ModelInfo
 from engine.limits import Limits
 from engine.loop import StepEngine
@@ -132,6 +132,25 @@ async def test_a_fault_of_our_own_ends_everything_by_name_and_refuses_what_comes
         ask(engine, "c")
     assert refused.value.code == "internal_error"
     await engine.drain(1)
+    await engine.close()
+    assert runner.closed == 1
+
+
+async def test_with_its_device_the_engine_ends_and_says_so() -> None:
+    engine, runner = build(max_running=1)
+    engine.start(asyncio.get_running_loop())
+    running, waiting = ask(engine, "a", sampling=ENDLESS), ask(engine, "b")
+    await running.until(lambda heard: heard.deltas)
+
+    def lost(rows: Sequence[Row]) -> None:
+        raise DeviceLost("the GPU has stopped working")
+
+    runner.fault = lost
+    for heard in (running, waiting):
+        finished = await heard.end()
+        assert finished.error is not None
+        assert (finished.reason, finished.error.code) == (FinishReason.FAILED, "internal_error")
+    assert not engine.ready
     await engine.close()
     assert runner.closed == 1
 

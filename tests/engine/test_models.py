@@ -168,6 +168,11 @@ def test_an_absent_device_is_named(folder: Path) -> None:
             load_model(folder, EngineSettings(device=device))
 
 
+def test_a_gpu_that_is_not_the_first_is_named_otherwise(folder: Path) -> None:
+    with pytest.raises(ModelError, match="choose meta, and which it is by CUDA_VISIBLE_DEVICES"):
+        load_model(folder, EngineSettings(device="meta:1"))
+
+
 @pytest.mark.parametrize(
     ("features", "dtype"),
     [

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.batch import Row
+from engine.batch import DeviceLost, Row
 from engine.config import EngineSettings
-from engine.cuda.device import Work
+from engine.cuda.device import Pending, Work
 from engine.cuda.processor import ProcessorDevice
 from engine.cuda.runner import GraphRunner
 from engine.models import load_model
@@ -193,6 +193,36 @@ def test_after_a_failure_every_row_is_told_anew(folder: Path, monkeypatch: pytes
                     runner.step([row])
         tokens.append(step(runner, row))
     assert tokens[1:] == expected
+
+
+class Failing(ProcessorDevice):
+    """A device that ends with its next error, or outlives it."""
+
+    failing = lost = False
+
+    def works(self) -> bool:
+        return not self.lost
+
+    def fetch(self, values: torch.Tensor) -> Pending:
+        if self.failing:
+            raise RuntimeError("an illegal memory access was encountered")
+        return super().fetch(values)
+
+
+def test_an_error_that_the_device_outlives_or_ends_with(folder: Path) -> None:
+    settings = EngineSettings(dtype="float32", page_tokens=PAGE, kv_bytes=4 << 20, max_running=4)
+    device = Failing()
+    runner = GraphRunner(load_model(folder, settings), settings, device, TorchKernels(), 1)
+    row = Row([5], 0, list(range(10)), GREEDY, 0, True)
+    device.failing = True
+    with pytest.raises(RuntimeError, match="illegal") as raised:
+        runner.step([row])
+    assert not isinstance(raised.value, DeviceLost)
+    device.lost = True
+    with pytest.raises(DeviceLost, match=r"stopped working.*illegal"):
+        runner.step([row])
+    device.failing = device.lost = False
+    assert step(runner, row) == generated(folder, [5], 1)[0]
 
 
 def test_guesses_are_verified_in_one_step(folder: Path) -> None:
