@@ -38,10 +38,15 @@ class InNorm:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What one program computes: so many lines of the matrix, twice as many of one in 8 bits, by so many warps."""
+    """What one program computes: so many lines of the matrix, twice as many of one in 8 bits, by so many warps.
+
+    With more `stages` than one, loads are so many turns ahead by way of shared memory; else other programs' warps fill
+    the time.
+    """
 
     lines: int
     warps: int = 4
+    stages: int = 1
 
 
 @triton.jit
@@ -52,6 +57,22 @@ def _ended(sums, line, there, scales, bias, SCALED: tl.constexpr, BIAS: tl.const
     if BIAS:
         sums += tl.load(bias + line, mask=there, other=0.0).to(tl.float32)
     return sums
+
+
+@triton.jit
+def _fetch(values, n, outputs, inputs, DEPTH: tl.constexpr):
+    """Have the device's cache hold what the lines n begin with, some time. n: [LINES]."""
+    EACH: tl.constexpr = 1024 // values.dtype.element_ty.primitive_bitwidth  # that lie side by side there
+    at = tl.minimum(tl.arange(0, DEPTH // EACH) * EACH, inputs - 1)
+    line = values + tl.minimum(n, outputs - 1).to(tl.int64) * inputs
+    tl.inline_asm_elementwise(
+        "prefetch.global.L2 [$1]; mov.u32 $0, 0;",
+        "=r,l",
+        [line[:, None] + at[None, :]],
+        dtype=tl.int32,
+        is_pure=False,
+        pack=1,
+    )
 
 
 # Compiled once, whatever the sizes are: only whether they are multiples of 16, and of what is read at once, counts.
@@ -71,6 +92,7 @@ def _few(
     LINES: tl.constexpr,
     CHUNKS: tl.constexpr,
     EACH: tl.constexpr,
+    STAGES: tl.constexpr,
     EVEN: tl.constexpr,
     SCALED: tl.constexpr,
     BIAS: tl.constexpr,
@@ -87,28 +109,28 @@ def _few(
     line = values + n.to(tl.int64) * inputs
     total = tl.zeros([ROWS, LINES, CHUNKS], tl.float32)
     squares = tl.zeros([ROWS, 1, CHUNKS], tl.float32)
-    # Weights are always on their way one turn ahead; nobody writes them, so the first need no waiting.
-    there = (n < outputs) & (EVEN | (k < inputs))
-    weight = tl.load(line + k, mask=there, other=0.0, eviction_policy="evict_first")
     if GATED:
-        upper_line = line + outputs.to(tl.int64) * inputs
+        upper_line = values + (outputs + n).to(tl.int64) * inputs
         upper = tl.zeros([ROWS, LINES, CHUNKS], tl.float32)
-        upper_weight = tl.load(upper_line + k, mask=there, other=0.0, eviction_policy="evict_first")
+    if DEPENDENT:  # nobody writes weights, so that they need no waiting
+        first = tl.program_id(0) * LINES + tl.arange(0, LINES)
+        _fetch(values, first, outputs, inputs, CHUNKS * EACH)
+        if GATED:
+            _fetch(values, outputs + first, 2 * outputs, inputs, CHUNKS * EACH)
     await_earlier(DEPENDENT)
-    for start in range(0, inputs, CHUNKS * EACH):
-        at, next_at = start + k, start + CHUNKS * EACH + k
-        there, used = (n < outputs) & (next_at < inputs), (m < rows) & (EVEN | (at < inputs))
-        next_weight = tl.load(line + next_at, mask=there, other=0.0, eviction_policy="evict_first")
+    for start in tl.range(0, inputs, CHUNKS * EACH, num_stages=STAGES):
+        at = start + k
+        there, used = (n < outputs) & (EVEN | (at < inputs)), (m < rows) & (EVEN | (at < inputs))
+        weight = tl.load(line + at, mask=there, other=0.0, eviction_policy="evict_first")
+        if GATED:
+            upper_weight = tl.load(upper_line + at, mask=there, other=0.0, eviction_policy="evict_first")
         column = tl.load(x + m * inputs + at, mask=used, other=0.0).to(tl.float32)
         if NORMED:
             squares += tl.sum(column * column, 3)
             column *= tl.load(norm + at, mask=EVEN | (at < inputs), other=0.0)
         total += tl.sum(weight.to(tl.float32) * column, 3)
-        weight = next_weight
         if GATED:
-            next_weight = tl.load(upper_line + next_at, mask=there, other=0.0, eviction_policy="evict_first")
             upper += tl.sum(upper_weight.to(tl.float32) * column, 3)
-            upper_weight = next_weight
     m, n = tl.arange(0, ROWS)[:, None], (tl.program_id(0) * LINES + tl.arange(0, LINES))[None, :]
     factor = 1.0
     if NORMED:
@@ -124,12 +146,12 @@ def _few(
     tl.store(place, result.to(out.dtype.element_ty), mask=inside)
 
 
-DEEP: Final = Cut(4, 8)
-"""For one row: fewer lines, of each more at once."""
+STAGED: Final = Cut(8, stages=3)
+"""For one row, where it is not the other way that keeps more memory busy: only a device can tell."""
 
 
 def cut_for(rows: int) -> Cut:
-    """So that a thread's sums and the weights on their way to it fit into its registers."""
+    """So that a thread's sums, and the weights that it waits for, fit into its registers."""
     return Cut(8 if rows <= 2 else 4)
 
 
@@ -186,6 +208,7 @@ class Few:
             LINES=lines,
             CHUNKS=warps * _WARP,
             EACH=each,
+            STAGES=self.cut.stages,
             EVEN=inputs % (warps * _WARP * each) == 0,
             SCALED=matrix.scales is not None,
             BIAS=matrix.bias is not None,
@@ -195,6 +218,6 @@ class Few:
             ADDED=added,
             DEPENDENT=self.dependent,
             num_warps=warps,
-            num_stages=1,
+            num_stages=self.cut.stages,
             **launched_early(self.dependent),
         )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.cuda.attention import Way
 from engine.cuda.decoding import attend_decoding, splits_for
-from engine.cuda.few import DEEP, MOST, Few, cut_for
+from engine.cuda.few import MOST, STAGED, Few, cut_for
 from engine.cuda.fused import FusedStep, fuses
 from engine.cuda.prefill import attend_prefill, tiles_of
 from engine.cuda.store import store
@@ -73,5 +73,5 @@ class TritonKernels:
             early = TritonKernels(self._processors, self._context_tokens, dependent=True)
             found.append(Way("dependent", FusedStep(model, Few(usual, dependent=True)), early))
             if rows == 1:
-                found.append(Way("dependent, deep", FusedStep(model, Few(DEEP, dependent=True)), early))
+                found.append(Way("dependent, staged", FusedStep(model, Few(STAGED, dependent=True)), early))
         return found

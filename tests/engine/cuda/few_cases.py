@@ -54,7 +54,7 @@ def random_few(seed: int, dtype: torch.dtype, device: str, rows: int, dependent:
         codes = encode([weight], kept)
         matrix, exact = Matrix(codes.values, codes.scales, bias), decode(codes).double()
     norm = InNorm((1 + 0.3 * torch.randn(inputs, generator=source)).to(dtype).to(device), 1e-5)
-    cut = Cut(rng.choice((4, 8, 16)), rng.choice((1, 2, 4, 8)))
+    cut = Cut(rng.choice((4, 8, 16)), rng.choice((1, 2, 4, 8)), rng.choice((1, 3)))
     return Case(x, matrix, exact, norm if rng.random() < 0.6 else None, Few(cut, dependent))
 
 

@@ -86,7 +86,7 @@ def test_which_ways_there_are(tmp_path: Path) -> None:
     def names(rows: int, *, overlaps: bool) -> list[str]:
         return [way.name for way in TritonKernels(4, 128, overlaps).ways(model, rows)]
 
-    assert names(1, overlaps=True) == ["fused", "dependent", "dependent, deep"]
+    assert names(1, overlaps=True) == ["fused", "dependent", "dependent, staged"]
     assert names(4, overlaps=True) == ["fused", "dependent"]
     assert names(1, overlaps=False) == ["fused"]
     assert names(8, overlaps=True) == []
