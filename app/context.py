@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from app.store.record import StoredMessage, StoredResponse, context_ids
 from engine.interface import ChatTokenizer
 from engine.request import ChatMessage, Tool
@@ -14,6 +16,19 @@ from protocol.codes import ProtocolError
 
 PER_MESSAGE: Final = 16
 """What a message costs beside its content, in characters: an empty one is rendered and judged too."""
+
+
+class _Item(msgspec.Struct):
+    call_id: str = ""
+
+
+class _Response(msgspec.Struct):
+    """What of a response's JSON says which calls it made."""
+
+    output: tuple[_Item, ...] = ()
+
+
+_RESPONSES: Final = msgspec.json.Decoder(_Response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,20 @@ def conversation(
     if same and last.output_text and last.tokenizer == tokenizer:
         stable = context_ids(records)
     return Conversation(_with_instructions(instructions, history), tuple(new), stable, tools)
+
+
+def unknown_call(records: Sequence[StoredResponse], new: Sequence[ChatMessage]) -> str | None:
+    """The id that an output among `new` names as its call's, if no such call stands before it."""
+    if all(message.role != "tool" for message in new):
+        return None
+    made = {message.call_id for record in records for message in record.input if message.call}
+    made.update(item.call_id for record in records for item in _RESPONSES.decode(record.response).output)
+    for message in new:
+        if message.call:
+            made.add(message.call_id)
+        elif message.role == "tool" and message.call_id not in made:
+            return message.call_id
+    return None
 
 
 def encode(talk: Conversation, tokenizer: ChatTokenizer) -> Prompt:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from app.ask import Ask, CountAsk
-from app.context import PER_MESSAGE, Conversation, Prompt, conversation, encode, truncate
+from app.context import PER_MESSAGE, Conversation, Prompt, conversation, encode, truncate, unknown_call
 from app.model_name import named
 from app.moderation import CompiledPolicy, check_input
 from app.offered import engine_tool, offered_json, read_offered
@@ -76,6 +76,13 @@ class Prompts:
                 f"The conversation is longer than the {len(lineage.records)} responses that are read. Send "
                 '"truncation": "auto" to leave out the oldest, or the conversation as input items.',
                 param="previous_response_id",
+            )
+        if not lineage.cut and (call_id := unknown_call(lineage.records, new)) is not None:
+            raise ProtocolError(
+                "invalid_value",
+                f"There is an output for the call {call_id!r}, which stands nowhere before it. Send the call in front "
+                "of its output, or continue the response that made it.",
+                param=ask.param,
             )
         talk = conversation(lineage.records, instructions, new, tools, self._engine.tokenizer.fingerprint)
         prompt = await self._workers.run(

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 from jsonschema import Draft202012Validator
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, BadRequestError
 
 from app.engines import build_default
 from engine.scripted import ScriptedEngine
@@ -190,6 +190,29 @@ async def test_two_steps_of_a_conversation(client: AsyncOpenAI, by_id: bool) -> 
     items = [item async for item in client.responses.input_items.list(second.id, order="asc")]
     assert items[-1].type == "function_call_output"
     assert len(items) == (1 if by_id else 3)
+
+
+async def test_an_output_of_no_call_is_refused(client: AsyncOpenAI) -> None:
+    gave: Any = {"type": "function_call_output", "call_id": "call_nix", "output": "sunny"}
+    late: Any = {"type": "function_call", "call_id": "call_nix", "name": "weather", "arguments": "{}"}
+    parent = await client.responses.create(model="scripted", input=CALL, tools=[TOOL])
+    for asked in (
+        {"input": [gave]},
+        {"input": [gave, late]},
+        {"input": [gave], "previous_response_id": parent.id},
+    ):
+        with pytest.raises(
+            BadRequestError, match="for the call 'call_nix', which stands nowhere before"
+        ) as refused:
+            await client.responses.create(model="scripted", tools=[TOOL], **asked)
+        assert (refused.value.code, refused.value.param) == ("invalid_value", "input")
+    said: Any = [
+        {"role": "user", "content": "Hi"},
+        {"role": "tool", "tool_call_id": "call_nix", "content": "sunny"},
+    ]
+    with pytest.raises(BadRequestError, match="call_nix") as refused:
+        await client.chat.completions.create(model="scripted", messages=said, tools=[CHAT_TOOL])
+    assert refused.value.param == "messages"
 
 
 async def test_calls_in_a_chat(client: AsyncOpenAI) -> None:
