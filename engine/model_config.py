@@ -53,8 +53,13 @@ def read_config(folder: Path) -> Any:
             _check_bounds(path, part)
     if (plain := plain_config(content)) is not None:
         return plain
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
+    kind = content.get("model_type")
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING:
+        raise ModelError(
+            f"{path}: the architecture {kind[:80]!r} is none of those that this server knows; choose another model"
+        )
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers lets through whatever it meets in the file

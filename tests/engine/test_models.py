@@ -128,7 +128,7 @@ def test_the_text_half_of_a_larger_model_is_found(tmp_path: Path) -> None:
 
 
 def test_an_unknown_family_is_refused(folder: Path) -> None:
-    with pytest.raises(ModelError, match="no configuration that transformers can read"):
+    with pytest.raises(ModelError, match="architecture 'of-next-year' is none of those"):
         load_model(change_config(folder, model_type="of-next-year"), PLAIN)
 
 
