@@ -88,13 +88,23 @@ def keys_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config]) -
         check_tenant(DEFAULT_TENANT if tenant is None else tenant)
     except ValueError as error:
         raise ConfigError(f"--tenant: {error}") from error
-    if verb not in FORMS or (verb == "list" and name is not None) or (verb == "revoke" and name is None):
-        print(USAGE, file=sys.stderr, end="")
+    if fault := _misused(verb, name):
+        print(f"sluice keys: {fault}\n\n{USAGE}", file=sys.stderr, end="")
         return 2
     if in_json and verb != "list":
         raise ConfigError("--json is for `sluice keys list`; leave it out")
     form = keys_json if in_json else keys_table
     return asyncio.run(_run(load(words), verb, name, role, tenant or DEFAULT_TENANT, form))
+
+
+def _misused(verb: str, name: str | None) -> str | None:
+    if verb not in FORMS:
+        return f"there is no command {verb!r}"
+    if verb == "list" and name is not None:
+        return f"list takes no {name!r}"
+    if verb == "revoke" and name is None:
+        return "revoke needs the key's id, which `sluice keys list` shows"
+    return None
 
 
 def _take_option(words: list[str], option: str) -> str | None:

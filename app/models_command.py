@@ -32,13 +32,19 @@ load    have the running server serve a model under an id, beside those that it 
         that, the server goes on loading, and `sluice models list` shows how far it is
 unload  have the running server let a model go, when its running replies have ended
 
-Settings may follow, as for serve:
-
+Settings may follow, as for serve; --help says which matter.
 """
 SETTINGS: Final = ("config", "state_dir", "cache_dir")
 CACHED: Final = ("cached", "size", "architecture", "numbers", "folder")
 SERVED: Final = ("served", "state", "memory", "from")
-_WORDS: Final = {"list": 0, "pull": 1, "load": 2, "unload": 1}
+_MODEL: Final = "a model's name or path"
+_WORDS: Final[dict[str, tuple[str, ...]]] = {
+    "list": (),
+    "pull": (_MODEL,),
+    "load": ("an id", _MODEL),
+    "unload": ("an id",),
+}
+"""What stands behind each verb."""
 _POLL_S: Final = 0.2
 
 
@@ -51,16 +57,14 @@ def models_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config])
     words = list(argv)
     verb = words.pop(0) if words else "--help"
     if verb in ("-h", "--help") or "-h" in words or "--help" in words:
-        print(USAGE + help_text(*SETTINGS))
+        print(f"{USAGE}\n{help_text(*SETTINGS)}")
         return 0
     if verb not in _WORDS:
-        print(USAGE, file=sys.stderr, end="")
-        return 2
+        return _misused(f"there is no command {verb!r}")
     in_json = take_json_flag(words)
-    names = [words.pop(0) for _ in range(_WORDS[verb]) if words and not words[0].startswith("-")]
-    if len(names) < _WORDS[verb]:
-        print(USAGE, file=sys.stderr, end="")
-        return 2
+    names = [words.pop(0) for _ in _WORDS[verb] if words and not words[0].startswith("-")]
+    if len(names) < len(_WORDS[verb]):
+        return _misused(f"{verb} needs {' and '.join(_WORDS[verb][len(names) :])}")
     config = load(words)
     try:
         if verb == "list":
@@ -71,6 +75,11 @@ def models_command(argv: Sequence[str], load: Callable[[Sequence[str]], Config])
     except (ModelError, NoServer, NoWaiting, Refused) as error:
         print(f"sluice models: {error}", file=sys.stderr)
         return 1
+
+
+def _misused(fault: str) -> int:
+    print(f"sluice models: {fault}\n\n{USAGE.rstrip()}", file=sys.stderr)
+    return 2
 
 
 def _list(config: Config, in_json: bool) -> int:

@@ -119,9 +119,9 @@ def test_a_key_that_is_not_there_cannot_be_revoked(said: Said) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["nonsense"], "usage:"),
-        (["revoke"], "usage:"),
-        (["list", "laptop"], "usage:"),
+        (["creat"], "there is no command 'creat'\n\nusage:"),
+        (["revoke"], "revoke needs the key's id, which `sluice keys list` shows\n\nusage:"),
+        (["list", "laptop"], "list takes no 'laptop'\n\nusage:"),
         (["create", "--role", "king"], "'king' is not a role"),
         (["create", "a", "b"], "unknown argument b"),
         (["create", "--role"], "--role"),

@@ -171,6 +171,20 @@ def test_what_was_asked_wrong_is_named(said: Said, words: list[str]) -> None:
     assert said.by(*words, code=2).strip()
 
 
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["nix"], "there is no command 'nix'"),
+        (["pull"], "pull needs a model's name or path"),
+        (["load"], "load needs an id and a model's name or path"),
+        (["load", "a"], "load needs a model's name or path"),
+        (["unload", "--json"], "unload needs an id"),
+    ],
+)
+def test_what_a_command_lacks_is_named(said: Said, words: list[str], fault: str) -> None:
+    assert said.by(*words, code=2).startswith(f"sluice models: {fault}\n\nusage:")
+
+
 @pytest.mark.parametrize("words", [[], ["-h"], ["load", "--help"]])
 def test_help_is_no_fault(said: Said, words: list[str]) -> None:
     assert said.by(*words).startswith("usage: sluice models list")
