@@ -20,6 +20,7 @@ def test_who_wants_little_leaves_the_rest_to_the_others() -> None:
 @given(st.integers(1, 60), WANTED)
 def test_a_budget_is_shared_by_weight_and_used_up(budget: int, claims: list[tuple[int, float]]) -> None:
     wanted, weights = [want for want, _ in claims], [weight for _, weight in claims]
+    budget, wanted = budget * FINE, [want * FINE for want in wanted]
     shares = share_out(budget, wanted, weights)
     assert sum(shares) == min(budget, sum(wanted))
     assert all(0 <= share <= want for share, want in zip(shares, wanted, strict=True))
@@ -28,7 +29,7 @@ def test_a_budget_is_shared_by_weight_and_used_up(budget: int, claims: list[tupl
     ]
     for share, weight in short:
         for other, others_weight in zip(shares, weights, strict=True):
-            assert other / others_weight <= (share + len(claims)) / weight + 1 / others_weight, (
+            assert other / others_weight <= (share + len(claims)) / weight + len(claims) / others_weight, (
                 "but for rounding"
             )
 

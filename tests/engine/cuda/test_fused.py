@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from engine.config import EngineSettings
 from engine.cuda.attention import DecodeAttention, Way
@@ -23,7 +24,7 @@ from engine.linear import Narrow
 from engine.models import LanguageModel, load_model
 from engine.paged_cache import PagedCache
 from tests.engine.cuda.torch_kernels import TorchKernels
-from tests.engine.driving import drive, staggered
+from tests.engine.driving import Run, drive, staggered
 from tests.engine.tiny_models import LEAN, PAGE, generated, save_tiny
 
 WIDE = Cut(64, 1)  # few programs, each of which takes the interpreter long
@@ -121,6 +122,35 @@ def test_greedy_where_it_is_the_fastest(tmp_path: Path, caplog: pytest.LogCaptur
     ]
     runs = staggered(runner.pages_total, 20, 3)
     assert drive(runner, runs) == [generated(folder, run.prompt, 3) for run in runs]
+
+
+def _no_number(tokens: Tensor, positions: Tensor, attention: object) -> Tensor:
+    return torch.full((len(tokens), 1), float("nan"))
+
+
+def _nothing(tokens: Tensor, positions: Tensor, attention: object) -> Tensor:
+    raise RuntimeError("no kernel image is available")
+
+
+class Broken(TorchKernels):
+    def ways(self, model: LanguageModel, rows: int) -> Sequence[Way]:
+        return [Way("early", _no_number, self), Way("late", _nothing, self)]
+
+
+def test_a_way_that_fails_or_computes_something_else_is_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_tiny("llama", tmp_path, num_hidden_layers=1)
+    settings = EngineSettings(dtype="float32", page_tokens=PAGE, kv_bytes=4 << 20, max_running=1)
+    with caplog.at_level("INFO"):
+        runner = GraphRunner(load_model(folder, settings), settings, Timed(iter([2.0])), Broken())
+    assert [record.message for record in caplog.records] == [
+        "decode_step_differs rows=1 way=early by=nan",
+        "decode_step_failed rows=1 way=late",
+        "decode_step rows=1 way=plain plain_ms=2000.000",
+    ]
+    run = Run([4, 90, 33], list(range(4)), 0, 20, 3)
+    assert drive(runner, [run]) == [generated(folder, run.prompt, 3)]
 
 
 @pytest.mark.parametrize(
