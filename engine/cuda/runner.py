@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.adapters.adapter import Adapter
 from engine.batch import DeviceLost, Result, Row
-from engine.config import EngineSettings
+from engine.config import EngineSettings, ModelError
 from engine.cuda.attention import ChunkAttention, Kernels
 from engine.cuda.choice import BROKEN, UNDECIDED
 from engine.cuda.device import Device, Pending
@@ -44,7 +44,7 @@ class GraphRunner:
         kernels: Kernels,
         ahead: int = 1,
     ) -> None:
-        """Raises ModelError if the memory for keys and values holds no context to speak of."""
+        """Raises ModelError if the memory for keys and values holds no context to speak of, or no graph can be made."""
         self._model, self._device, self._kernels, self._ahead = loaded.model, device, kernels, ahead
         dtype = kv_dtype_of(settings.kv_dtype, loaded.dtype)
         size, pages = settings.page_tokens, pages_for(loaded, settings, dtype)
@@ -58,9 +58,7 @@ class GraphRunner:
         self._on_way: deque[Pending] = deque()
         self._mover = _mover(self._cache, settings.host_kv_bytes, device)
         with torch.inference_mode():
-            self._replays = Replays(
-                self._model, self._cache.layers, self._state, device, kernels, self._slots.buckets
-            )
+            self._replays = self._graphs()
             self._read_something()
 
     def __repr__(self) -> str:
@@ -113,6 +111,26 @@ class GraphRunner:
             self._mover.close()
         self._on_way.clear()
         self._cache.close()
+
+    def _graphs(self) -> Replays:
+        try:
+            return Replays(
+                self._model,
+                self._cache.layers,
+                self._state,
+                self._device,
+                self._kernels,
+                self._slots.buckets,
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except (
+            RuntimeError
+        ) as error:  # modules that look at their own numbers, as some ways to turn positions do
+            raise ModelError(
+                f"This model's decode step cannot be made a graph of this GPU ({error}). Choose another model, or "
+                "SLUICE_DEVICE=cpu"
+            ) from error
 
     def _step(self, rows: Sequence[Row]) -> list[Result]:
         patches = self._slots.go_on(rows)

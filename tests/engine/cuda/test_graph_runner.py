@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.batch import DeviceLost, Row
-from engine.config import EngineSettings
+from engine.config import EngineSettings, ModelError
 from engine.cuda.device import Pending, Work
 from engine.cuda.processor import ProcessorDevice
 from engine.cuda.runner import GraphRunner
@@ -254,3 +254,22 @@ def test_it_says_what_it_holds(folder: Path) -> None:
     assert repr(runner).startswith("<GraphRunner pages=")
     assert (runner.page_tokens, runner.context_tokens, runner.ahead) == (PAGE, 128, 3)
     runner.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (RuntimeError("a copy to the processor"), ModelError),
+        (torch.OutOfMemoryError("512 MiB"), torch.OutOfMemoryError),
+    ],
+)
+def test_a_step_that_cannot_be_captured_is_told(
+    folder: Path, fault: Exception, told: type[Exception]
+) -> None:
+    class Refusing(ProcessorDevice):
+        def capture(self, work: Work) -> Work:
+            raise fault
+
+    settings = EngineSettings(dtype="float32", page_tokens=PAGE, kv_bytes=4 << 20, max_running=2)
+    with pytest.raises(told, match=str(fault)):
+        GraphRunner(load_model(folder, settings), settings, Refusing(), TorchKernels())
