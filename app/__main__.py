@@ -30,6 +30,9 @@ USAGE: Final = """usage: sluice COMMAND [options]
 """
 
 
+INTERRUPTED: Final = 130  # as shells have it
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. The exit code is 2 for a fault in what was asked for, 1 for one of the surroundings."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
@@ -53,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(faults)
     except* (StoreUnavailable, EmbeddedValkeyError, StateFolderInUse, OSError) as faults:
         _say(faults)
+    except* KeyboardInterrupt:
+        code = INTERRUPTED
+        print("sluice: interrupted", file=sys.stderr)
     return code
 
 

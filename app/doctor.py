@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -10,10 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from app.config import Config
-from app.doctor_address import address_asked_for
+from app.doctor_address import address_asked_for, server_there_is
 from app.doctor_further import adapters_asked_for, models_asked_for
 from app.engines import default_id, engine_settings, host_memory, memory_budget
 from app.finding import Finding
+from app.moderation import PolicyError, compile_policy, load_policy
 from app.store.client import StoreUnavailable
 from app.store.opened import opened_store, store_begun
 from app.store.valkey import EmbeddedValkeyError
@@ -32,7 +34,9 @@ async def examine(config: Config) -> list[Finding]:
         *models_asked_for(config),
         *adapters_asked_for(config),
         *_folders(config),
+        _policy(config),
         await _store(config),
+        *await asyncio.to_thread(server_there_is, config),
         await address_asked_for(config),
     ]
 
@@ -145,6 +149,16 @@ def _writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def _policy(config: Config) -> Finding:
+    whose = "the one that ships" if config.policy is None else str(config.policy)
+    try:
+        policy = compile_policy(load_policy(config.policy))
+    except PolicyError as error:
+        return Finding("service", "policy", f"SLUICE_POLICY: {error}", fault=True)
+    rules = len(policy.policy.rules)
+    return Finding("service", "policy", f"{whose}: version {policy.version}, rules: {rules}")
 
 
 async def _store(config: Config) -> Finding:

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import http.client
 import ssl
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,12 +16,14 @@ import msgspec
 from app.binding import address_here
 from app.config import Config
 from app.finding import Finding
+from app.running_server import find_server
 from app.server import bind
 from app.settings import ConfigError
 from engine.aside import within
 from protocol.health import Readiness
 
 _TIMEOUT_S: Final = 1.0  # a server on this machine answers in milliseconds
+_NO_SERVER: Final = (TimeoutError, OSError, http.client.HTTPException, msgspec.MsgspecError)
 _MOST_BYTES: Final = 1024  # its answer has 70
 
 
@@ -37,10 +41,20 @@ async def address_asked_for(config: Config) -> Finding:
     return Finding("service", "address", f"{where} is free")
 
 
+def server_there_is(config: Config) -> Iterator[Finding]:
+    """The server that keeps its data in this state folder, wherever it listens."""
+    there = find_server(config.state_dir)
+    if there is None or there.address == address_here(config, config.port):
+        return
+    with suppress(*_NO_SERVER):
+        within(_TIMEOUT_S, "probe", lambda: _readiness(there.address))
+        yield Finding("service", "running", f"a server with this state folder, at {there.address}")
+
+
 def _whose(config: Config) -> str:
     try:
         found = within(_TIMEOUT_S, "probe", lambda: _readiness(address_here(config, config.port)))
-    except (TimeoutError, OSError, http.client.HTTPException, msgspec.MsgspecError):
+    except _NO_SERVER:
         return "by another program, or a server that does not answer; end it, or choose another with --port"
     ready = (
         ""

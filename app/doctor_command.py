@@ -17,7 +17,7 @@ from app.load_config import help_text
 HELP: Final = """usage: sluice doctor [--json] [SETTING VALUE ...]
 
 Print what a start with these settings would do: versions, machine, number type and why, our own C or torch, threads,
-the plan of the memory, folders, store, address. The exit code is 1 if something that is asked for cannot work.
+the plan of the memory, policy, folders, store, address. The exit code is 1 if something that is asked for cannot work.
 
   --json
       the same as one JSON object

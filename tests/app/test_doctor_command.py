@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -14,7 +15,9 @@ import trustme
 
 from app.__main__ import main
 from app.doctor import examine
-from app.doctor_address import address_asked_for
+from app.doctor_address import address_asked_for, server_there_is
+from app.running_server import RunningServer, announce
+from tests.app.policies import FORBIDDEN, write_policy
 from tests.app.serving import config_for, serving
 from tests.engine.adapters.test_reader import tensors, write
 from tests.engine.tiny_chat import save_tiny_chat
@@ -181,6 +184,30 @@ def test_adapters_are_checked(doctor: Doctor) -> None:
     report = doctor(*words, "poet=poet,bad=bad", code=1)
     assert "bad/adapter_config.json: lora_alpha is 10" in report["adapters"]["bad"]
     assert len(report["faults"]) == 1
+
+
+def test_the_policy_is_read_as_a_start_reads_it(doctor: Doctor) -> None:
+    words = ("--engine", "scripted")
+    assert doctor(*words)["service"]["policy"].startswith("the one that ships: version ")
+    policy = write_policy(doctor.folder, FORBIDDEN, version="of-mine")
+    assert doctor(*words, "--policy", str(policy))["service"]["policy"].endswith("version of-mine, rules: 1")
+    policy.write_text(policy.read_text().replace('"block"', '"blok"'))
+    (fault,) = doctor(*words, "--policy", str(policy), code=1)["faults"]
+    assert fault.startswith(f"service, policy: SLUICE_POLICY: {policy}: rule 1: action must be one of")
+
+
+@pytest.mark.anyio
+async def test_a_server_of_the_same_state_folder_is_told_wherever_it_listens(tmp_path: Path) -> None:
+    async def told(port: int) -> list[str]:
+        config = config_for(tmp_path, port=port)
+        return [found.value for found in await asyncio.to_thread(lambda: list(server_there_is(config)))]
+
+    assert await told(1) == []
+    async with serving() as served:
+        announce(tmp_path, RunningServer(served.http, "key"))
+        assert await told(1) == [f"a server with this state folder, at {served.http}"]
+        assert await told(served.server.port) == [], "the address says it"
+    assert await told(1) == [], "it left word, but was ended"
 
 
 @pytest.mark.anyio

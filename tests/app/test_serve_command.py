@@ -190,6 +190,9 @@ class Visitor(threading.Thread):
             try:
                 urllib.request.urlopen(self._address + "/readyz", timeout=5).close()
                 return True
+            except urllib.error.HTTPError as not_yet:
+                not_yet.close()
+                time.sleep(0.05)
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.05)
         raise AssertionError("it never got ready")
@@ -278,3 +281,14 @@ def test_an_address_of_version_six_stands_in_brackets(
     else:
         assert main(["serve", "--host", "::1", "--port", "0"]) == 2
         assert "cannot listen on ::1" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_anything_runs_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("app.__main__.load_config", interrupt)
+    assert main(["serve"]) == 130
+    assert capsys.readouterr() == ("", "sluice: interrupted\n")

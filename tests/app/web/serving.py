@@ -93,6 +93,9 @@ class Served:
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
+        except urllib.error.HTTPError as not_yet:
+            not_yet.close()
+            return False
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 

@@ -45,14 +45,13 @@ def test_a_reply_that_goes_on_elsewhere_is_read_to_its_end(page: Page, server: S
     """Its events since are read by number, whoever asked for it."""
     ask(page, "first")
     text = words(300)
-    running = _post(f"{server.url}/v1/responses", {"input": text, "stream": True})
-    created = json.loads(next(line for line in running if line.startswith(b"data: "))[6:])
-    _lose_the_end(page, created["response"]["id"])
-    turn = page.locator(".turn").last
-    expect(turn).to_have_attribute("data-state", "writing")
-    has_ended(turn, "completed")
+    with _post(f"{server.url}/v1/responses", {"input": text, "stream": True}) as running:
+        created = json.loads(next(line for line in running if line.startswith(b"data: "))[6:])
+        _lose_the_end(page, created["response"]["id"])
+        turn = page.locator(".turn").last
+        expect(turn).to_have_attribute("data-state", "writing")
+        has_ended(turn, "completed")
     assert reply(turn).inner_text() == text
-    running.close()
 
 
 def test_a_reply_that_ended_meanwhile_is_read_as_a_whole(page: Page, server: Served) -> None:
