@@ -67,11 +67,13 @@ class Emitter:
         "_sink",
         "_tail",
         "_told",
+        "first_text_s",
         "on_first_text",
     )
 
     def __init__(self, item_id: str, max_events: int) -> None:
         self.on_first_text: Callable[[], None] | None = None
+        self.first_text_s: float | None = None  # when it came, as who asked counts
         self._told = Journal(item_id)
         self._read_by()
         self._item_id = item_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -261,7 +262,13 @@ async def test_metrics_count_what_was_served(client: httpx.AsyncClient) -> None:
     assert 'vllm:generation_tokens_total{model_name="scripted"} 3.0' in text
     for guessed in ("drafts", "draft_tokens", "accepted_tokens"):
         assert f'vllm:spec_decode_num_{guessed}_total{{model_name="scripted"}} 0.0' in text
+    sums = {
+        name: float(value)
+        for name, value in re.findall(r"^gen_ai_server_(\w+)_seconds_sum (\S+)$", text, re.MULTILINE)
+    }
     assert "gen_ai_server_time_to_first_token_seconds_count 1.0" in text
+    behind_first = sums["request_duration"] - sums["time_to_first_token"]
+    assert sums["time_per_output_token"] == pytest.approx(behind_first / 2)
 
 
 async def test_metrics_have_the_names_that_boards_for_vllm_ask_for(client: httpx.AsyncClient) -> None:
