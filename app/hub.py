@@ -171,7 +171,7 @@ class Hub:
                     self._check_open()
                     return  # nobody is there to be told
                 turn = model.turns.begin(ask, prompt)
-                turn.on_first_text = partial(self._first_text, model, began)
+                turn.on_first_text = partial(self._first_text, model, turn, began)
                 turn.attach(sink)
                 handle.turn = turn
                 self._submit(model, turn, ask, prompt, grammar)
@@ -248,8 +248,9 @@ class Hub:
         else:
             ask.local[record.id] = record
 
-    def _first_text(self, model: Model, began: float) -> None:
-        self.metrics.observe_first_text(self._label(model), time.monotonic() - began)
+    def _first_text(self, model: Model, turn: Turn, began: float) -> None:
+        turn.first_text_s = time.monotonic() - began
+        self.metrics.observe_first_text(self._label(model), turn.first_text_s)
 
     def _label(self, model: Model) -> str | None:
         """A model's in the metrics; none once it was forgotten there, or it would come back for good."""
@@ -260,7 +261,11 @@ class Hub:
         metrics = self.metrics
         metrics.ended.labels(response.status).inc()
         metrics.observe_request(
-            self._label(model), seconds, turn.usage.input_tokens, turn.usage.output_tokens
+            self._label(model),
+            seconds,
+            turn.usage.input_tokens,
+            turn.usage.output_tokens,
+            turn.first_text_s,
         )
         if turn.cut is not None:
             metrics.cuts.labels(turn.cut.category).inc()

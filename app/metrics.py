@@ -41,7 +41,8 @@ class Metrics:
             "gen_ai_server_time_to_first_token_seconds", "From request to first released text."
         )
         self._per_token = self._histogram(
-            "gen_ai_server_time_per_output_token_seconds", "Mean time between output tokens of a response."
+            "gen_ai_server_time_per_output_token_seconds",
+            "Mean time of a response's output tokens behind its first text.",
         )
         self._by_model = {
             "duration": self._histogram(
@@ -67,11 +68,13 @@ class Metrics:
         if model is not None:
             self._by_model["first_text"].labels(model).observe(seconds)
 
-    def observe_request(self, model: str | None, seconds: float, prompt: int, generation: int) -> None:
-        """Of a response that ended. prompt, generation: tokens."""
+    def observe_request(
+        self, model: str | None, seconds: float, prompt: int, generation: int, first_text_s: float | None
+    ) -> None:
+        """Of a response that ended. prompt, generation: tokens; first_text_s: when its first text came, if any did."""
         self._duration.observe(seconds)
-        if generation > 1:
-            self._per_token.observe(seconds / generation)
+        if generation > 1 and first_text_s is not None:
+            self._per_token.observe((seconds - first_text_s) / (generation - 1))
         if model is not None:
             self._by_model["duration"].labels(model).observe(seconds)
             self._by_model["prompt"].labels(model).observe(prompt)
