@@ -36,7 +36,7 @@ async def test_a_base_url_without_its_version_is_told_the_way(path: str, hint: s
         ("background", True, "the value true: leave it out, or send false"),
         ("reasoning", {"effort": "high"}, 'the value "high": leave it out, or send "none"'),
         ("prompt_cache_options", {"mode": "x" * 1000}, 'leave it out, or send {} or {"mode":"implicit"}'),
-        ("conversation", "conv_1", "is not supported."),
+        ("conversation", "conv_1", "is not supported: continue a response by 'previous_response_id'."),
     ],
 )
 async def test_a_value_that_is_not_there_is_named_with_those_that_are(
