@@ -72,8 +72,8 @@ class Emitter:
     )
 
     def __init__(self, item_id: str, max_events: int) -> None:
-        self.on_first_text: Callable[[], None] | None = None
-        self.first_text_s: float | None = None  # when it came, as who asked counts
+        self.on_first_text: Callable[[], float] | None = None
+        self.first_text_s: float | None = None  # what that says: how long it took
         self._told = Journal(item_id)
         self._read_by()
         self._item_id = item_id
@@ -164,7 +164,7 @@ class Emitter:
 
     def _begun(self) -> None:
         if not self._item_open and self.on_first_text is not None:
-            self.on_first_text()
+            self.first_text_s = self.on_first_text()
         self._item_open = True
 
     def open_item(self) -> None:

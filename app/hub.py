@@ -171,7 +171,7 @@ class Hub:
                     self._check_open()
                     return  # nobody is there to be told
                 turn = model.turns.begin(ask, prompt)
-                turn.on_first_text = partial(self._first_text, model, turn, began)
+                turn.on_first_text = partial(self._first_text, model, began)
                 turn.attach(sink)
                 handle.turn = turn
                 self._submit(model, turn, ask, prompt, grammar)
@@ -248,9 +248,10 @@ class Hub:
         else:
             ask.local[record.id] = record
 
-    def _first_text(self, model: Model, turn: Turn, began: float) -> None:
-        turn.first_text_s = time.monotonic() - began
-        self.metrics.observe_first_text(self._label(model), turn.first_text_s)
+    def _first_text(self, model: Model, began: float) -> float:
+        seconds = time.monotonic() - began
+        self.metrics.observe_first_text(self._label(model), seconds)
+        return seconds
 
     def _label(self, model: Model) -> str | None:
         """A model's in the metrics; none once it was forgotten there, or it would come back for good."""
