@@ -93,13 +93,19 @@ class Small:
         self.run()
 
 
-def test_who_lacks_pages_that_are_on_their_way_for_nobody_gets_them_when_they_have_come() -> None:
+def with_pages_on_their_way() -> Small:
+    """To the request "d", which waits for them."""
     small = Small(8, 32)
     small.serve("x", [1] * 28)
     small.serve("y", [2] * 28)
     small.mover.lands = lambda: False
     small.submit("d", [1] * 28)
     small.stepper.step()
+    return small
+
+
+def test_who_lacks_pages_that_are_on_their_way_for_nobody_gets_them_when_they_have_come() -> None:
+    small = with_pages_on_their_way()
     last = small.submit("e", [3] * 28)
     small.scheduler.cancel("d")
     small.run()
@@ -107,12 +113,7 @@ def test_who_lacks_pages_that_are_on_their_way_for_nobody_gets_them_when_they_ha
 
 
 def test_pages_that_moved_for_nobody_are_given_back_though_nothing_else_happens() -> None:
-    small = Small(8, 32)
-    small.serve("x", [1] * 28)
-    small.serve("y", [2] * 28)
-    small.mover.lands = lambda: False
-    small.submit("d", [1] * 28)
-    small.stepper.step()
+    small = with_pages_on_their_way()
     small.scheduler.cancel("d")
     assert small.scheduler.pool.used
     small.run()
